@@ -1,0 +1,2 @@
+//! The `greyhound` binary.
+fn main() {}
