@@ -1,1 +1,5 @@
-//! (in the making)
+//! The tables that workers read lock-free and control writes.
+
+pub mod adjacency;
+pub mod interfaces;
+pub mod tunnel;

@@ -1,0 +1,148 @@
+//! Adjacencies: everything needed to send a packet, finished when planned.
+//!
+//! A FIB lookup yields a [`NextHopId`](crate::ids::NextHopId); the adjacency in
+//! that slot is "stacked": for a tunnel its rewrite bytes are Ethernet + outer
+//! IP + GRE already joined, with the underlay's next hop resolved and the
+//! checksum summed but for the fields that change per packet. Encapsulation is
+//! one copy and three patches; there is no second lookup.
+//!
+//! ```text
+//! line 0 (64 bytes)                                        line 1
+//! ┌──────────────────────────┬─────────────────────────┬──────────────────────┐
+//! │ 24 bytes: kind, MTU, …   │ rewrite[0..40]          │ rewrite[40..104]     │
+//! └──────────────────────────┴─────────────────────────┴──────────────────────┘
+//!   Ethernet 14 + IPv4 20 + GRE 4 = 38 bytes: plain GRE over an untagged port
+//!   stays within one cache line.
+//! ```
+
+use crate::ids::{IfId, PortId};
+
+/// Bytes an adjacency can put in front of a packet.
+pub const REWRITE_ROOM: usize = 104;
+
+/// Longest rewrite the planner accepts (the mbuf headroom is 128 bytes).
+pub const MAX_REWRITE: usize = 96;
+
+/// What happens to a packet that meets an adjacency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum AdjacencyKind {
+    /// No route covers the destination: dropped, "network unreachable".
+    #[default]
+    NoRoute,
+    /// A route that says no: dropped silently (`blackhole`).
+    Blackhole,
+    /// A route that says no aloud (`reject`), or a host that did not answer
+    /// ARP, or a tunnel that is not running: dropped, "host unreachable".
+    Unreachable,
+    /// One of our own addresses.
+    Local,
+    /// The broadcast (or all-zeros) address of a connected subnet: for us, and
+    /// never forwarded.
+    Broadcast,
+    /// A connected subnet, or a neighbour whose link address is being looked
+    /// for: the packet goes to control, which holds it and asks.
+    Resolve,
+    /// Put the link header in front and send.
+    Rewrite,
+    /// Put link header and outer IP (and GRE) in front and send.
+    Tunnel,
+}
+
+/// The header a tunnel adjacency puts between link header and packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Encapsulation {
+    /// Not a tunnel.
+    #[default]
+    None,
+    /// IPv4 + GRE (RFC 2784), 24 bytes.
+    Gre,
+    /// IPv4 (RFC 2003), 20 bytes.
+    Ipip,
+}
+
+/// How the outer IPv4 header's changing fields are set.
+pub mod flags {
+    /// Copy the inner DF bit to the outer header (RFC 2003 §3.1). When clear,
+    /// outer DF is always set (RFC 7588 §3.3.2.1).
+    pub const COPY_DF: u8 = 1 << 0;
+    /// Copy the inner DSCP (uniform model, RFC 2983); otherwise the outer DSCP
+    /// is the template's.
+    pub const COPY_DSCP: u8 = 1 << 1;
+    /// Copy the inner TTL instead of the template's.
+    pub const COPY_TTL: u8 = 1 << 2;
+}
+
+/// One slot of the adjacency table: one or two cache lines, see the module's
+/// picture.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Adjacency {
+    /// What to do.
+    pub kind: AdjacencyKind,
+    /// The tunnel header, for [`AdjacencyKind::Tunnel`].
+    pub encap: Encapsulation,
+    /// Port to send on.
+    pub port: PortId,
+    /// Bits of [`flags`].
+    pub flags: u8,
+    /// Largest IP datagram that may use this adjacency, header included: for a
+    /// tunnel the largest *inner* datagram.
+    pub mtu: u16,
+    /// For a tunnel: largest *outer* datagram the underlay takes.
+    pub underlay_mtu: u16,
+    /// Bytes of link header at the start of `rewrite` (14, or 18 with a tag).
+    pub l2_len: u8,
+    /// Bytes of `rewrite` in use.
+    pub rewrite_len: u8,
+    /// Spare, zero.
+    pub reserved: u16,
+    /// Ones'-complement sum (RFC 1071, not folded or inverted; 16-bit words in
+    /// network order) of the outer IPv4 header with total length, id, TOS, DF
+    /// and TTL as they are in the template and the checksum field zero.
+    pub partial_checksum: u32,
+    /// Interface the packet leaves by (the tunnel, for a tunnel): its transmit
+    /// counters, and the source of ICMP errors.
+    pub out_if: IfId,
+    /// The port or VLAN interface below a tunnel; same as `out_if` otherwise.
+    pub underlay_if: IfId,
+    /// The finished bytes.
+    pub rewrite: [u8; REWRITE_ROOM],
+}
+
+const _: () = assert!(std::mem::size_of::<Adjacency>() == 128);
+const _: () = assert!(std::mem::offset_of!(Adjacency, rewrite) == 24);
+
+impl Adjacency {
+    /// An adjacency that only says what to do, with nothing to put in front.
+    pub const fn plain(kind: AdjacencyKind, out_if: IfId) -> Adjacency {
+        Adjacency {
+            kind,
+            encap: Encapsulation::None,
+            port: PortId(0),
+            flags: 0,
+            mtu: 0,
+            underlay_mtu: 0,
+            l2_len: 0,
+            rewrite_len: 0,
+            reserved: 0,
+            partial_checksum: 0,
+            out_if,
+            underlay_if: out_if,
+            rewrite: [0; REWRITE_ROOM],
+        }
+    }
+
+    /// The finished bytes in use.
+    pub fn rewrite(&self) -> &[u8] {
+        &self.rewrite[..usize::from(self.rewrite_len).min(REWRITE_ROOM)]
+    }
+}
+
+impl Default for Adjacency {
+    /// The content of every unused slot, and of slot 0: no route.
+    fn default() -> Adjacency {
+        Adjacency::plain(AdjacencyKind::NoRoute, IfId::NONE)
+    }
+}
