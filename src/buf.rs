@@ -84,6 +84,13 @@ pub trait PacketIo {
 
     /// Gives all buffers of `burst` back to their pool, in bulk.
     fn free(&mut self, burst: &mut Burst<Self::Buf>);
+
+    /// A monotonic clock in ticks, cheap enough to be read every round and
+    /// free of system calls (the TSC; virtual time in tests).
+    fn ticks(&self) -> u64;
+
+    /// Ticks per second.
+    fn ticks_per_second(&self) -> u64;
 }
 
 pub mod heap;

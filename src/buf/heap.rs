@@ -120,6 +120,8 @@ pub struct HeapIo {
     capacity: usize,
     /// How many packets each further `tx` call takes at most (a full queue).
     pub tx_limit: usize,
+    /// Virtual time in nanoseconds, moved by whoever drives the test.
+    pub now_ns: u64,
 }
 
 impl HeapIo {
@@ -132,6 +134,7 @@ impl HeapIo {
             pool: (0..buffers).map(|_| TestBuf::with_room(room)).collect(),
             capacity: buffers,
             tx_limit: usize::MAX,
+            now_ns: 0,
         }
     }
 
@@ -214,6 +217,14 @@ impl PacketIo for HeapIo {
         for buf in burst.drain(..) {
             self.recycle(buf);
         }
+    }
+
+    fn ticks(&self) -> u64 {
+        self.now_ns
+    }
+
+    fn ticks_per_second(&self) -> u64 {
+        1_000_000_000
     }
 }
 

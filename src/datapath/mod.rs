@@ -1,1 +1,3 @@
-//! (in the making)
+//! The path: what happens to a burst between a port's rx and a port's tx.
+
+pub mod drop;

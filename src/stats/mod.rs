@@ -1,1 +1,3 @@
-//! (in the making)
+//! Counters (written by workers, one writer each) and what reads them.
+
+pub mod counters;

@@ -1,0 +1,200 @@
+//! The counters of one worker.
+//!
+//! One writer (the worker), any number of readers (scrapes, verbs), no shared
+//! write: an add is a relaxed load and a relaxed store, never a locked
+//! instruction. The path sums in locals and stores once per burst.
+//!
+//! **Conservation.** Every packet has an *origin*: the port it was received on,
+//! or control. Per origin, when traffic rests:
+//!
+//! ```text
+//! received + fragments_created = sent + Σ dropped[reason] + Σ punted[reason]
+//! ```
+//!
+//! For the control pseudo-port, `received` counts injected packets taken by the
+//! worker. Control keeps its own equation ([`ControlCounters`]).
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::datapath::drop::DropReason;
+use crate::exchange::PuntReason;
+use crate::ids::{IfId, MAX_INTERFACES, ORIGINS, PortId};
+
+/// A counter with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning thread may call this.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Current value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Where the packets of one origin went.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct Ledger {
+    /// Packets that came in.
+    pub received: Counter,
+    /// Bytes that came in, link header included, FCS not.
+    pub received_bytes: Counter,
+    /// Packets that exist only because one was cut: n − 1 for n fragments.
+    pub fragments_created: Counter,
+    /// Packets a port took for transmission.
+    pub sent: Counter,
+    /// Packets dropped, by [`DropReason::index`].
+    pub dropped: [Counter; DropReason::COUNT],
+    /// Packets handed to control, by [`PuntReason::index`].
+    pub punted: [Counter; PuntReason::COUNT],
+}
+
+impl Default for Ledger {
+    fn default() -> Ledger {
+        Ledger {
+            received: Counter::default(),
+            received_bytes: Counter::default(),
+            fragments_created: Counter::default(),
+            sent: Counter::default(),
+            dropped: std::array::from_fn(|_| Counter::default()),
+            punted: std::array::from_fn(|_| Counter::default()),
+        }
+    }
+}
+
+impl Ledger {
+    /// In minus out; 0 when every packet is accounted for and none is under way.
+    pub fn imbalance(&self) -> i64 {
+        let sum = |counters: &[Counter]| counters.iter().map(Counter::get).sum::<u64>();
+        let come = self.received.get() + self.fragments_created.get();
+        let gone = self.sent.get() + sum(&self.dropped) + sum(&self.punted);
+        come.wrapping_sub(gone) as i64
+    }
+}
+
+/// Traffic of one logical interface, as a worker saw it.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct InterfaceCounters {
+    /// Packets received (for a tunnel: taken out of it).
+    pub rx_packets: Counter,
+    /// Bytes received: link header included on ports, inner IP on tunnels.
+    pub rx_bytes: Counter,
+    /// Packets sent (for a tunnel: put into it).
+    pub tx_packets: Counter,
+    /// Bytes sent, counted as on receive.
+    pub tx_bytes: Counter,
+    /// Packets that arrived here and were dropped.
+    pub rx_dropped: Counter,
+    /// Packets that were to leave here and were dropped.
+    pub tx_dropped: Counter,
+}
+
+/// How a worker spends its time. Clock ticks are the TSC's.
+#[derive(Debug, Default)]
+pub struct LoopCounters {
+    /// Turns of the poll loop.
+    pub rounds: Counter,
+    /// Turns in which something arrived.
+    pub busy_rounds: Counter,
+    /// Bursts processed.
+    pub bursts: Counter,
+    /// Packets in those bursts.
+    pub packets: Counter,
+    /// Ticks spent in turns in which something arrived.
+    pub busy_ticks: Counter,
+    /// Ticks spent in the loop altogether.
+    pub total_ticks: Counter,
+    /// Ticks asleep (adaptive idling).
+    pub slept_ticks: Counter,
+}
+
+/// All counters of one worker.
+#[derive(Debug)]
+pub struct WorkerCounters {
+    /// By origin: [`PortId::index`].
+    pub ledgers: [Ledger; ORIGINS],
+    /// Packets handed to each port, by egress port.
+    pub port_tx: [Counter; ORIGINS],
+    /// The poll loop.
+    pub poll: LoopCounters,
+    interfaces: Box<[InterfaceCounters]>,
+}
+
+impl WorkerCounters {
+    /// Counters for interfaces numbered below `interfaces` (at most
+    /// [`MAX_INTERFACES`]).
+    pub fn new(interfaces: usize) -> WorkerCounters {
+        let interfaces = interfaces.min(MAX_INTERFACES);
+        WorkerCounters {
+            ledgers: std::array::from_fn(|_| Ledger::default()),
+            port_tx: std::array::from_fn(|_| Counter::default()),
+            poll: LoopCounters::default(),
+            interfaces: (0..interfaces).map(|_| InterfaceCounters::default()).collect(),
+        }
+    }
+
+    /// The ledger of packets that came from `origin`.
+    pub fn ledger(&self, origin: PortId) -> &Ledger {
+        &self.ledgers[origin.index().min(ORIGINS - 1)]
+    }
+
+    /// The counters of an interface; `None` for [`IfId::NONE`] and numbers out
+    /// of range.
+    pub fn interface(&self, id: IfId) -> Option<&InterfaceCounters> {
+        self.interfaces.get(id.index())
+    }
+
+    /// Sum of the imbalances of all origins.
+    pub fn imbalance(&self) -> i64 {
+        self.ledgers.iter().map(Ledger::imbalance).sum()
+    }
+}
+
+/// Control's side of conservation. When traffic rests:
+///
+/// ```text
+/// punts_taken + originated + fragments_created
+///     = injected + consumed + dropped + merged + held
+/// ```
+#[derive(Debug, Default)]
+pub struct ControlCounters {
+    /// Packets taken from workers (notices, which are copies, not counted).
+    pub punts_taken: Counter,
+    /// Packets control made (ARP, ICMP, fragments' first pieces excluded).
+    pub originated: Counter,
+    /// Further packets made by cutting an originated one.
+    pub fragments_created: Counter,
+    /// Packets handed to workers.
+    pub injected: Counter,
+    /// Packets that ended here as they should (an ARP reply read, an echo
+    /// request answered).
+    pub consumed: Counter,
+    /// Packets dropped here: a held one displaced or given up, a full inject
+    /// queue, an invalid one.
+    pub dropped: Counter,
+    /// Fragments that became part of a reassembled datagram (n − 1 for n).
+    pub merged: Counter,
+    /// Packets waiting now (for ARP, or for their other fragments). A gauge,
+    /// set and not added to.
+    pub held: AtomicU64,
+}
+
+impl ControlCounters {
+    /// In minus out; 0 when every packet is accounted for.
+    pub fn imbalance(&self) -> i64 {
+        let come = self.punts_taken.get() + self.originated.get() + self.fragments_created.get();
+        let gone = self.injected.get()
+            + self.consumed.get()
+            + self.dropped.get()
+            + self.merged.get()
+            + self.held.load(Relaxed);
+        come.wrapping_sub(gone) as i64
+    }
+}
