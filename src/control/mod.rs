@@ -1,1 +1,3 @@
-//! (in the making)
+//! Beside the path: desired state, planning, protocols.
+
+pub mod topology;

@@ -1,0 +1,218 @@
+//! Changes. A transaction is a list of these: all of them happen or none.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use super::spec::{
+    Dscp, IcmpSpec, NeighbourSpec, OuterDf, PublishSpec, RouteSpec, TunnelSpec, VlanSpec,
+};
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Op {
+    /// `ifconfig gre0 create`, `ifconfig gre create`, `ifconfig en0.20 create`.
+    /// A bare kind picks the next free number; the name comes back in
+    /// [`Outcome::created`].
+    Create {
+        /// `gre0`, `gre`, `ipip0`, `ipip` or `PORT.VLAN`.
+        name: String,
+    },
+    /// `ifconfig gre0 destroy`: the interface and everything that pointed at it.
+    Destroy {
+        /// The interface.
+        name: String,
+    },
+    /// Puts a whole tunnel in place (config file): created, or made equal.
+    PutTunnel {
+        /// The tunnel.
+        tunnel: TunnelSpec,
+    },
+    /// Puts a whole VLAN sub-interface in place (config file).
+    PutVlan {
+        /// The sub-interface.
+        vlan: VlanSpec,
+    },
+    /// `ifconfig en0 10.1`, `ifconfig gre0 12.1 12.2`. On a tunnel it replaces
+    /// the pair; on a port it replaces the first address unless `alias`.
+    SetAddress {
+        /// The interface.
+        name: String,
+        /// Own address.
+        address: Ipv4Addr,
+        /// Prefix length; default: classful on ports, 32 on tunnels.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prefix_len: Option<u8>,
+        /// Far end, on tunnels.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer: Option<Ipv4Addr>,
+        /// Add instead of replace.
+        #[serde(default)]
+        alias: bool,
+    },
+    /// `ifconfig en0 10.1 -alias`, `ifconfig gre0 12.1 delete`.
+    DeleteAddress {
+        /// The interface.
+        name: String,
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// `ifconfig gre0 tunnel 10.25 10.163`: outer pair.
+    SetEndpoints {
+        /// The tunnel.
+        name: String,
+        /// Outer source.
+        local: Ipv4Addr,
+        /// Outer destination.
+        remote: Ipv4Addr,
+    },
+    /// `ifconfig gre0 deletetunnel`.
+    ClearEndpoints {
+        /// The tunnel.
+        name: String,
+    },
+    /// Flags and numbers of an interface; what is absent stays.
+    SetInterface {
+        /// The interface.
+        name: String,
+        /// `up` / `down`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        up: Option<bool>,
+        /// `link0` / `-link0`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        link0: Option<bool>,
+        /// `link1` / `-link1`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        link1: Option<bool>,
+        /// `mtu 1400`; 0 means back to the default.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mtu: Option<u16>,
+        /// `ttl 64`, tunnels only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl: Option<u8>,
+        /// `dscp copy` / `dscp 46`, tunnels only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dscp: Option<Dscp>,
+        /// `df copy` / `df set`, tunnels only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        df: Option<OuterDf>,
+    },
+    /// `route add`: an error if the destination has a static route already.
+    AddRoute {
+        /// The route.
+        route: RouteSpec,
+    },
+    /// `route change`: an error if the destination has no static route.
+    ChangeRoute {
+        /// The route.
+        route: RouteSpec,
+    },
+    /// Puts a static route in place whether or not there was one.
+    PutRoute {
+        /// The route.
+        route: RouteSpec,
+    },
+    /// `route delete`.
+    DeleteRoute {
+        /// Its destination.
+        to: Ipv4Net,
+    },
+    /// `route flush`: all static routes.
+    FlushRoutes,
+    /// `arp -s ADDRESS MAC`.
+    PutNeighbour {
+        /// The entry.
+        neighbour: NeighbourSpec,
+    },
+    /// `arp -s ADDRESS MAC pub`.
+    Publish {
+        /// The entry.
+        publish: PublishSpec,
+    },
+    /// `arp -d ADDRESS`: static, published and learned entries of that address.
+    DeleteArp {
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// `arp -d -a`.
+    FlushArp,
+    /// ICMP behaviour.
+    SetIcmp {
+        /// All of it.
+        icmp: IcmpSpec,
+    },
+}
+
+/// A change and where it was written, for errors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Located {
+    /// Place in a file, such as `tunnel[2]`; empty for a verb.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub at: String,
+    /// The change.
+    #[serde(flatten)]
+    pub op: Op,
+}
+
+impl From<Op> for Located {
+    fn from(op: Op) -> Located {
+        Located { at: String::new(), op }
+    }
+}
+
+/// What a transaction did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Names of interfaces created, in order.
+    #[serde(default)]
+    pub created: Vec<String>,
+    /// What was changed but deserves a word (a tunnel that is not running yet
+    /// because its underlay has no route, an ARP entry silent until a route
+    /// leaves elsewhere).
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// One thing wrong with a configuration or a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Where: `tunnel[2].remote`; empty when there is just one place.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub at: String,
+    /// What: the value and what was expected, a sentence without full stop.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem at a place.
+    pub fn new(at: impl Into<String>, message: impl Into<String>) -> Problem {
+        Problem { at: at.into(), message: message.into() }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.at.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.at, self.message)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ops_travel_as_flat_json() {
+        let json = r#"{"op":"set-address","name":"gre0","address":"12.0.0.1","peer":"12.0.0.2"}"#;
+        let located: Located = serde_json::from_str(json).expect("parses");
+        let Op::SetAddress { peer, alias, .. } = &located.op else { panic!("{located:?}") };
+        assert_eq!((*peer, *alias), (Some(Ipv4Addr::new(12, 0, 0, 2)), false));
+        let back = serde_json::to_string(&located).expect("prints");
+        assert_eq!(serde_json::from_str::<Located>(&back).expect("parses"), located);
+    }
+}

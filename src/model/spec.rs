@@ -1,0 +1,257 @@
+//! Desired state, one value per object, as configured and before anything is
+//! resolved.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Mac;
+
+/// A DPDK port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortSpec {
+    /// Interface name, such as `en0`: a letter, then letters and digits.
+    pub name: String,
+    /// DPDK device: a virtual device such as `net_tap0,iface=lan0`, or a PCI
+    /// address.
+    pub device: String,
+    /// Addresses with prefix lengths; host bits are the address.
+    #[serde(default)]
+    pub address: Vec<Ipv4Net>,
+    /// Largest IP datagram, bytes.
+    #[serde(default = "default_mtu")]
+    pub mtu: u16,
+    /// Link address to use instead of the device's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Receive queues; default: one per worker where the driver has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rx_queues: Option<u16>,
+    /// Administratively up.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub up: bool,
+}
+
+/// An 802.1Q sub-interface, named `PORT.VLAN`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VlanSpec {
+    /// `en0.20`: VLAN 20 of port `en0`. 1 to 4094.
+    pub name: String,
+    /// Addresses with prefix lengths.
+    #[serde(default)]
+    pub address: Vec<Ipv4Net>,
+    /// Largest IP datagram; default: the port's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// Administratively up.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub up: bool,
+}
+
+/// What a tunnel wraps datagrams in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TunnelKind {
+    /// GRE over IPv4 (RFC 2784), protocol 47.
+    Gre,
+    /// IP in IP (RFC 2003), protocol 4.
+    Ipip,
+}
+
+impl TunnelKind {
+    /// IP protocol number of the outer header.
+    pub const fn protocol(self) -> u8 {
+        match self {
+            TunnelKind::Gre => 47,
+            TunnelKind::Ipip => 4,
+        }
+    }
+
+    /// Bytes it adds in front of a datagram.
+    pub const fn overhead(self) -> u16 {
+        match self {
+            TunnelKind::Gre => 24,
+            TunnelKind::Ipip => 20,
+        }
+    }
+
+    /// Interface names are this prefix and a number.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            TunnelKind::Gre => "gre",
+            TunnelKind::Ipip => "ipip",
+        }
+    }
+}
+
+/// A tunnel interface (`gre0`, `ipip0`).
+///
+/// An `ipip` interface has one pair of addresses: `local`/`remote` stay unset
+/// and `address`/`peer` are inner and outer pair at once (technote T16).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TunnelSpec {
+    /// Interface name: kind and number.
+    pub name: String,
+    /// What it wraps in.
+    pub kind: TunnelKind,
+    /// Outer source: one of our own addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<Ipv4Addr>,
+    /// Outer destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<Ipv4Addr>,
+    /// Inner address of this end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+    /// Inner address of the far end; a host route leads to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Ipv4Addr>,
+    /// GRE (set) or MOBILE (clear) encapsulation, for `gre`.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub link0: bool,
+    /// Underlay route by the real outer destination (set) or by the address
+    /// with its last bit toggled (clear): technote T13, T14.
+    #[serde(default)]
+    pub link1: bool,
+    /// Largest inner datagram; default: underlay MTU minus overhead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// TTL of the outer header (1 to 255).
+    #[serde(default = "default_ttl", skip_serializing_if = "is_default_ttl")]
+    pub ttl: u8,
+    /// DSCP of the outer header.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dscp: Dscp,
+    /// DF of the outer header.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub df: OuterDf,
+    /// Administratively up.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub up: bool,
+}
+
+/// DSCP of the outer header (RFC 2983).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dscp {
+    /// Copy the inner packet's (uniform model).
+    #[default]
+    Copy,
+    /// This value, 0 to 63 (pipe model).
+    Fixed(u8),
+}
+
+/// DF of the outer header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OuterDf {
+    /// As the inner packet has it: the outer datagram of one without DF may be
+    /// fragmented on its way (RFC 2003 §3.1, RFC 7588 §3.3.2.1 option).
+    Copy,
+    /// Always set (RFC 7588 §3.3.2.1 default).
+    #[default]
+    Set,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteTarget {
+    /// A gateway, itself reached by the longest match that is not through it.
+    Via(Ipv4Addr),
+    /// An interface: a tunnel, or a port whose hosts are all neighbours.
+    Interface(String),
+    /// Nowhere, silently.
+    Blackhole,
+    /// Nowhere, with ICMP host unreachable.
+    Reject,
+}
+
+/// A static route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteSpec {
+    /// Destination; no host bits.
+    pub to: Ipv4Net,
+    /// Where it leads.
+    pub target: RouteTarget,
+}
+
+/// A static neighbour (`arp -s` without `pub`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NeighbourSpec {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Port or VLAN interface; default: the one whose subnet has the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// Its link address: unicast.
+    pub mac: Mac,
+}
+
+/// A published (proxy) ARP entry: not a neighbour, but an answer we give for
+/// somebody else (RFC 1027).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishSpec {
+    /// The address answered for.
+    pub address: Ipv4Addr,
+    /// Port or VLAN interface it is published on; default: the one whose
+    /// subnet has the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// Link address given out; default: the port's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+}
+
+/// ICMP behaviour (RFC 1812 §4.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IcmpSpec {
+    /// Error messages per second, all kinds together.
+    pub error_rate: u32,
+    /// Error messages in one burst.
+    pub error_burst: u32,
+    /// Answer echo requests.
+    pub echo: bool,
+    /// Send time exceeded.
+    pub time_exceeded: bool,
+}
+
+impl Default for IcmpSpec {
+    fn default() -> IcmpSpec {
+        IcmpSpec { error_rate: 1000, error_burst: 200, echo: true, time_exceeded: true }
+    }
+}
+
+fn default_mtu() -> u16 {
+    1500
+}
+
+fn default_ttl() -> u8 {
+    64
+}
+
+// serde hands these a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_default_ttl(ttl: &u8) -> bool {
+    *ttl == default_ttl()
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -1,0 +1,298 @@
+//! What `show`, `ifconfig`, `route`, `arp` and `netstat` print: resolved state
+//! and counters at one moment, as JSON objects and as the rows of tables.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Mac;
+
+/// Traffic of an interface, all workers together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets in.
+    pub rx_packets: u64,
+    /// Bytes in.
+    pub rx_bytes: u64,
+    /// Packets out.
+    pub tx_packets: u64,
+    /// Bytes out.
+    pub tx_bytes: u64,
+    /// Arrived here and dropped.
+    pub rx_dropped: u64,
+    /// To leave here and dropped.
+    pub tx_dropped: u64,
+}
+
+/// An address of an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressView {
+    /// Own address.
+    pub address: Ipv4Addr,
+    /// Prefix length.
+    pub prefix_len: u8,
+    /// Far end of a point-to-point interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Ipv4Addr>,
+    /// Broadcast address of a subnet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broadcast: Option<Ipv4Addr>,
+}
+
+/// Where a tunnel's outer packets go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderlayView {
+    /// Route that leads there.
+    pub route: Ipv4Net,
+    /// Interface they leave by.
+    pub interface: String,
+    /// Next hop on it.
+    pub next_hop: Ipv4Addr,
+    /// Neighbour state of the next hop, as in [`NeighbourView::state`].
+    pub state: String,
+}
+
+/// The tunnel side of a tunnel interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelView {
+    /// `gre` or `ipip`.
+    pub kind: String,
+    /// Outer source.
+    pub local: Option<Ipv4Addr>,
+    /// Outer destination.
+    pub remote: Option<Ipv4Addr>,
+    /// Outer TTL.
+    pub ttl: u8,
+    /// `copy` or a number.
+    pub dscp: String,
+    /// `copy` or `set`.
+    pub df: String,
+    /// Resolved underlay.
+    pub underlay: Option<UnderlayView>,
+    /// Why it is not running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// One interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceView {
+    /// Name.
+    pub name: String,
+    /// Number (`<Link#n>`, 1 up).
+    pub index: u32,
+    /// `port`, `vlan`, `gre` or `ipip`.
+    pub kind: String,
+    /// In the order `ifconfig` prints them: UP, BROADCAST, POINTOPOINT,
+    /// RUNNING, LINK0, LINK1, MULTICAST.
+    pub flags: Vec<String>,
+    /// Largest IP datagram.
+    pub mtu: u16,
+    /// Link address of ports and VLANs.
+    pub mac: Option<Mac>,
+    /// Addresses.
+    pub addresses: Vec<AddressView>,
+    /// For tunnels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<TunnelView>,
+    /// Counters.
+    pub traffic: Traffic,
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteView {
+    /// Destination.
+    pub to: Ipv4Net,
+    /// Gateway, if through one.
+    pub gateway: Option<Ipv4Addr>,
+    /// Interface it resolves to; `None` when it does not resolve now.
+    pub interface: Option<String>,
+    /// BSD letters: U up, G gateway, H host, S static, B blackhole, R reject,
+    /// C connected, l local, b broadcast.
+    pub flags: String,
+    /// `static`, `connected`, `local`, `broadcast`, `tunnel` or `neighbour`.
+    pub origin: String,
+    /// Largest datagram it takes, when resolved.
+    pub mtu: Option<u16>,
+}
+
+/// One neighbour or published entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighbourView {
+    /// Address.
+    pub address: Ipv4Addr,
+    /// Link address, once known.
+    pub mac: Option<Mac>,
+    /// Interface.
+    pub interface: String,
+    /// `incomplete`, `reachable`, `stale`, `probe`, `failed`, `permanent`,
+    /// `published` or `published (silent)`.
+    pub state: String,
+    /// Seconds until the entry ages out; none for permanent ones.
+    pub expires_s: Option<u64>,
+    /// Packets held.
+    pub held: u32,
+    /// Why a published entry is silent, or who else claims the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// One port as hardware.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortView {
+    /// Interface name.
+    pub name: String,
+    /// DPDK device string.
+    pub device: String,
+    /// DPDK driver.
+    pub driver: String,
+    /// Link address in use.
+    pub mac: Mac,
+    /// Link is up.
+    pub link_up: bool,
+    /// Mbit/s, 0 if unknown.
+    pub speed_mbps: u32,
+    /// Largest IP datagram.
+    pub mtu: u16,
+    /// Receive and transmit queues.
+    pub rx_queues: u16,
+    /// Transmit queues.
+    pub tx_queues: u16,
+    /// Offloads in use.
+    pub offloads: Vec<String>,
+    /// Packets the device counted in.
+    pub rx_packets: u64,
+    /// Bytes the device counted in.
+    pub rx_bytes: u64,
+    /// Packets the device counted out.
+    pub tx_packets: u64,
+    /// Bytes the device counted out.
+    pub tx_bytes: u64,
+    /// Packets the device lost for want of a descriptor.
+    pub rx_missed: u64,
+    /// Bad frames the device saw.
+    pub rx_errors: u64,
+    /// Packets the device lost for want of a buffer.
+    pub rx_no_buffer: u64,
+    /// Packets the device failed to send.
+    pub tx_errors: u64,
+}
+
+/// One worker.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerView {
+    /// Number, 0 up.
+    pub worker: usize,
+    /// Core it is pinned to.
+    pub core: Option<usize>,
+    /// `poll` or `adaptive`.
+    pub idle: String,
+    /// Queues it polls: `en0/0`.
+    pub queues: Vec<String>,
+    /// Turns of the loop.
+    pub rounds: u64,
+    /// Packets processed.
+    pub packets: u64,
+    /// Bursts processed.
+    pub bursts: u64,
+    /// Mean packets per burst.
+    pub burst_fill: f64,
+    /// Share of time in turns that had packets, since start.
+    pub busy: f64,
+    /// Ticks per packet in such turns.
+    pub ticks_per_packet: f64,
+}
+
+/// One line of `show drops`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropView {
+    /// Port name the packets came in on, or `control`.
+    pub origin: String,
+    /// Label of the reason.
+    pub reason: String,
+    /// The reason as a sentence.
+    pub text: String,
+    /// How many.
+    pub packets: u64,
+}
+
+/// Where the packets of one origin went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginView {
+    /// Port name, or `control`.
+    pub origin: String,
+    /// Came in.
+    pub received: u64,
+    /// Made by cutting.
+    pub fragments_created: u64,
+    /// Sent.
+    pub sent: u64,
+    /// Dropped, all reasons.
+    pub dropped: u64,
+    /// Handed to control, by reason.
+    pub punted: std::collections::BTreeMap<String, u64>,
+    /// In minus out: 0 at rest.
+    pub imbalance: i64,
+}
+
+/// Control's own sums.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlView {
+    /// Packets taken from workers.
+    pub punts_taken: u64,
+    /// Packets made here.
+    pub originated: u64,
+    /// Made by cutting an originated one.
+    pub fragments_created: u64,
+    /// Handed to workers.
+    pub injected: u64,
+    /// Ended here as they should.
+    pub consumed: u64,
+    /// Dropped here, by reason.
+    pub dropped: std::collections::BTreeMap<String, u64>,
+    /// Became part of a reassembled datagram.
+    pub merged: u64,
+    /// Waiting now.
+    pub held: u64,
+    /// In minus out: 0 at rest.
+    pub imbalance: i64,
+}
+
+/// `show drops`: every packet accounted for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropsView {
+    /// Reasons with a count above 0.
+    pub drops: Vec<DropView>,
+    /// By origin.
+    pub origins: Vec<OriginView>,
+    /// Control.
+    pub control: ControlView,
+}
+
+/// Answer to one `ping` probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum PingView {
+    /// An echo reply.
+    Reply {
+        /// Who answered.
+        from: Ipv4Addr,
+        /// ICMP payload bytes.
+        bytes: usize,
+        /// TTL of the reply.
+        ttl: u8,
+        /// Round trip, milliseconds.
+        rtt_ms: f64,
+    },
+    /// An ICMP error about the probe.
+    Error {
+        /// Who sent it.
+        from: Ipv4Addr,
+        /// What it says.
+        message: String,
+    },
+    /// Nothing in time.
+    Timeout,
+}
