@@ -1,1 +1,96 @@
-//! (in the making)
+//! Bytes ↔ headers: no DPDK, no `unsafe`, no allocation.
+//!
+//! ```text
+//!   frame:  ether (+802.1Q) ─┬─ arp
+//!                            └─ ipv4 ─┬─ gre ── (inner) ipv4
+//!                                     ├─ ipip ─ (inner) ipv4
+//!                                     ├─ icmp ── quoted ipv4
+//!                                     └─ udp (ports only)
+//! ```
+//!
+//! **Contract.** Reading is checked once: `parse`, `validate` or `ref_from`
+//! look at the length, and what they return never panics, whatever the bytes.
+//! Lengths a header *claims* (IHL, total length, GRE's optional words) are
+//! compared with the bytes at hand before anything beyond them is touched.
+//! Writing takes a slice and says how many bytes it filled, or returns
+//! [`EmitError`] with nothing written. Refusals are small `Copy` enums with one
+//! variant per check, so that the path can turn each into its own drop reason.
+//!
+//! Every file keeps the same order: RFC picture, struct, checked parse,
+//! getters, emit, tests (captured bytes, round trip, arbitrary bytes, short
+//! buffers). Layouts that never vary are `zerocopy` structs with big-endian
+//! fields, read in place; what varies (GRE words, IP options) is read by hand.
+//! Addresses are `u32` in host order where they are compared or looked up and
+//! [`std::net::Ipv4Addr`] where people read them.
+
+pub mod checksum;
+pub mod ether;
+pub mod gre;
+pub mod ipv4;
+
+/// EtherType of IPv4.
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// EtherType of ARP (RFC 826).
+pub const ETHERTYPE_ARP: u16 = 0x0806;
+/// EtherType of an 802.1Q tag.
+pub const ETHERTYPE_VLAN: u16 = 0x8100;
+/// EtherType of IPv6.
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+
+/// IP protocol number of ICMP (RFC 792).
+pub const IPPROTO_ICMP: u8 = 1;
+/// IP protocol number of IPv4 in IP (RFC 2003).
+pub const IPPROTO_IPIP: u8 = 4;
+/// IP protocol number of TCP.
+pub const IPPROTO_TCP: u8 = 6;
+/// IP protocol number of UDP.
+pub const IPPROTO_UDP: u8 = 17;
+/// IP protocol number of IPv6 in IP (RFC 4213).
+pub const IPPROTO_IPV6: u8 = 41;
+/// IP protocol number of GRE (RFC 2784).
+pub const IPPROTO_GRE: u8 = 47;
+/// IP protocol number of minimal encapsulation (RFC 2004).
+pub const IPPROTO_MINIMAL: u8 = 55;
+
+/// Why a header was not written. Nothing has been written then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EmitError {
+    /// The slice is shorter than the header (and payload) to write.
+    #[error("no room: {needed} bytes to write, the buffer has {available}")]
+    NoRoom {
+        /// Bytes that would be written.
+        needed: usize,
+        /// Bytes the caller gave.
+        available: usize,
+    },
+    /// A length does not fit the field that carries it.
+    #[error("too long: {length} bytes, the format carries at most {most}")]
+    TooLong {
+        /// The length asked for.
+        length: usize,
+        /// The largest the format can express.
+        most: usize,
+    },
+}
+
+/// The first `needed` bytes of `buffer`, or [`EmitError::NoRoom`].
+fn room(buffer: &mut [u8], needed: usize) -> Result<&mut [u8], EmitError> {
+    let available = buffer.len();
+    buffer.get_mut(..needed).ok_or(EmitError::NoRoom { needed, available })
+}
+
+#[cfg(test)]
+mod testing {
+    //! Helpers shared by the tests of the header files.
+
+    /// Bytes of a hex dump; blanks and line ends are ignored.
+    pub fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> = text
+            .chars()
+            .filter(|c| !c.is_whitespace())
+            .map(|c| c.to_digit(16).expect("hex digit") as u8)
+            .collect();
+        assert_eq!(digits.len() % 2, 0, "odd number of hex digits");
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    }
+}
