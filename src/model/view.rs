@@ -201,6 +201,8 @@ pub struct WorkerView {
     pub burst_fill: f64,
     /// Share of time in turns that had packets, since start.
     pub busy: f64,
+    /// Seconds in turns that had packets, since start.
+    pub busy_seconds: f64,
     /// Ticks per packet in such turns.
     pub ticks_per_packet: f64,
 }
@@ -295,4 +297,36 @@ pub enum PingView {
     },
     /// Nothing in time.
     Timeout,
+}
+
+/// Fill levels of the tables that workers read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TablesView {
+    /// Prefixes in the IPv4 FIB.
+    pub fib4_prefixes: u64,
+    /// Second-level groups in use.
+    pub fib4_groups: u64,
+    /// Second-level groups there are.
+    pub fib4_groups_max: u64,
+    /// Next-hop slots in use.
+    pub next_hops: u64,
+    /// Tunnels in the decapsulation table.
+    pub tunnels: u64,
+    /// Bytes all tables take.
+    pub bytes: u64,
+    /// Counts published changes.
+    pub generation: u64,
+}
+
+/// A buffer pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolView {
+    /// Its name.
+    pub name: String,
+    /// Buffers in it and out of it.
+    pub size: u64,
+    /// Buffers out of it.
+    pub in_use: u64,
+    /// Bytes of packet room in each buffer, headroom included.
+    pub data_room: u64,
 }

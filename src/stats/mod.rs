@@ -1,3 +1,4 @@
 //! Counters (written by workers, one writer each) and what reads them.
 
 pub mod counters;
+pub mod export;
