@@ -113,6 +113,7 @@ class Netns:
 
     def __init__(self, lab, name):
         self.lab, self.name, self.full = lab, name, lab.unique(name)
+        self.scratch = lab.dir
         host_ip(f"netns add {self.full}")
         self.ip("link set lo up")
 
@@ -137,6 +138,10 @@ class Netns:
     def start(self, command, name=None, env=None, cwd=None):
         """Starts in the background; stopped with the lab."""
         return self.lab.start(name or f"{self.name}-proc", self.argv(command), env, cwd)
+
+    def spawn(self, command):
+        """Starts a shell command in the background; returns the process's id."""
+        return self.start(command).pid
 
     def sysctl(self, key, value):
         self.sh(["sysctl", "-qw", f"{key}={value}"])

@@ -21,6 +21,30 @@ A_ROUTER, C_ROUTER = "198.51.100.254", "203.0.113.254"
 A_INNER, C_INNER, B_HOST = "10.0.0.25", "10.0.0.1", "10.0.0.163"
 A_MAC = "02:00:00:00:0a:02"
 
+# The note's lines, with A.A.A.A and C.C.C.C filled in. The first three are what
+# it takes for granted ("two real interfaces"); the rest are verbatim.
+C_REAL_INTERFACES = [
+    "ifconfig en0 10.1",
+    f"ifconfig en1 {C_OUTER} netmask 255.255.255.0",
+    f"route add default {C_ROUTER}",
+]
+C_PUBLISH = "arp -s 10.0.0.25 $(netstat -in | grep en0 | grep Link | cut -c 27-43) pub"
+C_TUNNEL = [
+    "ifconfig gre0 create",
+    "ifconfig gre0 10.1 10.25 link1",
+    f"ifconfig gre0 tunnel {C_OUTER} {A_OUTER}",
+]
+A_REAL_INTERFACES = [
+    f"ifconfig en0 {A_OUTER} netmask 255.255.255.0",
+    f"route add default {A_ROUTER}",
+]
+A_TUNNEL = [
+    "ifconfig gre0 create",
+    "ifconfig gre0 10.25 10.1 link1",
+    f"ifconfig gre0 tunnel {A_OUTER} {C_OUTER}",
+    "route add -net 10 10.1",
+]
+
 
 class Office:
     """LAN, Internet and machine A around a gateway C which the caller starts in `gw`."""
@@ -29,7 +53,6 @@ class Office:
         self.lab = lab
         self.lan, self.gw, self.inet = lab.netns("lan"), lab.netns("gw"), lab.netns("inet")
         self.gw.sysctl("net.ipv4.ip_forward", 0)
-        self.lan.ip(f"link set lo up")
         self.mtu, self.internet_mtu = mtu, internet_mtu
 
     def wire_veth(self):
@@ -64,6 +87,35 @@ class Office:
         self.inet.sysctl("net.ipv4.ip_forward", 1)
         self.lab.tap(self.inet, "toa", self.internet_mtu)
         self.inet.ip(f"addr add {A_ROUTER}/24 dev toa")
+
+    def boot_c(self):
+        """Machine C as a stock Linux, for tests in which Greyhound is A.
+
+        Its ports are taps on the bridges; `ip neigh add proxy` stands for
+        `arp ... pub`.
+        """
+        for tap in self.taps.values():
+            self.lab.tap(self.gw, tap)
+        self.join_taps()
+        guest = self.lab.guest("c", self.gw, [(self.taps["br0"], "02:00:00:00:0c:00"),
+                                              (self.taps["br1"], "02:00:00:00:0c:01")])
+        guest.sh(f"""set -e
+            echo 1 >/proc/sys/net/ipv4/ip_forward
+            ip addr add {C_INNER}/8 dev eth0; ip link set eth0 up
+            ip addr add {C_OUTER}/24 dev eth1; ip link set eth1 up
+            ip route add default via {C_ROUTER}
+            ip link add gre0 type gre local {C_OUTER} remote {A_OUTER} ttl 64
+            ip addr add {C_INNER} peer {A_INNER} dev gre0; ip link set gre0 up
+            ip neigh add proxy {A_INNER} dev eth0""")
+        return guest
+
+    def port_of_a(self):
+        """A namespace with veth end `en0` where machine A is, for Greyhound as A."""
+        self.inet.ip("link del toa")
+        space = self.lab.netns("a")
+        self.lab.veth(self.inet, "toa", space, "en0", self.internet_mtu)
+        self.inet.ip(f"addr add {A_ROUTER}/24 dev toa")
+        return space
 
     def boot_a(self, tunnel=True):
         """Machine A: a stock Linux kernel with the mirror image of the tunnel."""

@@ -32,7 +32,7 @@ import time
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CACHE = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(REPO, "target")), "lab")
 KERNEL = "/usr/bin/linux.uml"
-PROGRAMS = ["ip", "ss", "iperf3", "ping", "traceroute", "tcpdump", "ethtool", "arping"]
+PROGRAMS = ["ip", "ss", "iperf3", "ping", "traceroute", "tcpdump", "ethtool", "arping", "socat"]
 # Wanted modules; what they need comes from modules.dep. gre and tunnel4 first
 # because ip_gre's dependency list alone does not bring the IPv6 half it calls.
 MODULES = ["crc-ccitt", "ipv6", "gre", "tunnel4", "ip_tunnel", "ip_gre", "ipip",
@@ -195,6 +195,7 @@ class Guest:
         self.name, self.netns, self.nics, self.mem, self.mtu = name, netns, nics, mem, mtu
         self.dir = workdir or tempfile.mkdtemp(prefix="gh-uml-")
         self.console = os.path.join(self.dir, f"uml-{name}.console")
+        self.scratch = "/tmp"  # in the guest
         self.proc = None
         self.serial = 0
         self.pending = b""
@@ -209,8 +210,8 @@ class Guest:
         argv = ["ip", "netns", "exec", self.netns, KERNEL, f"mem={self.mem}", f"initrd={initramfs}",
                 "root=/dev/ram0", "rdinit=/init", f"umid={umid}", f"uml_dir={self.dir}/",
                 "con=null", "con0=null,fd:1", "ssl=null", f"ssl0=fd:{guest_in},fd:{guest_out}",
-                *(f"vec{n}:transport=tap,ifname={tap},mac={mac},depth=64,gro=0,mtu={self.mtu}"
-                  for n, (tap, mac) in enumerate(self.nics)), "panic=-1", "net.ifnames=0", "quiet"]
+                *(f"vec{n}:{self.nic(*nic)},depth=64,gro=0,mtu={self.mtu}" for n, nic in enumerate(self.nics)),
+                "panic=-1", "net.ifnames=0", "quiet"]
         began = time.monotonic()
         with open(self.console, "wb") as log:
             self.proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -231,6 +232,11 @@ class Guest:
             raise BootFailure(f"peer {self.name}: insmod failed for {bad}:\n{self.console_text()}")
         return self
 
+    @staticmethod
+    def nic(tap, mac):
+        """The vector driver's transport arguments for one network card."""
+        return f"transport=tap,ifname={tap},mac={mac}"
+
     def run(self, command, timeout=60):
         """Runs a shell command line in the guest; combined output, exit code."""
         if isinstance(command, (list, tuple)):
@@ -250,10 +256,9 @@ class Guest:
         return self.run(command, timeout).check().out
 
     def spawn(self, command):
-        """Starts a command in the background of the guest; returns its pid there."""
-        self.serial += 1
-        log = f"/tmp/bg{self.serial}.log"
-        return int(self.sh(f"setsid sh -c {shlex.quote('exec ' + command)} >{log} 2>&1 </dev/null & echo $!"))
+        """Starts a shell command in the background of the guest; returns its pid there."""
+        log = f"/tmp/bg{self.serial + 1}.log"
+        return int(self.sh(f"setsid sh -c {shlex.quote(command)} >{log} 2>&1 </dev/null & echo $!"))
 
     def console_text(self):
         with open(self.console, errors="replace") as log:

@@ -6,7 +6,7 @@ of the other tests is Greyhound's.
 
 import time
 
-from topology import A_INNER, A_OUTER, B_HOST, C_INNER, C_OUTER, C_ROUTER, Office
+from topology import A_INNER, B_HOST, Office
 from lab import Lab
 
 
@@ -14,18 +14,7 @@ def smoke_lab_linux_as_c():
     """ping, iperf3 and proxy ARP between A and B with Linux as gateway C"""
     with Lab() as lab:
         office = Office(lab).wire_bridges("tc0", "tc1")
-        for tap in ("tc0", "tc1"):
-            lab.tap(office.gw, tap)
-        office.join_taps()
-        c = lab.guest("c", office.gw, [("tc0", "02:00:00:00:0c:00"), ("tc1", "02:00:00:00:0c:01")])
-        c.sh(f"""set -e
-            echo 1 >/proc/sys/net/ipv4/ip_forward
-            ip addr add {C_INNER}/8 dev eth0; ip link set eth0 up
-            ip addr add {C_OUTER}/24 dev eth1; ip link set eth1 up
-            ip route add default via {C_ROUTER}
-            ip link add gre0 type gre local {C_OUTER} remote {A_OUTER} ttl 64
-            ip addr add {C_INNER} peer {A_INNER} dev gre0; ip link set gre0 up
-            ip neigh add proxy {A_INNER} dev eth0""")
+        c = office.boot_c()
         a = office.boot_a()
         outer = lab.capture(office.inet, "toc", "ip proto 47")
         out = a.sh(f"ping -c 3 -i 0.2 -W 2 {B_HOST}")
