@@ -23,10 +23,13 @@
 //! Addresses are `u32` in host order where they are compared or looked up and
 //! [`std::net::Ipv4Addr`] where people read them.
 
+pub mod arp;
 pub mod checksum;
 pub mod ether;
 pub mod gre;
+pub mod icmp;
 pub mod ipv4;
+pub mod udp;
 
 /// EtherType of IPv4.
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
