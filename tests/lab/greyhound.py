@@ -108,7 +108,11 @@ class Greyhound:
 
     def show(self, what):
         """Parsed `greyhound show WHAT --json`."""
-        return json.loads(self.verb("show", *shlex.split(what), "--json").check().out)
+        return self.verb_json("show", *shlex.split(what))
+
+    def verb_json(self, *args):
+        """Parsed output of a verb with --json."""
+        return json.loads(self.verb(*args, "--json").check().out)
 
     def metrics(self):
         """The text of /metrics."""

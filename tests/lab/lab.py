@@ -189,17 +189,27 @@ class Lab:
         self.tag = f"{PREFIX}{os.getpid()}"
         self.dir = tempfile.mkdtemp(prefix=f"{self.tag}-", dir="/tmp")
         self.keep_logs = keep_logs
-        self.namespaces, self.cleanups, self.serial = [], [], 0
+        self.namespaces, self.cleanups, self.procs, self.serial = [], [], [], 0
 
     def __enter__(self):
-        self.old = {s: signal.signal(s, _interrupt) for s in (signal.SIGTERM, signal.SIGHUP)}
+        self.old = {s: signal.signal(s, _interrupt) for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
         return self
 
     def __exit__(self, kind, value, trace):
         previous = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+        if kind and issubclass(kind, Exception):
+            self._last_words()
         self.close()
         for sig, handler in {**previous, **self.old}.items():
             signal.signal(sig, handler)
+
+    def _last_words(self):
+        """After a failure: the end of every gateway's log."""
+        for proc in self.procs:
+            if proc.name.startswith("greyhound"):
+                state = "running" if proc.alive() else f"exited {proc.popen.returncode}"
+                tail = "\n".join("  | " + line for line in proc.text().splitlines()[-25:])
+                print(f"{proc.name} ({state}) wrote:\n{tail}")
 
     def unique(self, name):
         return f"{self.tag}-{name}"
@@ -249,6 +259,7 @@ class Lab:
     def start(self, name, argv, env=None, cwd=None):
         """Starts a background process which ends with the lab."""
         proc = Proc(name, argv, self.path(f"{name}.log"), env, cwd)
+        self.procs.append(proc)
         self.on_close(proc.stop)
         return proc
 

@@ -133,7 +133,7 @@ def main():
             with steps.step("machine C: SIGTERM, drains and exits 0"):
                 c.stop()
             if steps.failed:
-                print("\nmachine C's log:\n" + indent("\n".join(c.log().splitlines()[-40:])))
+                print("\nmachine C's log:\n" + indent("\n".join(c.log().splitlines()[-25:])))
     except KeyboardInterrupt:
         print("\ninterrupted; everything was taken down")
         return 130
