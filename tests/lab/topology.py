@@ -76,9 +76,14 @@ class Office:
         return self
 
     def join_taps(self):
-        """Puts C's taps on their bridges, waiting until they exist."""
-        for bridge, tap in self.taps.items():
+        """Puts C's taps on their bridges, waiting until they exist.
+
+        net_tap gives the kernel's end the port's own MAC, for which a bridge
+        would take frames itself; so that end gets another one.
+        """
+        for number, (bridge, tap) in enumerate(self.taps.items()):
             wait_for(f"tap {tap} in gw", lambda t=tap: self.gw.run(["ip", "link", "show", t]).code == 0)
+            self.gw.ip(f"link set {tap} address 02:00:00:00:fe:0{number}")
             self.gw.ip(f"link set {tap} master {bridge} up")
 
     def _addresses(self):
