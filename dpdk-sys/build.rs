@@ -1,1 +1,3 @@
+//! Bindings and shim; see `src/lib.rs`.
+
 fn main() {}

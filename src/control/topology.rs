@@ -76,6 +76,81 @@ pub trait Topology {
     fn way(&self, to: Ipv4Addr) -> Way;
 }
 
+/// What an engine is given: both sides at once.
+pub trait World: Topology + Actions {}
+
+impl<T: Topology + Actions> World for T {}
+
+/// A change of the resolved state that engines have to follow, told in the
+/// order it happened, after it was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An own address is on a link now: announce it (gratuitous ARP).
+    AddressAdded {
+        /// The link.
+        link: IfId,
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// An own address left a link.
+    AddressRemoved {
+        /// The link.
+        link: IfId,
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// A link went away or down: forget its neighbours and what is held for
+    /// them.
+    LinkDown {
+        /// The link.
+        link: IfId,
+    },
+    /// A static neighbour is in place. Its adjacency is planned already.
+    StaticAdded {
+        /// The link.
+        link: IfId,
+        /// The neighbour.
+        address: Ipv4Addr,
+        /// Its link address.
+        mac: Mac,
+    },
+    /// A static neighbour went away.
+    StaticRemoved {
+        /// The link.
+        link: IfId,
+        /// The neighbour.
+        address: Ipv4Addr,
+    },
+    /// A published (proxy) entry is configured.
+    Published {
+        /// The link it is published on.
+        link: IfId,
+        /// The address answered for.
+        address: Ipv4Addr,
+        /// Link address given out.
+        mac: Mac,
+    },
+    /// A published entry went away.
+    Unpublished {
+        /// The link.
+        link: IfId,
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// `arp -d ADDRESS`: forget a learned entry too.
+    Forget {
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// `arp -d -a`: forget all learned entries.
+    ForgetAll,
+    /// Routes, addresses or tunnels changed: published entries may have become
+    /// active or silent.
+    RoutesChanged,
+    /// ICMP behaviour changed.
+    Icmp(crate::model::spec::IcmpSpec),
+}
+
 /// What engines do to the outside.
 pub trait Actions {
     /// Hands a packet to a worker. False (and counted by the caller) when the

@@ -229,6 +229,92 @@ impl Default for IcmpSpec {
     }
 }
 
+/// Everything configured that can change while running: what `show config`
+/// prints, what a configuration file asks for, what a transaction changes.
+///
+/// Of a port, `device`, `mac` and `rx_queues` are fixed from start to end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// `[[port]]`, in order: a port's place is its [`crate::ids::PortId`].
+    pub ports: Vec<PortSpec>,
+    /// `[[vlan]]`.
+    pub vlans: Vec<VlanSpec>,
+    /// `[[tunnel]]`.
+    pub tunnels: Vec<TunnelSpec>,
+    /// `[[route]]`.
+    pub routes: Vec<RouteSpec>,
+    /// `[[neighbour]]`.
+    pub neighbours: Vec<NeighbourSpec>,
+    /// `[[arp]]`.
+    pub published: Vec<PublishSpec>,
+    /// `[icmp]`.
+    pub icmp: IcmpSpec,
+}
+
+/// Whether packet memory comes from hugepages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hugepages {
+    /// If there are enough, else ordinary pages and a warning in the log.
+    #[default]
+    Auto,
+    /// Or refuse to start.
+    On,
+    /// Ordinary pages.
+    Off,
+}
+
+/// What a worker does when nothing arrives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Idle {
+    /// Polls on: bare metal.
+    #[default]
+    Poll,
+    /// Pauses, then sleeps ever longer up to a millisecond: virtual devices.
+    Adaptive,
+}
+
+/// `[dpdk]`: fixed from start to end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DpdkSettings {
+    /// Cores of the workers, one each. Empty: one worker on the last core.
+    pub workers: Vec<usize>,
+    /// Packet memory, MiB.
+    pub memory_mib: u32,
+    /// Where it comes from.
+    pub hugepages: Hugepages,
+    /// What workers do when idle.
+    pub idle: Idle,
+    /// Buffers in the pool; default: from ports, queues, workers and memory.
+    pub buffers: Option<u32>,
+    /// Receive and transmit descriptors per queue.
+    pub descriptors: u16,
+    /// Queues by hand, `worker -> ["en0/0", "en1/0"]`; empty: dealt out.
+    pub queues: Vec<QueueSettings>,
+}
+
+/// Queues of one worker, by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueSettings {
+    /// Worker number: place in [`DpdkSettings::workers`].
+    pub worker: usize,
+    /// `en0/0`: port and receive queue.
+    pub queues: Vec<String>,
+}
+
+/// What only a start can change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `[dpdk]`.
+    pub dpdk: DpdkSettings,
+    /// `[control] socket`.
+    pub socket: std::path::PathBuf,
+    /// `[metrics] listen`, `host:port`; none: no metrics server.
+    pub metrics: Option<String>,
+}
+
 fn default_mtu() -> u16 {
     1500
 }

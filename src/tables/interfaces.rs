@@ -48,6 +48,8 @@ pub struct Interfaces {
     /// (host byte order), compared before any FIB lookup. The FIB knows all of
     /// them, so leaving one out costs time and not correctness.
     pub own: ArrayVec<u32, OWN_FAST>,
+    /// Answer ICMP echo requests.
+    pub echo: bool,
 }
 
 impl Interfaces {

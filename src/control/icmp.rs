@@ -1,0 +1,1 @@
+//! ICMP errors and other ICMP that control sends and reads.

@@ -1,0 +1,1 @@
+//! The neighbour cache: ARP, held packets, published entries.

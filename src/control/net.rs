@@ -1,0 +1,1 @@
+//! Desired state, its transactions, and their resolution into tables.

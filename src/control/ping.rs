@@ -1,0 +1,1 @@
+//! Echo requests sent from here.

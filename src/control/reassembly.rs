@@ -1,0 +1,1 @@
+//! Fragments addressed to us, put together.

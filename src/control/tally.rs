@@ -1,0 +1,1 @@
+//! Why control dropped a packet.
