@@ -1,1 +1,332 @@
-//! The control socket's server.
+//! The control socket's server: lines in, lines out (`model::api`).
+//!
+//! ```text
+//!   client ──line──▶ connection thread ──(Call, reply channel)──▶ control's thread
+//!   client ◀─line── connection thread ◀────────answer────────────┘
+//! ```
+//!
+//! A thread per connection does nothing but read, parse, wait and write, so a
+//! slow or silent client costs a thread and never a moment of control's.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Sender, bounded};
+use serde_json::Value;
+
+use crate::model::api::{ApiError, Body, Call, ErrorCode, MAX_LINE, Request, Response, VERSION};
+use crate::model::op::Problem;
+
+/// Most connections at once; one more is answered with an error and closed.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Why the control socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Another gateway answers on it.
+    #[error(
+        "the control socket {} is in use: another greyhound answers there (choose another \
+         `[control] socket` or stop it)",
+        .0.display()
+    )]
+    InUse(PathBuf),
+    /// The folder or the socket cannot be made.
+    #[error("cannot listen on the control socket {}", path.display())]
+    Listen {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What a connection hands to control.
+#[derive(Debug)]
+pub struct Asked {
+    /// The question.
+    pub call: Call,
+    /// Where the answer goes. The asker may have gone: sending can fail.
+    pub reply: Sender<Result<Value, ApiError>>,
+}
+
+/// A bound socket, not served yet: bound first of all at start, so that a
+/// second gateway gives up before it touches a device.
+#[derive(Debug)]
+pub struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Binds `path`, mode 0660, making its folder; a socket left by a dead
+    /// process is replaced.
+    ///
+    /// # Errors
+    /// See [`SocketError`].
+    pub fn bind(path: &Path) -> Result<Socket, SocketError> {
+        let failed = |source| SocketError::Listen { path: path.to_owned(), source };
+        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        if path.exists() {
+            if UnixStream::connect(path).is_ok() {
+                return Err(SocketError::InUse(path.to_owned()));
+            }
+            std::fs::remove_file(path).map_err(failed)?;
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        let mode = std::fs::Permissions::from_mode(0o660);
+        std::fs::set_permissions(path, mode).map_err(failed)?;
+        Ok(Socket { listener, path: path.to_owned() })
+    }
+
+    /// Begins to answer; questions go to `asked`.
+    ///
+    /// # Errors
+    /// [`SocketError::Listen`] if no thread can be started.
+    pub fn serve(self, asked: Sender<Asked>) -> Result<Server, SocketError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let path = self.path.clone();
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("gh-api".into())
+            .spawn(move || accept(&self, &asked, &stopped))
+            .map_err(|source| SocketError::Listen { path: path.clone(), source })?;
+        Ok(Server { stop, path, thread: Some(thread) })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Gone already, or the folder is: nothing left to tidy.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The running server; dropping it stops it and removes the socket.
+#[derive(Debug)]
+pub struct Server {
+    stop: Arc<AtomicBool>,
+    path: PathBuf,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        // Wakes the accept call.
+        let woken = UnixStream::connect(&self.path).is_ok();
+        if let (true, Some(thread)) = (woken, self.thread.take()) {
+            // A panic there has been reported by its own hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn accept(socket: &Socket, asked: &Sender<Asked>, stop: &AtomicBool) {
+    let connections = Arc::new(AtomicUsize::new(0));
+    for stream in socket.listener.incoming() {
+        if stop.load(Ordering::Acquire) {
+            return;
+        }
+        let mut stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the control socket cannot accept a connection");
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                continue;
+            }
+        };
+        if connections.load(Ordering::Relaxed) >= MAX_CONNECTIONS {
+            let text = format!("{MAX_CONNECTIONS} clients are connected already: try again later");
+            // The client may have gone.
+            let _ = say(&mut stream, 0, Err(bad(text)));
+            continue;
+        }
+        connections.fetch_add(1, Ordering::Relaxed);
+        let (asked, open) = (asked.clone(), Arc::clone(&connections));
+        let started = std::thread::Builder::new().name("gh-client".into()).spawn(move || {
+            if let Err(error) = converse(stream, &asked) {
+                tracing::debug!(%error, "a control connection ended");
+            }
+            open.fetch_sub(1, Ordering::Relaxed);
+        });
+        if let Err(error) = started {
+            connections.fetch_sub(1, Ordering::Relaxed);
+            tracing::warn!(%error, "no thread for a control connection");
+        }
+    }
+}
+
+/// Answers one connection's requests in order, until it closes or sends a line
+/// whose end cannot be trusted.
+fn converse(stream: UnixStream, asked: &Sender<Asked>) -> std::io::Result<()> {
+    let mut writer = stream.try_clone()?;
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = reader.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)?;
+        if read == 0 {
+            return Ok(());
+        }
+        if line.len() > MAX_LINE {
+            let text = format!("a request line is at most {MAX_LINE} bytes; this one is longer");
+            say(&mut writer, 0, Err(bad(text)))?;
+            return drain(reader);
+        }
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        match parse(&line) {
+            Ok(request) => {
+                let id = request.id;
+                say(&mut writer, id, ask(request.call, asked))?;
+            }
+            Err((id, error)) => say(&mut writer, id, Err(error))?,
+        }
+    }
+}
+
+/// Reads a bounded rest of an oversized line, so that closing does not reset
+/// the connection before the client has read the error.
+fn drain(mut reader: impl Read) -> std::io::Result<()> {
+    const MOST: u64 = 64 << 20;
+    std::io::copy(&mut reader.by_ref().take(MOST), &mut std::io::sink()).map(|_| ())
+}
+
+/// A request line's request, or what is wrong with it and its id as far as
+/// that could be read.
+fn parse(line: &[u8]) -> Result<Request, (u64, ApiError)> {
+    let value: Value = serde_json::from_slice(line)
+        .map_err(|e| (0, bad(format!("not a JSON object on one line: {e}"))))?;
+    let id = value.get("id").and_then(Value::as_u64).unwrap_or(0);
+    if !value.is_object() {
+        return Err((id, bad(format!("a request is a JSON object, not {}", kind(&value)))));
+    }
+    match value.get("version").and_then(Value::as_u64) {
+        Some(version) if version == u64::from(VERSION) => {}
+        Some(version) => {
+            let text = format!("protocol version {version} is not spoken here, version {VERSION} is");
+            return Err((id, bad(text)));
+        }
+        None => return Err((id, bad(format!("`version` is missing: expected {VERSION}")))),
+    }
+    serde_json::from_value(value).map_err(|e| (id, bad(format!("not a request: {e}"))))
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn ask(call: Call, asked: &Sender<Asked>) -> Result<Value, ApiError> {
+    let (reply, answer) = bounded(1);
+    let stopping = |_| ApiError {
+        code: ErrorCode::Stopping,
+        problems: vec![Problem::new("", "greyhound is stopping")],
+    };
+    asked.send(Asked { call, reply }).map_err(|_| stopping(()))?;
+    answer.recv().map_err(|_| stopping(()))?
+}
+
+fn bad(text: String) -> ApiError {
+    ApiError { code: ErrorCode::BadRequest, problems: vec![Problem::new("", text)] }
+}
+
+fn say(stream: &mut UnixStream, id: u64, body: Result<Value, ApiError>) -> std::io::Result<()> {
+    let body = body.map_or_else(Body::Error, Body::Result);
+    let mut line = serde_json::to_vec(&Response { version: VERSION, id, body })?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crossbeam::channel::unbounded;
+
+    /// A server whose control answers every question with its Debug text.
+    fn server(folder: &Path) -> (Server, PathBuf) {
+        let path = folder.join("sub/control.sock");
+        let (tx, rx) = unbounded::<Asked>();
+        std::thread::spawn(move || {
+            for asked in rx {
+                let _ = asked.reply.send(Ok(Value::String(format!("{:?}", asked.call))));
+            }
+        });
+        (Socket::bind(&path).unwrap().serve(tx).unwrap(), path)
+    }
+
+    fn exchange(path: &Path, bytes: &[u8], answers: usize) -> Vec<Value> {
+        let mut stream = UnixStream::connect(path).unwrap();
+        // A server that closes early ends the write: what it said counts.
+        let _ = stream.write_all(bytes);
+        let lines = BufReader::new(stream).lines().take(answers);
+        lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
+    }
+
+    #[test]
+    fn requests_are_answered_in_order_with_their_ids() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_server, path) = server(folder.path());
+        let two = b"{\"version\":1,\"id\":3,\"method\":\"show-ports\"}\n\n\
+                    {\"version\":1,\"id\":4,\"method\":\"show-drops\"}\n";
+        let answers = exchange(&path, two, 2);
+        assert_eq!(answers[0]["id"], 3);
+        assert_eq!(answers[0]["result"], "ShowPorts");
+        assert_eq!((&answers[1]["id"], &answers[1]["result"]), (&4.into(), &"ShowDrops".into()));
+    }
+
+    #[test]
+    fn what_is_no_request_gets_one_error_and_the_connection_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_server, path) = server(folder.path());
+        let lines = b"{nonsense\n[]\n{\"id\":9,\"method\":\"show-ports\"}\n\
+                      {\"version\":2,\"method\":\"show-ports\"}\n{\"version\":1,\"method\":\"fly\"}\n\
+                      \xff\xfe\n{\"version\":1,\"method\":\"show-ports\"}\n";
+        let answers = exchange(&path, lines, 7);
+        for answer in &answers[..6] {
+            assert_eq!(answer["error"]["code"], "bad-request", "{answer}");
+        }
+        assert_eq!(answers[2]["id"], 9, "the id comes back where it could be read");
+        assert_eq!(answers[6]["result"], "ShowPorts");
+    }
+
+    #[test]
+    fn a_line_too_long_is_refused_and_the_connection_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_server, path) = server(folder.path());
+        let answers = exchange(&path, &[vec![b'x'; 10 << 20], b"\n".to_vec()].concat(), 1);
+        assert_eq!(answers[0]["error"]["code"], "bad-request");
+        assert_eq!(exchange(&path, b"{\"version\":1,\"method\":\"show-ports\"}\n", 1).len(), 1);
+    }
+
+    #[test]
+    fn a_live_socket_is_kept_a_dead_one_replaced_and_removed_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, path) = server(folder.path());
+        let error = Socket::bind(&path).unwrap_err().to_string();
+        assert!(error.contains("in use") && error.contains("control.sock"), "{error}");
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        drop(server);
+        assert!(!path.exists());
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "left by a dead process");
+        Socket::bind(&path).unwrap();
+    }
+}

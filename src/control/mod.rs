@@ -8,3 +8,4 @@ pub mod ping;
 pub mod reassembly;
 pub mod tally;
 pub mod topology;
+pub mod views;
