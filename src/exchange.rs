@@ -187,15 +187,31 @@ pub struct ControlEnd {
     returns: rtrb::Consumer<Box<InjectSlot>>,
     /// An empty slot whose packet was refused: used next.
     spare: Option<Box<InjectSlot>>,
+    room: usize,
 }
 
 impl ControlEnd {
-    /// Takes the next punt or notice; `read` sees it, then the slot goes back.
-    pub fn take<R>(&mut self, read: impl FnOnce(&PuntSlot) -> R) -> Option<R> {
-        let slot = self.full.pop().ok()?;
-        let result = read(&slot);
+    /// Bytes that fit one slot.
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Takes the next punt or notice; [`ControlEnd::give_back`] its slot.
+    pub fn receive(&mut self) -> Option<Box<PuntSlot>> {
+        self.full.pop().ok()
+    }
+
+    /// Gives a slot back for the worker to fill again.
+    pub fn give_back(&mut self, slot: Box<PuntSlot>) {
         // Room for every slot there is: cannot fail.
         let _ = self.empty.push(slot);
+    }
+
+    /// As `receive` and `give_back` in one, for who needs nothing else of `self`.
+    pub fn take<R>(&mut self, read: impl FnOnce(&PuntSlot) -> R) -> Option<R> {
+        let slot = self.receive()?;
+        let result = read(&slot);
+        self.give_back(slot);
         Some(result)
     }
 
@@ -250,6 +266,7 @@ pub fn exchange(config: ExchangeConfig) -> (WorkerEnd, ControlEnd) {
         inbox: inbox_tx,
         returns: returns_rx,
         spare: None,
+        room: config.room,
     };
     (worker, control)
 }

