@@ -242,7 +242,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "[[tunnel]]\nname = \"gre0\"\nlocal = \"10.1\"\nremote = \"10.2\"\n[[tunnel]]\nname = \"gre1\"\nlocal = \"10.1\"\nremote = \"10.2\"",
         "tunnel[1].remote",
-        "a gre tunnel from 10.0.0.1 to 10.0.0.2 is there already, tunnel[0]",
+        "a tunnel of kind gre from 10.0.0.1 to 10.0.0.2 is there already, tunnel[0]",
     ),
     (
         "[[tunnel]]\nname = \"ipip0\"\nlocal = \"10.1\"\nremote = \"10.2\"",
@@ -419,7 +419,7 @@ prop_compose! {
     ) -> PortSpec {
         let args = args.replace(' ', "_");
         let address = (0..aliases).map(|alias| {
-            let host = std::net::Ipv4Addr::from((u32::from(number) + 1) << 24 | alias + 1);
+            let host = std::net::Ipv4Addr::from(((u32::from(number) + 1) << 24) | (alias + 1));
             Ipv4Net::new(host, prefix_len).unwrap()
         });
         PortSpec {

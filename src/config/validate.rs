@@ -234,7 +234,7 @@ impl Checker<'_> {
             Some((t.kind.prefix(), local?, remote?))
         };
         self.unique("tunnel", "remote", tunnels, outer, |(kind, local, remote)| {
-            format!("an {kind} tunnel from {local} to {remote} is there")
+            format!("a tunnel of kind {kind} from {local} to {remote} is there")
         });
         let own: HashSet<Ipv4Addr> =
             self.draft.link_addresses().iter().map(|(.., net)| net.addr()).collect();
