@@ -107,6 +107,7 @@ fn examples_are_valid() {
         seen += 1;
     }
     assert!(seen >= 4, "{seen} examples");
+    load(concat!(env!("CARGO_MANIFEST_DIR"), "/docker/gateway.toml")).unwrap();
 }
 
 #[test]
