@@ -1,0 +1,62 @@
+//! A configuration as the changes that lead to it from bare ports: what a start
+//! applies, as one transaction.
+
+use ipnet::Ipv4Net;
+
+use crate::model::op::{Located, Op};
+use crate::model::spec::State;
+
+/// The changes, in an order in which each finds what it needs, and where each is
+/// written (`port[0].address[1]`). The ports themselves exist: a start opens
+/// them.
+pub fn ops(state: &State) -> Vec<Located> {
+    let mut ops = Vec::new();
+    let mut push = |at: String, op: Op| ops.push(Located { at, op });
+    for (number, port) in state.ports.iter().enumerate() {
+        push(format!("port[{number}]"), interface(&port.name, port.mtu, port.up));
+        for (place, net) in port.address.iter().enumerate() {
+            push(format!("port[{number}].address[{place}]"), address(&port.name, *net));
+        }
+    }
+    for (number, vlan) in state.vlans.iter().enumerate() {
+        push(format!("vlan[{number}]"), Op::PutVlan { vlan: vlan.clone() });
+    }
+    for (number, tunnel) in state.tunnels.iter().enumerate() {
+        push(format!("tunnel[{number}]"), Op::PutTunnel { tunnel: tunnel.clone() });
+    }
+    for (number, route) in state.routes.iter().enumerate() {
+        push(format!("route[{number}]"), Op::PutRoute { route: route.clone() });
+    }
+    for (number, neighbour) in state.neighbours.iter().enumerate() {
+        let op = Op::PutNeighbour { neighbour: neighbour.clone() };
+        push(format!("neighbour[{number}]"), op);
+    }
+    for (number, publish) in state.published.iter().enumerate() {
+        push(format!("arp[{number}]"), Op::Publish { publish: publish.clone() });
+    }
+    push("icmp".to_owned(), Op::SetIcmp { icmp: state.icmp.clone() });
+    ops
+}
+
+fn interface(name: &str, mtu: u16, up: bool) -> Op {
+    Op::SetInterface {
+        name: name.to_owned(),
+        up: Some(up),
+        mtu: Some(mtu),
+        link0: None,
+        link1: None,
+        ttl: None,
+        dscp: None,
+        df: None,
+    }
+}
+
+fn address(name: &str, net: Ipv4Net) -> Op {
+    Op::SetAddress {
+        name: name.to_owned(),
+        address: net.addr(),
+        prefix_len: Some(net.prefix_len()),
+        peer: None,
+        alias: true,
+    }
+}

@@ -1,0 +1,195 @@
+//! The running state as a configuration file (`show config`): read again, it
+//! gives the same state. What has its default value is left out.
+
+use std::fmt::{Display, Write};
+
+use toml::Value;
+
+use super::Config;
+use super::sections::{DEFAULT_DESCRIPTORS, DEFAULT_METRICS, DEFAULT_MTU, DEFAULT_TTL};
+use crate::model::spec::{
+    DpdkSettings, Dscp, Hugepages, IcmpSpec, Idle, OuterDf, PortSpec, RouteSpec, RouteTarget,
+    State, TunnelSpec,
+};
+
+/// A file that reproduces the configuration.
+pub fn render(config: &Config) -> String {
+    let mut page = Page::default();
+    page.dpdk(&config.settings.dpdk);
+    page.state(&config.state);
+    page.head("[control]");
+    page.text("socket", config.settings.socket.display());
+    page.head("[metrics]");
+    match &config.settings.metrics {
+        Some(listen) if listen == DEFAULT_METRICS => {}
+        Some(listen) => page.text("listen", listen),
+        None => page.bare("enabled", false),
+    }
+    page.text
+}
+
+/// The text so far.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn head(&mut self, head: &str) {
+        let gap = if self.text.is_empty() { "" } else { "\n" };
+        let _ = writeln!(self.text, "{gap}{head}");
+    }
+
+    /// A key with a number or a flag.
+    fn bare(&mut self, key: &str, value: impl Display) {
+        let _ = writeln!(self.text, "{key} = {value}");
+    }
+
+    fn text(&mut self, key: &str, value: impl Display) {
+        self.bare(key, Value::String(value.to_string()));
+    }
+
+    fn text_if(&mut self, key: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.text(key, value);
+        }
+    }
+
+    fn bare_if(&mut self, key: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.bare(key, value);
+        }
+    }
+
+    /// A key with a list of strings, left out when there are none.
+    fn texts<T: Display>(&mut self, key: &str, values: &[T]) {
+        if !values.is_empty() {
+            let list: Vec<String> =
+                values.iter().map(|v| Value::String(v.to_string()).to_string()).collect();
+            self.bare(key, format!("[{}]", list.join(", ")));
+        }
+    }
+
+    fn dpdk(&mut self, dpdk: &DpdkSettings) {
+        self.head("[dpdk]");
+        if !dpdk.workers.is_empty() {
+            self.bare("workers", format!("{:?}", dpdk.workers));
+        }
+        self.text("memory", format!("{}M", dpdk.memory_mib));
+        match dpdk.hugepages {
+            Hugepages::Auto => {}
+            Hugepages::On => self.text("hugepages", "on"),
+            Hugepages::Off => self.text("hugepages", "off"),
+        }
+        match dpdk.idle {
+            Idle::Poll => {}
+            Idle::Adaptive => self.text("idle", "adaptive"),
+        }
+        self.bare_if("buffers", dpdk.buffers);
+        self.bare_if("descriptors", unless(dpdk.descriptors, DEFAULT_DESCRIPTORS));
+        for hand in &dpdk.queues {
+            self.head("[[dpdk.worker]]");
+            self.bare("worker", hand.worker);
+            self.texts("queues", &hand.queues);
+        }
+    }
+
+    fn state(&mut self, state: &State) {
+        for port in &state.ports {
+            self.port(port);
+        }
+        for vlan in &state.vlans {
+            self.head("[[vlan]]");
+            self.text("name", &vlan.name);
+            self.texts("address", &vlan.address);
+            self.bare_if("mtu", vlan.mtu);
+            self.bare_if("up", unless(vlan.up, true));
+        }
+        for tunnel in &state.tunnels {
+            self.tunnel(tunnel);
+        }
+        for route in &state.routes {
+            self.route(route);
+        }
+        for neighbour in &state.neighbours {
+            self.head("[[neighbour]]");
+            self.text("address", neighbour.address);
+            self.text_if("port", neighbour.port.as_ref());
+            self.text("mac", neighbour.mac);
+        }
+        for publish in &state.published {
+            self.head("[[arp]]");
+            self.text("address", publish.address);
+            self.text_if("port", publish.port.as_ref());
+            self.text_if("mac", publish.mac);
+            self.bare("publish", true);
+        }
+        self.icmp(&state.icmp);
+    }
+
+    fn port(&mut self, port: &PortSpec) {
+        self.head("[[port]]");
+        self.text("name", &port.name);
+        self.text("device", &port.device);
+        self.texts("address", &port.address);
+        self.bare_if("mtu", unless(port.mtu, DEFAULT_MTU));
+        self.text_if("mac", port.mac);
+        self.bare_if("rx_queues", port.rx_queues);
+        self.bare_if("up", unless(port.up, true));
+    }
+
+    fn tunnel(&mut self, tunnel: &TunnelSpec) {
+        self.head("[[tunnel]]");
+        self.text("name", &tunnel.name);
+        self.text("kind", tunnel.kind.prefix());
+        self.text_if("local", tunnel.local);
+        self.text_if("remote", tunnel.remote);
+        self.text_if("address", tunnel.address);
+        self.text_if("peer", tunnel.peer);
+        self.bare_if("link0", unless(tunnel.link0, true));
+        self.bare_if("link1", unless(tunnel.link1, false));
+        self.bare_if("mtu", tunnel.mtu);
+        self.bare_if("ttl", unless(tunnel.ttl, DEFAULT_TTL));
+        match tunnel.dscp {
+            Dscp::Copy => {}
+            Dscp::Fixed(value) => self.bare("dscp", value),
+        }
+        match tunnel.df {
+            OuterDf::Set => {}
+            OuterDf::Copy => self.text("df", "copy"),
+        }
+        self.bare_if("up", unless(tunnel.up, true));
+    }
+
+    fn route(&mut self, route: &RouteSpec) {
+        self.head("[[route]]");
+        if route.to.prefix_len() == 0 {
+            self.text("to", "default");
+        } else {
+            self.text("to", route.to);
+        }
+        match &route.target {
+            RouteTarget::Via(gateway) => self.text("via", gateway),
+            RouteTarget::Interface(name) => self.text("interface", name),
+            RouteTarget::Blackhole => self.bare("blackhole", true),
+            RouteTarget::Reject => self.bare("reject", true),
+        }
+    }
+
+    fn icmp(&mut self, icmp: &IcmpSpec) {
+        let standard = IcmpSpec::default();
+        if *icmp == standard {
+            return;
+        }
+        self.head("[icmp]");
+        self.bare_if("error_rate", unless(icmp.error_rate, standard.error_rate));
+        self.bare_if("error_burst", unless(icmp.error_burst, standard.error_burst));
+        self.bare_if("echo", unless(icmp.echo, standard.echo));
+        self.bare_if("time_exceeded", unless(icmp.time_exceeded, standard.time_exceeded));
+    }
+}
+
+/// The value, unless it is the default.
+fn unless<T: PartialEq>(value: T, default: T) -> Option<T> {
+    (value != default).then_some(value)
+}

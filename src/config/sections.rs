@@ -1,0 +1,383 @@
+//! Section by section: TOML tables into the values of [`crate::model::spec`].
+//! Here each value is checked by itself; [`super::validate`] checks them against
+//! each other.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+use toml::Value;
+
+use super::address::{inet_aton, interface_address, network};
+use super::raw::{Document, Fields, number, shown, text};
+use crate::ids::Mac;
+use crate::model::api::DEFAULT_SOCKET;
+use crate::model::spec::{
+    DpdkSettings, Dscp, Hugepages, IcmpSpec, Idle, NeighbourSpec, OuterDf, PortSpec, PublishSpec,
+    QueueSettings, RouteSpec, RouteTarget, Settings, TunnelKind, TunnelSpec, VlanSpec,
+};
+
+/// Where metrics are served unless the file says otherwise.
+pub const DEFAULT_METRICS: &str = "127.0.0.1:9464";
+/// Packet memory unless the file says otherwise, MiB.
+pub const DEFAULT_MEMORY_MIB: u32 = 512;
+/// Descriptors per queue unless the file says otherwise.
+pub const DEFAULT_DESCRIPTORS: u16 = 1024;
+/// MTU of a port unless the file says otherwise.
+pub const DEFAULT_MTU: u16 = 1500;
+/// TTL of outer headers unless the file says otherwise.
+pub const DEFAULT_TTL: u8 = 64;
+/// MTUs an interface can have: IPv4's least (RFC 791) to a common jumbo frame's.
+pub const MTU_RANGE: std::ops::RangeInclusive<i64> = 68..=9600;
+
+/// Most bytes of a Unix socket's path (`sun_path`, less its end mark).
+const SOCKET_PATH_MAX: usize = 107;
+
+/// `[dpdk]`, `[control]` and `[metrics]`.
+pub fn settings(document: &mut Document) -> Settings {
+    Settings {
+        dpdk: document.one("dpdk", dpdk),
+        socket: document.one("control", socket),
+        metrics: document.one("metrics", metrics),
+    }
+}
+
+fn dpdk(fields: &mut Fields) -> DpdkSettings {
+    let hugepages = [("auto", Hugepages::Auto), ("on", Hugepages::On), ("off", Hugepages::Off)];
+    let idle = [("poll", Idle::Poll), ("adaptive", Idle::Adaptive)];
+    DpdkSettings {
+        workers: fields.list("workers", |core| number(core, &(0..=1023))),
+        memory_mib: fields
+            .parsed("memory", "a size such as \"512M\"", memory)
+            .unwrap_or(DEFAULT_MEMORY_MIB),
+        hugepages: fields.word("hugepages", &hugepages).unwrap_or_default(),
+        idle: fields.word("idle", &idle).unwrap_or_default(),
+        buffers: fields.number("buffers", 1024..=1 << 26),
+        descriptors: fields.number("descriptors", 32..=32768).unwrap_or(DEFAULT_DESCRIPTORS),
+        queues: fields.each("worker", "dpdk.worker", queues),
+    }
+}
+
+fn queues(fields: &mut Fields) -> Option<QueueSettings> {
+    if !fields.has("worker") {
+        fields.problem("worker", "missing, expected a place in `workers`, from 0");
+    }
+    let queues = fields.list("queues", |queue| {
+        text(queue, "a queue such as \"en0/0\"", |text| match queue_name(text) {
+            Some(_) => Ok(text.to_owned()),
+            None => Err(format!("`{text}` is not a queue: expected PORT/NUMBER such as en0/0")),
+        })
+    });
+    Some(QueueSettings { worker: fields.number("worker", 0..=1023)?, queues })
+}
+
+/// `en0/1`: port and receive queue.
+pub fn queue_name(text: &str) -> Option<(&str, u16)> {
+    let (port, queue) = text.split_once('/')?;
+    let number = queue.parse().ok()?;
+    (!port.is_empty() && queue.bytes().all(|b| b.is_ascii_digit())).then_some((port, number))
+}
+
+fn memory(text: &str) -> Result<u32, String> {
+    let size = |digits: &str, unit: u32| digits.parse::<u32>().ok()?.checked_mul(unit);
+    let mib = match (text.strip_suffix('M'), text.strip_suffix('G')) {
+        (Some(digits), _) => size(digits, 1),
+        (_, Some(digits)) => size(digits, 1024),
+        _ => None,
+    };
+    match mib {
+        Some(mib @ 32..=1_048_576) => Ok(mib),
+        _ => Err(format!("`{text}` is not a size from 32M to 1024G such as 512M or 1G")),
+    }
+}
+
+fn socket(fields: &mut Fields) -> PathBuf {
+    let path = fields.text("socket", "a path").unwrap_or_else(|| DEFAULT_SOCKET.to_owned());
+    if path.is_empty() || path.len() > SOCKET_PATH_MAX {
+        let message =
+            format!("`{path}` is not a socket path: expected 1 to {SOCKET_PATH_MAX} bytes");
+        fields.problem("socket", message);
+    }
+    PathBuf::from(path)
+}
+
+fn metrics(fields: &mut Fields) -> Option<String> {
+    let enabled = fields.flag("enabled", true);
+    let listen = fields.parsed("listen", "an address such as \"127.0.0.1:9464\"", |text| {
+        let split = text.rsplit_once(':');
+        match split.map(|(host, port)| (host, port.parse::<u16>())) {
+            Some((host, Ok(_))) if !host.is_empty() => Ok(text.to_owned()),
+            _ => Err(format!("`{text}` is not HOST:PORT such as 127.0.0.1:9464")),
+        }
+    });
+    enabled.then(|| listen.unwrap_or_else(|| DEFAULT_METRICS.to_owned()))
+}
+
+/// `[[port]]`.
+pub fn port(fields: &mut Fields) -> Option<PortSpec> {
+    let name = fields.required_parsed("name", "a name such as \"en0\"", port_name);
+    let device = fields.required_parsed(
+        "device",
+        "a virtual device such as \"net_tap0,iface=lan0\" or a PCI address",
+        device,
+    );
+    Some(PortSpec {
+        address: addresses(fields),
+        mtu: fields.number("mtu", MTU_RANGE).unwrap_or(DEFAULT_MTU),
+        mac: mac(fields),
+        rx_queues: fields.number("rx_queues", 1..=256),
+        up: fields.flag("up", true),
+        name: name?,
+        // Empty: missing or wrong, and said so already.
+        device: device.unwrap_or_default(),
+    })
+}
+
+/// A port's name: it must not read as a tunnel or as a VLAN.
+fn port_name(name: &str) -> Result<String, String> {
+    let shape = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric())
+        && name.len() <= 15;
+    if !shape {
+        return Err(format!(
+            "`{name}` is not a port name: expected a letter, then letters and digits, 15 at most"
+        ));
+    }
+    let letters = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    if [TunnelKind::Gre, TunnelKind::Ipip].iter().any(|kind| kind.prefix() == letters) {
+        return Err(format!(
+            "`{name}` is a tunnel's name: expected another one for a port, such as en0"
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+fn device(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(char::is_whitespace) || text.starts_with([',', '-']) {
+        return Err(format!(
+            "`{text}` is not a device: expected a virtual device such as net_tap0,iface=lan0 or a PCI address such as 0000:01:00.0"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// `address = ["10.0.0.1/8"]`, or just the one string.
+fn addresses(fields: &mut Fields) -> Vec<Ipv4Net> {
+    let expected = "an address such as \"10.0.0.1/8\"";
+    fields.list("address", |value| text(value, expected, host_address))
+}
+
+/// An address an interface can have, with its prefix length.
+fn host_address(text: &str) -> Result<Ipv4Net, String> {
+    let net = interface_address(text).map_err(|e| e.to_string())?;
+    let special =
+        net.prefix_len() < 31 && (net.addr() == net.network() || net.addr() == net.broadcast());
+    if !is_unicast(net.addr()) || net.prefix_len() == 0 {
+        Err(format!("`{text}` ({net}) is not an address a host can have"))
+    } else if special {
+        Err(format!(
+            "`{text}` ({net}) is the network's own or its broadcast address: expected a host's"
+        ))
+    } else {
+        Ok(net)
+    }
+}
+
+/// True for what a host can have: not 0/8, loopback, multicast, class E or
+/// broadcast (RFC 1122 §3.2.1.3).
+pub fn is_unicast(address: Ipv4Addr) -> bool {
+    !matches!(address.octets()[0], 0 | 127 | 224..)
+}
+
+fn unicast(text: &str) -> Result<Ipv4Addr, String> {
+    let address = inet_aton(text).map_err(|e| e.to_string())?;
+    if is_unicast(address) {
+        Ok(address)
+    } else {
+        Err(format!("`{text}` ({address}) is not a unicast address"))
+    }
+}
+
+fn host(fields: &mut Fields, key: &'static str) -> Option<Ipv4Addr> {
+    fields.parsed(key, "an address such as \"10.0.0.25\"", unicast)
+}
+
+fn mac(fields: &mut Fields) -> Option<Mac> {
+    fields.parsed("mac", MAC_EXPECTED, unicast_mac)
+}
+
+const MAC_EXPECTED: &str = "an Ethernet address such as \"02:00:00:00:00:01\"";
+
+fn unicast_mac(text: &str) -> Result<Mac, String> {
+    let mac: Mac = text.parse().map_err(|e: crate::ids::MacError| e.to_string())?;
+    if mac.is_multicast() || mac == Mac::default() {
+        return Err(format!("`{text}` is not one station's address: expected a unicast one"));
+    }
+    Ok(mac)
+}
+
+/// `[[vlan]]`.
+pub fn vlan(fields: &mut Fields) -> Option<VlanSpec> {
+    let name =
+        fields.required_parsed("name", "a name such as \"en0.20\"", |name| match vlan_name(name) {
+            Some(_) => Ok(name.to_owned()),
+            None => Err(format!(
+                "`{name}` is not a VLAN name: expected PORT.ID, ID from 1 to 4094, such as en0.20"
+            )),
+        });
+    Some(VlanSpec {
+        address: addresses(fields),
+        mtu: fields.number("mtu", MTU_RANGE),
+        up: fields.flag("up", true),
+        name: name?,
+    })
+}
+
+/// `en0.20`: the port and the VLAN id, which is 1 to 4094 (IEEE 802.1Q §9.6).
+pub fn vlan_name(name: &str) -> Option<(&str, u16)> {
+    let (port, id) = name.split_once('.')?;
+    let number @ 1..=4094 = id.parse().ok()? else { return None };
+    // One way of writing it: no sign, no leading zero.
+    (number.to_string() == id && port_name(port).is_ok()).then_some((port, number))
+}
+
+/// `gre0`: the kind and the number.
+pub fn tunnel_name(name: &str) -> Option<(TunnelKind, u32)> {
+    [TunnelKind::Gre, TunnelKind::Ipip].into_iter().find_map(|kind| {
+        let digits = name.strip_prefix(kind.prefix())?;
+        let number: u32 = digits.parse().ok()?;
+        (number.to_string() == digits).then_some((kind, number))
+    })
+}
+
+/// `[[tunnel]]`.
+pub fn tunnel(fields: &mut Fields) -> Option<TunnelSpec> {
+    let name = fields.required_parsed("name", "a name such as \"gre0\"", |name| {
+        let kind = tunnel_name(name).map(|(kind, _)| (name.to_owned(), kind));
+        kind.ok_or(format!(
+            "`{name}` is not a tunnel's name: expected gre or ipip and a number, such as gre0"
+        ))
+    });
+    let written = fields.word("kind", &[("gre", TunnelKind::Gre), ("ipip", TunnelKind::Ipip)]);
+    let df = [("copy", OuterDf::Copy), ("set", OuterDf::Set)];
+    let mut spec = TunnelSpec {
+        name: String::new(),
+        kind: TunnelKind::Gre,
+        local: host(fields, "local"),
+        remote: host(fields, "remote"),
+        address: host(fields, "address"),
+        peer: host(fields, "peer"),
+        link0: fields.flag("link0", true),
+        link1: fields.flag("link1", false),
+        mtu: fields.number("mtu", MTU_RANGE),
+        ttl: fields.number("ttl", 1..=255).unwrap_or(DEFAULT_TTL),
+        dscp: dscp(fields),
+        df: fields.word("df", &df).unwrap_or_default(),
+        up: fields.flag("up", true),
+    };
+    (spec.name, spec.kind) = name?;
+    if let Some(written) = written.filter(|written| *written != spec.kind) {
+        let message = format!(
+            "`{}` does not go with the name `{}`: expected `{}`",
+            written.prefix(),
+            spec.name,
+            spec.kind.prefix()
+        );
+        fields.problem("kind", message);
+    }
+    Some(spec)
+}
+
+fn dscp(fields: &mut Fields) -> Dscp {
+    let read = match fields.any("dscp") {
+        None => return Dscp::Copy,
+        Some(Value::String(word)) if word == "copy" => return Dscp::Copy,
+        Some(Value::Integer(value)) => {
+            u8::try_from(value).ok().filter(|v| *v < 64).ok_or(value.to_string())
+        }
+        Some(other) => Err(shown(&other)),
+    };
+    read.map(Dscp::Fixed).unwrap_or_else(|value| {
+        fields.problem(
+            "dscp",
+            format!("{value} is not a DSCP: expected \"copy\" or a number from 0 to 63"),
+        );
+        Dscp::Copy
+    })
+}
+
+/// `[[route]]`.
+pub fn route(fields: &mut Fields) -> Option<RouteSpec> {
+    let to =
+        fields.required_parsed("to", "a network such as \"10.0.0.0/8\", or \"default\"", |text| {
+            let net = network(text).map_err(|e| e.to_string())?;
+            match net.addr().octets()[0] {
+                224.. => Err(format!("`{text}` is not unicast: Greyhound routes no multicast")),
+                _ => Ok(net),
+            }
+        });
+    let chosen =
+        ["via", "interface", "blackhole", "reject"].into_iter().filter(|key| fields.has(key));
+    let chosen: Vec<&str> = chosen.collect();
+    let target = match chosen[..] {
+        ["via"] => host(fields, "via").map(RouteTarget::Via),
+        ["interface"] => {
+            fields.text("interface", "an interface's name").map(RouteTarget::Interface)
+        }
+        ["blackhole"] => only_true(fields, "blackhole").then_some(RouteTarget::Blackhole),
+        ["reject"] => only_true(fields, "reject").then_some(RouteTarget::Reject),
+        [] => {
+            fields.problem_here("leads nowhere: expected one of via, interface, blackhole, reject");
+            None
+        }
+        _ => {
+            let message = format!("has {}: expected just one of them", chosen.join(" and "));
+            fields.problem_here(message);
+            None
+        }
+    };
+    Some(RouteSpec { to: to?, target: target? })
+}
+
+/// A key that says nothing when it is false.
+fn only_true(fields: &mut Fields, key: &'static str) -> bool {
+    let flag = fields.flag(key, true);
+    if !flag {
+        fields.problem(key, "`false` says nothing: expected `true`, or another target");
+    }
+    flag
+}
+
+/// `[[neighbour]]`.
+pub fn neighbour(fields: &mut Fields) -> Option<NeighbourSpec> {
+    let address = fields.required_parsed("address", "the neighbour's address", unicast);
+    let port = fields.text("port", "an interface's name");
+    let mac = fields.required_parsed("mac", MAC_EXPECTED, unicast_mac);
+    Some(NeighbourSpec { address: address?, port, mac: mac? })
+}
+
+/// `[[arp]]`.
+pub fn publish(fields: &mut Fields) -> Option<PublishSpec> {
+    let address = fields.required_parsed("address", "the address to answer for", unicast);
+    let port = fields.text("port", "an interface's name");
+    let mac = mac(fields);
+    if !fields.flag("publish", false) {
+        fields.problem(
+            "publish",
+            "expected `true`: `[[arp]]` answers for another host; a static entry is a `[[neighbour]]`",
+        );
+    }
+    Some(PublishSpec { address: address?, port, mac })
+}
+
+/// `[icmp]`.
+pub fn icmp(fields: &mut Fields) -> IcmpSpec {
+    let standard = IcmpSpec::default();
+    let count = 0..=i64::from(u32::MAX);
+    IcmpSpec {
+        error_rate: fields.number("error_rate", count.clone()).unwrap_or(standard.error_rate),
+        error_burst: fields.number("error_burst", count).unwrap_or(standard.error_burst),
+        echo: fields.flag("echo", standard.echo),
+        time_exceeded: fields.flag("time_exceeded", standard.time_exceeded),
+    }
+}

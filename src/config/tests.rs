@@ -1,0 +1,544 @@
+//! Files that are right, files that are wrong, and the round trip through text.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+use proptest::prelude::*;
+
+use super::raw::KEYS;
+use super::*;
+use crate::ids::Mac;
+use crate::model::op::Op;
+use crate::model::spec::*;
+
+/// Two ports to build wrong files on.
+const PORTS: &str = r#"
+[[port]]
+name = "en0"
+device = "net_null0"
+address = ["10.0.0.1/8"]
+rx_queues = 2
+
+[[port]]
+name = "en1"
+device = "net_null1"
+address = ["203.0.113.1/24"]
+"#;
+
+#[test]
+fn the_reference_is_machine_c() {
+    let config = parse(REFERENCE).unwrap();
+    let state = &config.state;
+    assert_eq!(state.ports[0].address, ["10.0.0.1/8".parse::<Ipv4Net>().unwrap()]);
+    assert!(state.ports.iter().all(|port| port.device.starts_with("net_tap")));
+    assert_eq!(state.tunnels[0].address, Some("10.0.0.1".parse().unwrap()));
+    assert_eq!(state.published[0].address, "10.0.0.25".parse::<std::net::Ipv4Addr>().unwrap());
+    assert_eq!(config.settings.metrics.as_deref(), Some("127.0.0.1:9464"));
+    assert_eq!(config.settings.dpdk.idle, Idle::Adaptive);
+}
+
+/// Keys of a file by section, those in comments too.
+fn keys_written(text: &str) -> BTreeSet<(String, String)> {
+    let mut section = String::new();
+    let mut keys = BTreeSet::new();
+    for line in text.lines() {
+        let line = line.trim_start_matches(['#', ' ']);
+        if line.starts_with('[') {
+            section = line.trim_matches(|c| c == '[' || c == ']').to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        {
+            keys.insert((section.clone(), key.to_owned()));
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_reference_names_every_key_and_no_other() {
+    let known: BTreeSet<(String, String)> = KEYS
+        .iter()
+        .flat_map(|(section, keys)| {
+            keys.iter().map(move |key| (section.to_string(), key.to_string()))
+        })
+        // Written as a section of its own.
+        .filter(|(section, key)| (section.as_str(), key.as_str()) != ("dpdk", "worker"))
+        .collect();
+    assert_eq!(keys_written(REFERENCE), known);
+}
+
+#[test]
+fn every_line_in_comments_is_valid_too() {
+    // Uncomment each key line where its table is open; other sections that are
+    // all in comments come with their head.
+    let mut text = String::new();
+    for line in REFERENCE.lines() {
+        let bare = line.strip_prefix("# ").unwrap_or(line);
+        let key = bare.split_once(" = ").is_some_and(|(key, _)| {
+            key.bytes().all(|b| b.is_ascii_lowercase() || b"_0".contains(&b))
+        });
+        let head = bare.starts_with("[[") && bare.ends_with("]]");
+        text += if key || head { bare } else { line };
+        text += "\n";
+    }
+    let config = parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
+    assert_eq!(config.state.vlans.len(), 1);
+    assert_eq!(config.state.routes.len(), 4);
+    assert_eq!(config.settings.dpdk.queues.len(), 1);
+    // What the comments call a default is one.
+    let standard = parse(REFERENCE).unwrap();
+    assert_eq!(config.state.icmp, standard.state.icmp);
+    assert_eq!(config.settings.socket, standard.settings.socket);
+    assert_eq!(config.settings.dpdk.descriptors, standard.settings.dpdk.descriptors);
+    assert_eq!(
+        TunnelSpec { mtu: None, ..config.state.tunnels[0].clone() },
+        standard.state.tunnels[0]
+    );
+}
+
+#[test]
+fn examples_are_valid() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config/examples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        load(entry.unwrap().path()).unwrap_or_else(|error| panic!("{error}"));
+        seen += 1;
+    }
+    assert!(seen >= 4, "{seen} examples");
+    load(concat!(env!("CARGO_MANIFEST_DIR"), "/docker/gateway.toml")).unwrap();
+}
+
+#[test]
+fn short_forms_are_read() {
+    let text = format!(
+        "{PORTS}\n[[tunnel]]\nname = \"gre0\"\naddress = \"12.1\"\npeer = \"12.2\"\nlocal = \"10.1\"\nremote = \"10.163\"\n\
+         [[route]]\nto = \"10.1\"\nvia = \"12.2\"\n[[route]]\nto = \"default\"\nreject = true\n"
+    );
+    let state = parse(&text).unwrap().state;
+    assert_eq!(state.tunnels[0].peer, Some("12.0.0.2".parse().unwrap()));
+    assert_eq!(state.tunnels[0].remote, Some("10.0.0.163".parse().unwrap()));
+    assert_eq!(state.routes[0].to, "10.1.0.0/16".parse::<Ipv4Net>().unwrap());
+    assert_eq!(state.routes[1], RouteSpec { to: Ipv4Net::default(), target: RouteTarget::Reject });
+}
+
+/// `(what is added to PORTS, place, words of the message)`.
+const WRONG: &[(&str, &str, &str)] = &[
+    ("[dpdk]\nfrobnicate = 1", "dpdk.frobnicate", "unknown key, expected one of workers"),
+    ("[dpdk]\nworkers = [1, 1]", "dpdk.workers[1]", "core 1 has a worker already"),
+    ("[dpdk]\nworkers = 1", "dpdk.workers", "`1` is not a list"),
+    ("[dpdk]\nmemory = \"12\"", "dpdk.memory", "`12` is not a size"),
+    ("[dpdk]\nmemory = \"9999999999G\"", "dpdk.memory", "not a size"),
+    ("[dpdk]\nhugepages = \"yes\"", "dpdk.hugepages", "`yes` is not \"auto\" or \"on\" or \"off\""),
+    (
+        "[dpdk]\ndescriptors = 70000",
+        "dpdk.descriptors",
+        "`70000` is out of place: expected a number from 32 to 32768",
+    ),
+    ("[[dpdk.worker]]\nworker = 3\nqueues = []", "dpdk.worker[0].worker", "expected 0 to 0"),
+    ("[[dpdk.worker]]\nworker = 0\nqueues = [\"en0\"]", "dpdk.worker[0].queues[0]", "PORT/NUMBER"),
+    (
+        "[[dpdk.worker]]\nworker = 0\nqueues = [\"en0/2\"]",
+        "dpdk.worker[0].queues[0]",
+        "en0 has 2 queues",
+    ),
+    (
+        "[[dpdk.worker]]\nworker = 0\nqueues = [\"en9/0\"]",
+        "dpdk.worker[0].queues[0]",
+        "no port `en9`, expected one of en0, en1",
+    ),
+    (
+        "[[dpdk.worker]]\nworker = 0\nqueues = [\"en0/0\", \"en0/0\"]",
+        "dpdk.worker[0].queues[1]",
+        "dealt out already",
+    ),
+    ("[prot]", "prot", "unknown section"),
+    ("[[port]]\nname = \"en2\"", "port[2].device", "missing, expected a virtual device"),
+    ("[[port]]\ndevice = \"net_null2\"", "port[2].name", "missing"),
+    (
+        "[[port]]\nname = \"0en\"\ndevice = \"net_null2\"",
+        "port[2].name",
+        "`0en` is not a port name",
+    ),
+    ("[[port]]\nname = \"gre7\"\ndevice = \"net_null2\"", "port[2].name", "a tunnel's name"),
+    (
+        "[[port]]\nname = \"en0\"\ndevice = \"net_null2\"",
+        "port[2].name",
+        "`en0` is taken already, port[0]",
+    ),
+    (
+        "[[port]]\nname = \"en2\"\ndevice = \"net_null1,copy=0\"",
+        "port[2].device",
+        "taken already, port[1]",
+    ),
+    ("[[port]]\nname = \"en2\"\ndevice = \"\"", "port[2].device", "not a device"),
+    ("[[port]]\nname = \"en2\"\ndevice = \"net_null2\"\nmtu = 67", "port[2].mtu", "68 to 9600"),
+    (
+        "[[port]]\nname = \"en2\"\ndevice = \"net_null2\"\nmac = \"01:00:5e:00:00:01\"",
+        "port[2].mac",
+        "unicast",
+    ),
+    (
+        "[[port]]\nname = \"en2\"\ndevice = \"net_null2\"\naddress = \"10.2\"",
+        "port[2].address",
+        "not a list",
+    ),
+    (
+        "[[port]]\nname = \"en2\"\ndevice = \"net_null2\"\naddress = [\"192.168.0.1/33\"]",
+        "port[2].address[0]",
+        "`/33` is not a prefix length",
+    ),
+    (
+        "[[port]]\nname = \"en2\"\ndevice = \"net_null2\"\naddress = [\"192.168.0.255/24\"]",
+        "port[2].address[0]",
+        "broadcast",
+    ),
+    (
+        "[[port]]\nname = \"en2\"\ndevice = \"net_null2\"\naddress = [\"127.0.0.1/8\"]",
+        "port[2].address[0]",
+        "host can have",
+    ),
+    (
+        "[[port]]\nname = \"en2\"\ndevice = \"net_null2\"\naddress = [\"10.9.0.1/16\"]",
+        "port[2].address[0]",
+        "overlaps with `10.0.0.1/8` of en0",
+    ),
+    ("[[vlan]]\nname = \"en0.4095\"", "vlan[0].name", "1 to 4094"),
+    ("[[vlan]]\nname = \"en0.020\"", "vlan[0].name", "not a VLAN name"),
+    ("[[vlan]]\nname = \"en9.20\"", "vlan[0].name", "no port `en9`"),
+    ("[[vlan]]\nname = \"en0.20\"\nmtu = 1504", "vlan[0].mtu", "at most 1500"),
+    ("[[vlan]]\nname = \"en0.20\"\n[[vlan]]\nname = \"en0.20\"", "vlan[1].name", "taken already"),
+    ("[[tunnel]]\nname = \"gre\"", "tunnel[0].name", "not a tunnel's name"),
+    ("[[tunnel]]\nname = \"gre0\"\nkind = \"ipip\"", "tunnel[0].kind", "expected `gre`"),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nlocal = \"1.1.1.1\"",
+        "tunnel[0].remote",
+        "missing, expected beside `local`",
+    ),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nlocal = \"1.1.1.1\"\nremote = \"1.1.1.1\"",
+        "tunnel[0].remote",
+        "a tunnel to itself",
+    ),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nlocal = \"10.1\"\nremote = \"203.0.113.1\"",
+        "tunnel[0].remote",
+        "our own address",
+    ),
+    (
+        "[[tunnel]]\nname = \"gre0\"\naddress = \"224.0.0.5\"\npeer = \"12.2\"",
+        "tunnel[0].address",
+        "not a unicast address",
+    ),
+    ("[[tunnel]]\nname = \"gre0\"\nttl = 0", "tunnel[0].ttl", "1 to 255"),
+    ("[[tunnel]]\nname = \"gre0\"\ndscp = 64", "tunnel[0].dscp", "64 is not a DSCP"),
+    ("[[tunnel]]\nname = \"gre0\"\ndf = true", "tunnel[0].df", "`true` is not a string"),
+    ("[[tunnel]]\nname = \"gre0\"\nlink0 = false", "tunnel[0].link0", "MOBILE"),
+    (
+        "[[tunnel]]\nname = \"gre0\"\n[[tunnel]]\nname = \"gre0\"",
+        "tunnel[1].name",
+        "`gre0` is taken already, tunnel[0]",
+    ),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nlocal = \"10.1\"\nremote = \"10.2\"\n[[tunnel]]\nname = \"gre1\"\nlocal = \"10.1\"\nremote = \"10.2\"",
+        "tunnel[1].remote",
+        "a tunnel of kind gre from 10.0.0.1 to 10.0.0.2 is there already, tunnel[0]",
+    ),
+    (
+        "[[tunnel]]\nname = \"ipip0\"\nlocal = \"10.1\"\nremote = \"10.2\"",
+        "tunnel[0].local",
+        "just `address` and `peer`",
+    ),
+    ("[[tunnel]]\nname = \"ipip0\"\nlink1 = true", "tunnel[0].link1", "no link1"),
+    ("[[route]]\nto = \"10.1.2.3/8\"\nvia = \"10.2\"", "route[0].to", "host bits"),
+    ("[[route]]\nto = \"11\"", "route[0]", "leads nowhere"),
+    ("[[route]]\nto = \"11\"\nvia = \"10.2\"\nreject = true", "route[0]", "has via and reject"),
+    ("[[route]]\nto = \"11\"\nblackhole = false", "route[0].blackhole", "says nothing"),
+    ("[[route]]\nto = \"11\"\ninterface = \"gre9\"", "route[0].interface", "no interface `gre9`"),
+    ("[[route]]\nto = \"224.0.0.0/4\"\nvia = \"10.2\"", "route[0].to", "no multicast"),
+    (
+        "[[route]]\nto = \"11\"\nvia = \"10.2\"\n[[route]]\nto = \"11.0.0.0/8\"\nvia = \"10.3\"",
+        "route[1].to",
+        "has a route already, route[0]",
+    ),
+    (
+        "[[neighbour]]\naddress = \"10.9\"\nmac = \"nonsense\"",
+        "neighbour[0].mac",
+        "`nonsense` is not an Ethernet address",
+    ),
+    (
+        "[[neighbour]]\naddress = \"10.9\"\nmac = \"02:0:0:0:0:1\"\nport = \"en9\"",
+        "neighbour[0].port",
+        "no port `en9`",
+    ),
+    (
+        "[[neighbour]]\naddress = \"11.9\"\nmac = \"02:0:0:0:0:1\"",
+        "neighbour[0].address",
+        "in no port's subnet",
+    ),
+    (
+        "[[neighbour]]\naddress = \"10.1\"\nmac = \"02:0:0:0:0:1\"",
+        "neighbour[0].address",
+        "our own address",
+    ),
+    (
+        "[[arp]]\naddress = \"10.25\"\nport = \"en0\"",
+        "arp[0].publish",
+        "a static entry is a `[[neighbour]]`",
+    ),
+    (
+        "[[arp]]\naddress = \"10.25\"\nport = \"lan\"\npublish = true",
+        "arp[0].port",
+        "no port `lan`",
+    ),
+    ("[icmp]\nerror_rate = -1", "icmp.error_rate", "`-1` is out of place"),
+    ("[icmp]\necho = 1", "icmp.echo", "not true or false"),
+    ("[control]\nsocket = \"\"", "control.socket", "not a socket path"),
+    ("[metrics]\nlisten = \"9464\"", "metrics.listen", "HOST:PORT"),
+    ("[[control]]\nsocket = \"x\"", "control", "expected `[control]`"),
+    ("[route]\nto = \"11\"", "route", "expected `[[route]]`"),
+];
+
+#[test]
+fn each_mistake_is_named_with_its_place_value_and_what_was_expected() {
+    for (added, at, words) in WRONG {
+        let problems = parse(&format!("{PORTS}\n{added}\n")).expect_err(added);
+        assert_eq!(problems.len(), 1, "{added}: {problems:#?}");
+        assert_eq!(problems[0].at, *at, "{added}");
+        assert!(problems[0].message.contains(words), "{added}: {}", problems[0]);
+        assert!(!problems[0].message.ends_with('.'), "{}", problems[0]);
+    }
+}
+
+#[test]
+fn all_mistakes_come_at_once() {
+    let text = "[dpdk]\nworkers = [0, -4]\nidle = \"fast\"\nmemory = 512\n[[port]]\nname = \"en0\"\ndevice = \"net_null0\"\n\
+                [[tunnel]]\nname = \"gre0\"\nttl = 0\nlocal = \"300.1\"\nremote = \"9.9.9.9\"\nfoo = 1\n\
+                [[arp]]\naddress = \"9.9.9.9\"\npublish = true\n";
+    let problems = parse(text).unwrap_err();
+    let places: BTreeSet<&str> = problems.iter().map(|p| p.at.as_str()).collect();
+    for at in [
+        "dpdk.workers[1]",
+        "dpdk.idle",
+        "dpdk.memory",
+        "tunnel[0].ttl",
+        "tunnel[0].local",
+        "tunnel[0].foo",
+        "arp[0].address",
+    ] {
+        assert!(places.contains(at), "{at} in {problems:#?}");
+    }
+}
+
+#[test]
+fn numbers_of_places_count_what_could_not_be_read() {
+    let text = format!(
+        "{PORTS}\n[[tunnel]]\nname = \"x\"\n[[tunnel]]\nname = \"gre0\"\npeer = \"12.2\"\n"
+    );
+    let problems = parse(&text).unwrap_err();
+    let places: Vec<&str> = problems.iter().map(|p| p.at.as_str()).collect();
+    assert_eq!(places, ["tunnel[0].name", "tunnel[1].address"]);
+}
+
+#[test]
+fn names_are_not_called_unknown_when_an_object_could_not_be_read() {
+    let text = format!(
+        "{PORTS}\n[[port]]\nname = \"9\"\ndevice = \"x\"\n[[route]]\nto = \"11\"\ninterface = \"en2\"\n"
+    );
+    let problems = parse(&text).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+}
+
+#[test]
+fn a_file_without_ports_is_refused() {
+    let problems = parse("[dpdk]\n").unwrap_err();
+    assert_eq!(problems[0].at, "port");
+}
+
+#[test]
+fn syntax_errors_have_line_and_column() {
+    let problems = parse("[dpdk]\nworkers = [1\n[[port]\n").unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].at.starts_with("line 3, column "), "{}", problems[0]);
+    let problems = parse("[dpdk]\nmemory = \"1G\"\nmemory = \"2G\"\n").unwrap_err();
+    assert!(problems[0].at.starts_with("line 3, column 1"), "{}", problems[0]);
+}
+
+#[test]
+fn file_errors_name_the_file() {
+    let missing = load("/nonexistent/greyhound.toml").unwrap_err();
+    assert!(missing.to_string().contains("/nonexistent/greyhound.toml"), "{missing}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.toml");
+    std::fs::write(&path, "[dpdk]\nx = 1\n").unwrap();
+    let text = load(&path).unwrap_err().to_string();
+    assert!(
+        text.contains("bad.toml is not a valid configuration:\n  dpdk.x: unknown key"),
+        "{text}"
+    );
+}
+
+#[test]
+fn ops_lead_from_bare_ports_to_the_state() {
+    let state = parse(REFERENCE).unwrap().state;
+    let ops = ops(&state);
+    let places: Vec<&str> = ops.iter().map(|op| op.at.as_str()).collect();
+    assert_eq!(
+        places,
+        [
+            "port[0]",
+            "port[0].address[0]",
+            "port[1]",
+            "port[1].address[0]",
+            "tunnel[0]",
+            "route[0]",
+            "arp[0]",
+            "icmp",
+        ]
+    );
+    let Op::SetAddress { name, address, prefix_len, alias, .. } = &ops[1].op else {
+        panic!("{ops:?}")
+    };
+    assert_eq!(
+        (name.as_str(), address.to_string().as_str(), *prefix_len, *alias),
+        ("en0", "10.0.0.1", Some(8), true)
+    );
+}
+
+#[test]
+fn metrics_can_be_off_and_stay_off() {
+    let config = parse(&format!("{PORTS}\n[metrics]\nenabled = false\n")).unwrap();
+    assert_eq!(config.settings.metrics, None);
+    assert_eq!(parse(&render(&config)).unwrap(), config);
+}
+
+prop_compose! {
+    fn any_port(number: u8)(
+        prefix_len in 16u8..=30, aliases in 0u32..3, mtu in 68u16..=9600, mac in any::<[u8; 5]>(),
+        has_mac: bool, rx_queues in proptest::option::of(1u16..=16), up: bool, args in "[ -~]{0,12}",
+    ) -> PortSpec {
+        let args = args.replace(' ', "_");
+        let address = (0..aliases).map(|alias| {
+            let host = std::net::Ipv4Addr::from(((u32::from(number) + 1) << 24) | (alias + 1));
+            Ipv4Net::new(host, prefix_len).unwrap()
+        });
+        PortSpec {
+            name: format!("en{number}"),
+            device: format!("net_null{number},{args}"),
+            address: address.collect(),
+            mtu,
+            mac: has_mac.then_some(Mac([2, mac[0], mac[1], mac[2], mac[3], mac[4]])),
+            rx_queues,
+            up,
+        }
+    }
+}
+
+prop_compose! {
+    fn any_tunnel(number: u8)(
+        ipip: bool, pair: bool, outer: bool, link1: bool, mtu in proptest::option::of(68u16..=9600), ttl in 1u8..,
+        dscp in proptest::option::of(0u8..64), copy_df: bool, up: bool,
+    ) -> TunnelSpec {
+        let kind = if ipip { TunnelKind::Ipip } else { TunnelKind::Gre };
+        let host = |net: u8, last: u8| std::net::Ipv4Addr::new(net, 0, number, last);
+        TunnelSpec {
+            name: format!("{}{number}", kind.prefix()),
+            kind,
+            local: (outer && !ipip).then(|| host(100, 1)),
+            remote: (outer && !ipip).then(|| host(100, 2)),
+            address: pair.then(|| host(101, 1)),
+            peer: pair.then(|| host(101, 2)),
+            link0: true,
+            link1: link1 && !ipip,
+            mtu,
+            ttl,
+            dscp: dscp.map_or(Dscp::Copy, Dscp::Fixed),
+            df: if copy_df { OuterDf::Copy } else { OuterDf::Set },
+            up,
+        }
+    }
+}
+
+fn any_route(number: u8) -> impl Strategy<Value = RouteSpec> {
+    let target = prop_oneof![
+        (1u8..=223)
+            .prop_filter("loopback", |net| *net != 127)
+            .prop_map(|net| RouteTarget::Via(std::net::Ipv4Addr::new(net, 0, 0, 9))),
+        Just(RouteTarget::Interface("en0".to_owned())),
+        Just(RouteTarget::Blackhole),
+        Just(RouteTarget::Reject),
+    ];
+    let to = if number == 0 {
+        Ipv4Net::default()
+    } else {
+        Ipv4Net::new_assert([number, 0, 0, 0].into(), 8)
+    };
+    target.prop_map(move |target| RouteSpec { to, target })
+}
+
+prop_compose! {
+    fn any_state()(
+        ports in (1u8..5).prop_flat_map(|n| (0..n).map(any_port).collect::<Vec<_>>()),
+        tunnels in (0u8..5).prop_flat_map(|n| (0..n).map(any_tunnel).collect::<Vec<_>>()),
+        routes in (0u8..5).prop_flat_map(|n| (0..n).map(any_route).collect::<Vec<_>>()),
+        vlans in 0u16..3, vlan_mtu: bool, entries in 0u8..3, named: bool, icmp: (u32, u32, bool, bool),
+    ) -> State {
+        let mac = |last| Mac([2, 0, 0, 0, 0, last]);
+        let port = (named || ports[0].address.is_empty()).then(|| "en0".to_owned());
+        let address = |last: u8| std::net::Ipv4Addr::new(1, 0, 0, 100 + last);
+        // A subnet that holds .100 to .102.
+        let near = port.is_some() || ports[0].address[0].prefix_len() <= 24;
+        let entries = if near { entries } else { 0 };
+        State {
+            vlans: (1..=vlans).map(|id| VlanSpec {
+                name: format!("en0.{id}"),
+                address: vec![Ipv4Net::new_assert([192, 168, id as u8, 1].into(), 24)],
+                mtu: vlan_mtu.then_some(ports[0].mtu),
+                up: id % 2 == 0,
+            }).collect(),
+            neighbours: (0..entries).map(|last| NeighbourSpec { address: address(last), port: port.clone(), mac: mac(last) }).collect(),
+            published: (0..entries).map(|last| PublishSpec { address: address(last), port: port.clone(), mac: named.then(|| mac(last)) }).collect(),
+            icmp: IcmpSpec { error_rate: icmp.0, error_burst: icmp.1, echo: icmp.2, time_exceeded: icmp.3 },
+            ports, tunnels, routes,
+        }
+    }
+}
+
+prop_compose! {
+    fn any_settings()(
+        workers in proptest::collection::btree_set(0usize..128, 0..4), memory_mib in 32u32..=1_048_576, modes in (0u8..3, any::<bool>()),
+        buffers in proptest::option::of(1024u32..1 << 20), descriptors in 32u16..=32768, by_hand: bool,
+        socket in "/[a-z \"\\\\é]{1,20}", metrics in proptest::option::of(1u16..),
+    ) -> Settings {
+        let queues = by_hand.then(|| QueueSettings { worker: 0, queues: vec!["en0/0".to_owned()] });
+        Settings {
+            dpdk: DpdkSettings {
+                workers: workers.into_iter().collect(),
+                memory_mib,
+                hugepages: [Hugepages::Auto, Hugepages::On, Hugepages::Off][usize::from(modes.0)],
+                idle: if modes.1 { Idle::Adaptive } else { Idle::Poll },
+                buffers,
+                descriptors,
+                queues: queues.into_iter().collect(),
+            },
+            socket: PathBuf::from(socket),
+            metrics: metrics.map(|port| format!("127.0.0.1:{port}")),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_rendered_reads_back_the_same(settings in any_settings(), state in any_state()) {
+        let config = Config { settings, state };
+        let text = render(&config);
+        prop_assert_eq!(parse(&text).map_err(|problems| format!("{problems:#?}\n{text}")), Ok(config));
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(cut in 0usize..REFERENCE.len(), junk in "[\\[\\]\"=.#\n a-z0-9]{0,20}") {
+        let cut = (0..=cut).rev().find(|at| REFERENCE.is_char_boundary(*at)).unwrap();
+        let _ = parse(&format!("{}{junk}{}", &REFERENCE[..cut], &REFERENCE[cut..]));
+    }
+}

@@ -1,0 +1,409 @@
+//! The objects of one file against each other: duplicates, names that nothing
+//! bears, subnets that overlap. What depends on resolved state (does a route lead
+//! anywhere, does a tunnel run) is control's.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::sections::{queue_name, vlan_name};
+use crate::ids::{MAX_INTERFACES, MAX_PORTS};
+use crate::model::op::Problem;
+use crate::model::spec::{
+    DpdkSettings, NeighbourSpec, PortSpec, PublishSpec, RouteSpec, RouteTarget, TunnelKind,
+    TunnelSpec, VlanSpec,
+};
+
+/// A section's objects with their numbers in the file: those that could not be
+/// read are missing.
+pub type Items<T> = Vec<(usize, T)>;
+
+/// What a file asks for, before it is known to fit together.
+pub struct Draft {
+    pub dpdk: DpdkSettings,
+    pub ports: Items<PortSpec>,
+    pub vlans: Items<VlanSpec>,
+    pub tunnels: Items<TunnelSpec>,
+    pub routes: Items<RouteSpec>,
+    pub neighbours: Items<NeighbourSpec>,
+    pub published: Items<PublishSpec>,
+}
+
+impl Draft {
+    /// Addresses of ports and VLANs: place, interface, address.
+    fn link_addresses(&self) -> Vec<(String, &str, Ipv4Net)> {
+        let ports = self.ports.iter().map(|(n, p)| ("port", n, &p.name, &p.address));
+        let vlans = self.vlans.iter().map(|(n, v)| ("vlan", n, &v.name, &v.address));
+        let mut all = Vec::new();
+        for (section, number, name, nets) in ports.chain(vlans) {
+            for (place, net) in nets.iter().enumerate() {
+                all.push((format!("{section}[{number}].address[{place}]"), name.as_str(), *net));
+            }
+        }
+        all
+    }
+
+    fn port_names(&self) -> String {
+        let names: Vec<&str> = self.ports.iter().map(|(_, port)| port.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    fn interface_names(&self) -> HashSet<&str> {
+        let ports = self.ports.iter().map(|(_, port)| port.name.as_str());
+        let vlans = self.vlans.iter().map(|(_, vlan)| vlan.name.as_str());
+        let tunnels = self.tunnels.iter().map(|(_, tunnel)| tunnel.name.as_str());
+        ports.chain(vlans).chain(tunnels).collect()
+    }
+}
+
+/// Everything that does not fit together. `unread`: the file has objects that
+/// could not be read, so no name is called unknown, since one of them may bear it.
+pub fn check(draft: &Draft, unread: bool) -> Vec<Problem> {
+    let mut checker = Checker { draft, unread, problems: Vec::new() };
+    checker.workers();
+    checker.ports();
+    checker.vlans();
+    checker.subnets();
+    checker.tunnels();
+    checker.routes();
+    checker.neighbours();
+    checker.published();
+    checker.problems
+}
+
+struct Checker<'a> {
+    draft: &'a Draft,
+    unread: bool,
+    problems: Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn problem(&mut self, at: String, message: String) {
+        self.problems.push(Problem::new(at, message));
+    }
+
+    fn workers(&mut self) {
+        let dpdk = &self.draft.dpdk;
+        let cores = dpdk.workers.iter().map(|core| (core, "dpdk.workers", ""));
+        self.problems.extend(duplicates(cores, |core, first| {
+            format!(
+                "core {core} has a worker already, workers[{first}]: expected one worker a core"
+            )
+        }));
+        let by_hand = dpdk.queues.iter().map(|w| (&w.worker, "dpdk.worker", ".worker"));
+        self.problems.extend(duplicates(by_hand, |worker, first| {
+            format!("worker {worker} has its queues already, dpdk.worker[{first}]")
+        }));
+        let mut seen: HashMap<&str, usize> = HashMap::new();
+        for (number, hand) in dpdk.queues.iter().enumerate() {
+            let workers = dpdk.workers.len().max(1);
+            if hand.worker >= workers {
+                let message =
+                    format!("{} is not a worker: expected 0 to {}", hand.worker, workers - 1);
+                self.problem(format!("dpdk.worker[{number}].worker"), message);
+            }
+            for (place, queue) in hand.queues.iter().enumerate() {
+                let at = format!("dpdk.worker[{number}].queues[{place}]");
+                if let Some(message) = self.queue(queue) {
+                    self.problem(at, message);
+                } else if let Some(first) = seen.insert(queue, number) {
+                    let message =
+                        format!("`{queue}` is dealt out already, in dpdk.worker[{first}]");
+                    self.problem(at, message);
+                }
+            }
+        }
+    }
+
+    /// What is wrong with a queue named by hand.
+    fn queue(&self, queue: &str) -> Option<String> {
+        let (port, number) = queue_name(queue)?;
+        match self.draft.ports.iter().find(|(_, p)| p.name == port) {
+            Some((_, port)) => match port.rx_queues {
+                Some(count) if number >= count => {
+                    Some(format!("`{queue}`: {} has {count} queues, from 0", port.name))
+                }
+                _ => None,
+            },
+            None if self.unread => None,
+            None => Some(format!(
+                "`{queue}`: no port `{port}`, expected one of {}",
+                self.draft.port_names()
+            )),
+        }
+    }
+
+    fn ports(&mut self) {
+        let ports = &self.draft.ports;
+        if ports.is_empty() && !self.unread {
+            self.problem("port".into(), "no [[port]]: expected at least one".into());
+        }
+        if ports.len() > MAX_PORTS {
+            let message = format!("{} ports, expected at most {MAX_PORTS}", ports.len());
+            self.problem("port".into(), message);
+        }
+        self.unique(
+            "port",
+            "name",
+            ports,
+            |port| Some(port.name.clone()),
+            |name| format!("`{name}` is taken"),
+        );
+        let device = |port: &PortSpec| {
+            let device = device_identity(&port.device);
+            (!device.is_empty()).then_some(device)
+        };
+        self.unique("port", "device", ports, device, |device| {
+            format!("device `{device}` is taken")
+        });
+    }
+
+    fn vlans(&mut self) {
+        let vlans = &self.draft.vlans;
+        self.unique(
+            "vlan",
+            "name",
+            vlans,
+            |vlan| Some(vlan.name.clone()),
+            |name| format!("`{name}` is taken"),
+        );
+        for (number, vlan) in vlans {
+            let Some((parent, _)) = vlan_name(&vlan.name) else { continue };
+            let port = self.draft.ports.iter().find(|(_, port)| port.name == parent);
+            match port {
+                None if !self.unread => {
+                    let message = format!(
+                        "`{}`: no port `{parent}`, expected one of {}",
+                        vlan.name,
+                        self.draft.port_names()
+                    );
+                    self.problem(format!("vlan[{number}].name"), message);
+                }
+                Some((_, port)) if vlan.mtu.is_some_and(|mtu| mtu > port.mtu) => {
+                    let message = format!(
+                        "{} is more than its port takes: expected at most {}",
+                        vlan.mtu.unwrap_or_default(),
+                        port.mtu
+                    );
+                    self.problem(format!("vlan[{number}].mtu"), message);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Each subnet is on one interface, each address configured once.
+    fn subnets(&mut self) {
+        let draft = self.draft;
+        let addresses: Vec<(String, &str, Ipv4Net)> = draft.link_addresses();
+        for (place, (at, name, net)) in addresses.iter().enumerate() {
+            let earlier = addresses[..place].iter().find(|(_, other, earlier)| {
+                let overlap = net.contains(&earlier.network()) || earlier.contains(&net.network());
+                if other == name { earlier.addr() == net.addr() } else { overlap }
+            });
+            let Some((first, other, earlier)) = earlier else { continue };
+            let message = if other == name {
+                format!("`{net}`: the address is there already, {first}")
+            } else {
+                format!(
+                    "`{net}` overlaps with `{earlier}` of {other} ({first}): expected another subnet"
+                )
+            };
+            self.problem(at.clone(), message);
+        }
+    }
+
+    fn tunnels(&mut self) {
+        let tunnels = &self.draft.tunnels;
+        if tunnels.len() > MAX_INTERFACES / 2 {
+            let message =
+                format!("{} tunnels, expected at most {}", tunnels.len(), MAX_INTERFACES / 2);
+            self.problem("tunnel".into(), message);
+        }
+        self.unique(
+            "tunnel",
+            "name",
+            tunnels,
+            |t| Some(t.name.clone()),
+            |name| format!("`{name}` is taken"),
+        );
+        let outer = |t: &TunnelSpec| {
+            let (local, remote) = outer_pair(t);
+            Some((t.kind.prefix(), local?, remote?))
+        };
+        self.unique("tunnel", "remote", tunnels, outer, |(kind, local, remote)| {
+            format!("a tunnel of kind {kind} from {local} to {remote} is there")
+        });
+        let own: HashSet<Ipv4Addr> =
+            self.draft.link_addresses().iter().map(|(.., net)| net.addr()).collect();
+        for (number, tunnel) in tunnels {
+            for (field, message) in tunnel_problems(tunnel, &own) {
+                let at = if field.is_empty() { String::new() } else { format!(".{field}") };
+                self.problem(format!("tunnel[{number}]{at}"), message);
+            }
+        }
+    }
+
+    fn routes(&mut self) {
+        let routes = &self.draft.routes;
+        self.unique("route", "to", routes, |r| Some(r.to), |to| format!("{to} has a route"));
+        let draft = self.draft;
+        let known = draft.interface_names();
+        for (number, route) in routes {
+            if let RouteTarget::Interface(name) = &route.target
+                && !known.contains(name.as_str())
+                && !self.unread
+            {
+                let message =
+                    format!("no interface `{name}`: expected a port, VLAN or tunnel of this file");
+                self.problem(format!("route[{number}].interface"), message);
+            }
+        }
+    }
+
+    fn neighbours(&mut self) {
+        let neighbours = &self.draft.neighbours;
+        let address = |n: &NeighbourSpec| Some(n.address);
+        self.unique("neighbour", "address", neighbours, address, |a| format!("{a} has an entry"));
+        for (number, entry) in neighbours {
+            self.link(&format!("neighbour[{number}]"), entry.port.as_deref(), entry.address);
+            if self.draft.link_addresses().iter().any(|(.., net)| net.addr() == entry.address) {
+                let message =
+                    format!("{} is our own address: expected a neighbour's", entry.address);
+                self.problem(format!("neighbour[{number}].address"), message);
+            }
+        }
+    }
+
+    fn published(&mut self) {
+        let published = &self.draft.published;
+        let key = |p: &PublishSpec| Some((p.address, p.port.clone()));
+        self.unique("arp", "address", published, key, |(a, _)| format!("{a} is published there"));
+        for (number, entry) in published {
+            self.link(&format!("arp[{number}]"), entry.port.as_deref(), entry.address);
+        }
+    }
+
+    /// The interface of an ARP entry: named, or the one whose subnet has the
+    /// address.
+    fn link(&mut self, at: &str, port: Option<&str>, address: Ipv4Addr) {
+        if self.unread {
+            return;
+        }
+        let draft = self.draft;
+        if let Some(name) = port {
+            let known = draft.ports.iter().any(|(_, p)| p.name == name)
+                || draft.vlans.iter().any(|(_, v)| v.name == name);
+            if !known {
+                let message =
+                    format!("no port `{name}`, expected one of {}", self.draft.port_names());
+                self.problem(format!("{at}.port"), message);
+            }
+        } else if !self.draft.link_addresses().iter().any(|(.., net)| net.contains(&address)) {
+            let message =
+                format!("{address} is in no port's subnet: expected `port`, or another address");
+            self.problem(format!("{at}.address"), message);
+        }
+    }
+
+    /// Refuses the second of two objects with the same key.
+    fn unique<T, K: Hash + Eq + Clone>(
+        &mut self,
+        section: &str,
+        field: &str,
+        items: &Items<T>,
+        key: impl Fn(&T) -> Option<K>,
+        said: impl Fn(&K) -> String,
+    ) {
+        let mut seen = HashMap::new();
+        for (number, item) in items {
+            let Some(key) = key(item) else { continue };
+            if let Some(first) = seen.insert(key.clone(), *number) {
+                let message = format!("{} already, {section}[{first}]", said(&key));
+                self.problem(format!("{section}[{number}].{field}"), message);
+            }
+        }
+    }
+}
+
+/// Problems of values that come twice: `(value, list, field)` in order.
+fn duplicates<'a, T: Hash + Eq + 'a>(
+    values: impl Iterator<Item = (&'a T, &'a str, &'a str)>,
+    said: impl Fn(&T, usize) -> String,
+) -> Vec<Problem> {
+    let mut seen = HashMap::new();
+    let mut problems = Vec::new();
+    for (number, (value, list, field)) in values.enumerate() {
+        if let Some(first) = seen.insert(value, number) {
+            problems.push(Problem::new(format!("{list}[{number}]{field}"), said(value, first)));
+        }
+    }
+    problems
+}
+
+/// The outer pair: an ipip tunnel has one pair for inside and outside (T16).
+fn outer_pair(tunnel: &TunnelSpec) -> (Option<Ipv4Addr>, Option<Ipv4Addr>) {
+    match tunnel.kind {
+        TunnelKind::Gre => (tunnel.local, tunnel.remote),
+        TunnelKind::Ipip => (tunnel.address, tunnel.peer),
+    }
+}
+
+/// What is wrong with one tunnel: field and message.
+fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<Ipv4Addr>) -> Vec<(&'static str, String)> {
+    let mut problems = Vec::new();
+    let ipip = tunnel.kind == TunnelKind::Ipip;
+    if ipip && (tunnel.local.is_some() || tunnel.remote.is_some()) {
+        let message = "an ipip tunnel has one pair for inside and outside: expected just `address` and `peer`";
+        let field = if tunnel.local.is_some() { "local" } else { "remote" };
+        problems.push((field, message.into()));
+    }
+    for (field, set) in [("link0", !tunnel.link0), ("link1", tunnel.link1)] {
+        if ipip && set {
+            problems.push((field, format!("an ipip tunnel has no {field}: expected it left out")));
+        }
+    }
+    if !ipip && !tunnel.link0 {
+        let message = "`false` asks for MOBILE encapsulation (RFC 2004), which is not there yet: expected `true`";
+        problems.push(("link0", message.into()));
+    }
+    let pairs = [
+        ("local", tunnel.local, "remote", tunnel.remote),
+        ("address", tunnel.address, "peer", tunnel.peer),
+    ];
+    for (here, ours, there, theirs) in pairs {
+        match (ours, theirs) {
+            (Some(ours), Some(theirs)) if ours == theirs => {
+                let message = format!(
+                    "`{theirs}` is `{here}` too: a tunnel to itself, expected the far end's address"
+                );
+                problems.push((there, message));
+            }
+            (None, Some(_)) => problems.push((here, format!("missing, expected beside `{there}`"))),
+            (Some(_), None) if here == "local" => {
+                problems.push((there, format!("missing, expected beside `{here}`")));
+            }
+            _ => {}
+        }
+    }
+    let (_, far) = outer_pair(tunnel);
+    if let Some(far) = far.filter(|far| own.contains(far)) {
+        let field = if ipip { "peer" } else { "remote" };
+        problems.push((
+            field,
+            format!("`{far}` is our own address: a tunnel to itself, expected the far end's"),
+        ));
+    }
+    problems
+}
+
+/// What makes two device texts the same device: the name without arguments, a
+/// PCI address with its domain.
+fn device_identity(device: &str) -> String {
+    let name = device.split(',').next().unwrap_or(device);
+    let name = name.strip_prefix("pci:").unwrap_or(name).to_ascii_lowercase();
+    let short_pci = name.len() == 7 && name.as_bytes()[2] == b':' && name.as_bytes()[5] == b'.';
+    if short_pci { format!("0000:{name}") } else { name }
+}
