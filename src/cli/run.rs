@@ -7,6 +7,7 @@ use clap::Args;
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
+use super::words::Usage;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -16,7 +17,7 @@ pub struct RunArgs {
     pub config: Option<PathBuf>,
     /// What to log: a level, or levels by module
     #[arg(long, value_name = "FILTER", env = "GREYHOUND_LOG", default_value = "info")]
-    pub log: EnvFilter,
+    pub log: String,
 }
 
 /// What `--help` ends with.
@@ -31,16 +32,20 @@ again.";
 
 /// Runs the gateway until it is told to stop.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
+    let expected = "a log filter such as info or greyhound::control=debug,info";
+    let filter = EnvFilter::builder()
+        .parse(&args.log)
+        .map_err(|_| Usage::Bad { value: args.log.clone(), expected })?;
     let stderr = std::io::stderr;
     tracing_subscriber::fmt()
-        .with_env_filter(args.log.clone())
+        .with_env_filter(filter)
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal())
         .init();
     gateway(args).map_err(Failure::Gateway)
 }
 
-// The integrator's line: `crate::daemon::run(args)`.
+// A slot: becomes `crate::daemon::run(args)`.
 fn gateway(_args: &RunArgs) -> anyhow::Result<()> {
     anyhow::bail!("the gateway is not built in")
 }
