@@ -1,0 +1,358 @@
+//! `ifconfig`: create, set up, destroy and show interfaces, with BSD's words.
+//!
+//! All words of one line are one transaction: `ifconfig gre0 create 12.1 12.2
+//! link1 tunnel 10.25 10.163` happens as a whole or not at all. The technote's
+//! rows T1 to T4 are these lines.
+
+use std::fmt::Write as _;
+
+use super::words::{Usage, Words, address, mask, number};
+use super::{BsdArgs, Failure, Session};
+use crate::config::address::interface_address;
+use crate::model::api::Call;
+use crate::model::op::Op;
+use crate::model::spec::{Dscp, OuterDf};
+use crate::model::view::{AddressView, InterfaceView, TunnelView};
+
+/// What `--help` ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  ifconfig gre0 create                 a GRE interface; `gre create` picks the number
+  ifconfig gre0 12.1 12.2 link1        inner addresses 12.0.0.1 and 12.0.0.2
+  ifconfig gre0 tunnel 10.25 10.163    outer addresses 10.0.0.25 and 10.0.0.163
+  ifconfig gre0                        its state
+  ifconfig en0 10.1                    10.0.0.1/8 on a port (classful without a mask)
+  ifconfig en1 203.0.113.1 netmask 255.255.255.0
+  ifconfig en1 203.0.113.9/24 alias    one more address; -alias takes it away
+  ifconfig en0.20 create               VLAN 20 of port en0
+  ifconfig gre0 mtu 1400 ttl 32 dscp copy df set
+  ifconfig gre0 deletetunnel           no outer addresses
+  ifconfig gre0 destroy                away with it and all that pointed at it
+  ifconfig -l                          names; -a, or nothing: all of them
+
+Words:
+  [inet] ADDR[/LEN] [DEST] [netmask M | prefixlen N] [alias | -alias | delete]
+  tunnel SRC DST   deletetunnel   create   destroy   up   down
+  link0 | -link0   GRE or MOBILE encapsulation (gre)
+  link1 | -link1   underlay route by the outer destination, or by the address
+                   with its last bit toggled
+  mtu N            0: by itself from the underlay
+  ttl N  dscp copy|N  df copy|set      of the outer header";
+
+/// What a line asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Command {
+    /// `-a`, or a name: their state.
+    Show { name: Option<String> },
+    /// `-l`: names.
+    List,
+    /// Changes. `picks` is set when the name comes from the gateway.
+    Change { ops: Vec<Op>, picks: bool },
+}
+
+/// Runs a line.
+pub fn run(args: &BsdArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    match parse(&args.words)? {
+        Command::Show { name } => show(name, args.json, session),
+        Command::List => {
+            let views: Vec<InterfaceView> = session.call(Call::ShowInterfaces { name: None })?;
+            let names: Vec<String> = views.into_iter().map(|v| v.name).collect();
+            if args.json {
+                return session.print_json(&names);
+            }
+            session.print(&format!("{}\n", names.join(" ")))
+        }
+        Command::Change { ops, picks } => {
+            let outcome = session.transact(ops)?;
+            match outcome.created.first() {
+                _ if args.json => session.print_json(&outcome),
+                Some(name) if picks => session.print(&format!("{name}\n")),
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+fn show(name: Option<String>, json: bool, session: &mut Session<'_>) -> Result<(), Failure> {
+    let views: Vec<InterfaceView> = session.call(Call::ShowInterfaces { name })?;
+    if json {
+        return session.print_json(&views);
+    }
+    session.print(&views.iter().map(render).collect::<String>())
+}
+
+fn parse(words: &[String]) -> Result<Command, Usage> {
+    let Some((name, rest)) = words.split_first() else { return Ok(Command::Show { name: None }) };
+    match (name.as_str(), rest) {
+        ("-a", []) => Ok(Command::Show { name: None }),
+        ("-l", []) => Ok(Command::List),
+        ("-a" | "-l", [more, ..]) => {
+            Err(Usage::Unknown { word: more.clone(), expected: "nothing after -a or -l" })
+        }
+        (option, _) if option.starts_with('-') => {
+            let expected = "an interface, -a or -l";
+            Err(Usage::Unknown { word: option.to_owned(), expected })
+        }
+        (_, []) => Ok(Command::Show { name: Some(name.clone()) }),
+        (_, rest) => change(name, rest),
+    }
+}
+
+/// What the words about one interface add up to.
+#[derive(Default)]
+struct Change {
+    create: bool,
+    destroy: bool,
+    address: Option<(std::net::Ipv4Addr, Option<u8>)>,
+    peer: Option<std::net::Ipv4Addr>,
+    prefix_len: Option<u8>,
+    alias: bool,
+    delete: bool,
+    tunnel: Option<(std::net::Ipv4Addr, std::net::Ipv4Addr)>,
+    clear_tunnel: bool,
+    up: Option<bool>,
+    link0: Option<bool>,
+    link1: Option<bool>,
+    mtu: Option<u16>,
+    ttl: Option<u8>,
+    dscp: Option<Dscp>,
+    df: Option<OuterDf>,
+}
+
+fn change(name: &str, rest: &[String]) -> Result<Command, Usage> {
+    let mut change = Change::default();
+    let mut words = Words::new(rest);
+    while let Some(word) = words.next() {
+        change.take(word, &mut words)?;
+    }
+    let picks = change.create && !name.ends_with(|c: char| c.is_ascii_digit());
+    let ops = change.ops(name)?;
+    if picks && ops.len() > 1 {
+        return Err(Usage::Conflict(
+            "`create` without a number picks the name: set the interface up in a second command",
+        ));
+    }
+    match ops.is_empty() {
+        // `ifconfig gre0 inet`: shows it, as BSD does.
+        true => Ok(Command::Show { name: Some(name.to_owned()) }),
+        false => Ok(Command::Change { ops, picks }),
+    }
+}
+
+impl Change {
+    /// Takes one word and what belongs to it.
+    fn take(&mut self, word: &str, words: &mut Words<'_>) -> Result<(), Usage> {
+        match word {
+            "inet" => {}
+            "inet6" => return Err(Usage::Ipv6("inet6".to_owned())),
+            "create" => self.create = true,
+            "destroy" => self.destroy = true,
+            "alias" => self.alias = true,
+            "-alias" | "delete" => self.delete = true,
+            "up" => self.up = Some(true),
+            "down" => self.up = Some(false),
+            "link0" => self.link0 = Some(true),
+            "-link0" => self.link0 = Some(false),
+            "link1" => self.link1 = Some(true),
+            "-link1" => self.link1 = Some(false),
+            "deletetunnel" => self.clear_tunnel = true,
+            "tunnel" => {
+                let local = address(words.after(word, "the outer source and destination")?)?;
+                let remote = address(words.after("tunnel SRC", "the outer destination")?)?;
+                self.tunnel = Some((local, remote));
+            }
+            "netmask" => self.prefix_len = Some(mask(words.after(word, "a mask")?)?),
+            "prefixlen" => self.prefix_len = Some(prefix_len(words)?),
+            "mtu" => self.mtu = Some(words.number(word, "a number of bytes up to 65535")?),
+            "ttl" => self.ttl = Some(words.number(word, "a number from 1 to 255")?),
+            "dscp" => self.dscp = Some(dscp(words.after(word, DSCP)?)?),
+            "df" => self.df = Some(df(words.after(word, DF)?)?),
+            _ => return self.take_address(word),
+        }
+        Ok(())
+    }
+
+    /// A word that is no keyword: own address first, then the far end.
+    fn take_address(&mut self, word: &str) -> Result<(), Usage> {
+        if !word.starts_with(|c: char| c.is_ascii_digit()) && !word.contains(':') {
+            let expected = "an address, or one of the words in `ifconfig --help`";
+            return Err(Usage::Unknown { word: word.to_owned(), expected });
+        }
+        if self.address.is_none() {
+            let own = address(word.split('/').next().unwrap_or(word))?;
+            let len = match word.contains('/') {
+                true => Some(interface_address(word)?.prefix_len()),
+                false => None,
+            };
+            self.address = Some((own, len));
+        } else if self.peer.is_none() {
+            self.peer = Some(address(word)?);
+        } else {
+            let expected = "two addresses at most: own and far end";
+            return Err(Usage::Unknown { word: word.to_owned(), expected });
+        }
+        Ok(())
+    }
+
+    fn ops(self, name: &str) -> Result<Vec<Op>, Usage> {
+        let of = || name.to_owned();
+        let mut ops = Vec::new();
+        if self.create {
+            ops.push(Op::Create { name: of() });
+        }
+        match self.address {
+            None if self.peer.is_some()
+                || self.prefix_len.is_some()
+                || self.alias
+                || self.delete =>
+            {
+                return Err(Usage::Conflict("a mask, `alias` or `delete` needs an address"));
+            }
+            None => {}
+            Some((_, Some(_))) if self.prefix_len.is_some() => {
+                return Err(Usage::Conflict("the prefix length is given twice"));
+            }
+            Some(_) if self.alias && self.delete => {
+                return Err(Usage::Conflict("`alias` and `-alias` exclude each other"));
+            }
+            Some((address, _)) if self.delete => {
+                ops.push(Op::DeleteAddress { name: of(), address });
+            }
+            Some((address, len)) => {
+                let (prefix_len, peer, alias) = (len.or(self.prefix_len), self.peer, self.alias);
+                ops.push(Op::SetAddress { name: of(), address, prefix_len, peer, alias });
+            }
+        }
+        match self.tunnel {
+            Some(_) if self.clear_tunnel => {
+                return Err(Usage::Conflict("`tunnel` and `deletetunnel` exclude each other"));
+            }
+            Some((local, remote)) => ops.push(Op::SetEndpoints { name: of(), local, remote }),
+            None if self.clear_tunnel => ops.push(Op::ClearEndpoints { name: of() }),
+            None => {}
+        }
+        ops.extend(self.numbers(name));
+        if self.destroy {
+            if !ops.is_empty() {
+                return Err(Usage::Conflict("`destroy` stands alone"));
+            }
+            ops.push(Op::Destroy { name: of() });
+        }
+        Ok(ops)
+    }
+
+    /// Last of the changes, so that `down` holds against an address, which
+    /// brings the interface up.
+    fn numbers(&self, name: &str) -> Option<Op> {
+        let Change { up, link0, link1, mtu, ttl, dscp, df, .. } = *self;
+        let any = up.or(link0).or(link1).is_some()
+            || mtu.is_some()
+            || ttl.is_some()
+            || dscp.is_some()
+            || df.is_some();
+        any.then(|| Op::SetInterface {
+            name: name.to_owned(),
+            up,
+            link0,
+            link1,
+            mtu,
+            ttl,
+            dscp,
+            df,
+        })
+    }
+}
+
+const DSCP: &str = "`copy` or a number from 0 to 63";
+const DF: &str = "`copy` or `set`";
+
+fn prefix_len(words: &mut Words<'_>) -> Result<u8, Usage> {
+    let expected = "a prefix length from 0 to 32";
+    let text = words.after("prefixlen", expected)?;
+    let len = number(text, expected)?;
+    if len > 32 { Err(Usage::Bad { value: text.to_owned(), expected }) } else { Ok(len) }
+}
+
+fn dscp(text: &str) -> Result<Dscp, Usage> {
+    match text {
+        "copy" => Ok(Dscp::Copy),
+        _ => number(text, DSCP).map(Dscp::Fixed),
+    }
+}
+
+fn df(text: &str) -> Result<OuterDf, Usage> {
+    match text {
+        "copy" => Ok(OuterDf::Copy),
+        "set" => Ok(OuterDf::Set),
+        _ => Err(Usage::Bad { value: text.to_owned(), expected: DF }),
+    }
+}
+
+/// One interface as NetBSD's ifconfig prints it.
+fn render(view: &InterfaceView) -> String {
+    let flags = view.flags.join(",");
+    let mut out =
+        format!("{}: flags=0x{:x}<{flags}> mtu {}\n", view.name, flag_bits(&view.flags), view.mtu);
+    if let Some(mac) = view.mac {
+        line(&mut out, format_args!("address: {mac}"));
+    }
+    if let Some(tunnel) = &view.tunnel {
+        render_tunnel(&mut out, tunnel);
+    }
+    for address in &view.addresses {
+        line(&mut out, format_args!("{}", inet(address)));
+    }
+    out
+}
+
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "\t{text}");
+}
+
+fn render_tunnel(out: &mut String, tunnel: &TunnelView) {
+    if let (Some(local), Some(remote)) = (tunnel.local, tunnel.remote) {
+        line(out, format_args!("tunnel inet {local} --> {remote}"));
+    }
+    line(out, format_args!("outer ttl {} dscp {} df {}", tunnel.ttl, tunnel.dscp, tunnel.df));
+    if let Some(underlay) = &tunnel.underlay {
+        let (route, via) = (underlay.route, underlay.next_hop);
+        let (dev, state) = (&underlay.interface, &underlay.state);
+        line(out, format_args!("underlay {route} via {via} dev {dev} ({state})"));
+    }
+    if let Some(reason) = &tunnel.reason {
+        line(out, format_args!("not running: {reason}"));
+    }
+}
+
+fn inet(view: &AddressView) -> String {
+    let mask = u32::MAX.checked_shl(32 - u32::from(view.prefix_len)).unwrap_or(0);
+    let mut text = format!("inet {}", view.address);
+    if let Some(peer) = view.peer {
+        text += &format!(" --> {peer}");
+    }
+    text += &format!(" netmask 0x{mask:08x}");
+    if let Some(broadcast) = view.broadcast {
+        text += &format!(" broadcast {broadcast}");
+    }
+    text
+}
+
+/// The number BSD prints for the flags (`<net/if.h>`).
+fn flag_bits(flags: &[String]) -> u32 {
+    let bit = |flag: &String| match flag.as_str() {
+        "UP" => 0x1,
+        "BROADCAST" => 0x2,
+        "POINTOPOINT" => 0x10,
+        "RUNNING" => 0x40,
+        "LINK0" => 0x1000,
+        "LINK1" => 0x2000,
+        "MULTICAST" => 0x8000,
+        _ => 0,
+    };
+    flags.iter().map(bit).fold(0, |bits, bit| bits | bit)
+}
+
+#[cfg(test)]
+#[path = "ifconfig_tests.rs"]
+mod tests;

@@ -1,0 +1,231 @@
+//! Lines and what they mean; views and how they print.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::cli::words::line as words;
+
+fn ops(text: &str) -> Vec<Op> {
+    match parse(&words(text)).unwrap_or_else(|e| panic!("{text}: {e}")) {
+        Command::Change { ops, .. } => ops,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+fn address_op(name: &str, address: &str, len: Option<u8>, peer: Option<&str>, alias: bool) -> Op {
+    Op::SetAddress {
+        name: name.into(),
+        address: address.parse().unwrap(),
+        prefix_len: len,
+        peer: peer.map(|p| p.parse().unwrap()),
+        alias,
+    }
+}
+
+fn interface_op(name: &str) -> Op {
+    Op::SetInterface {
+        name: name.into(),
+        up: None,
+        link0: None,
+        link1: None,
+        mtu: None,
+        ttl: None,
+        dscp: None,
+        df: None,
+    }
+}
+
+/// `interface_op` with some of its fields set.
+macro_rules! set {
+    ($name:literal, $($field:ident: $value:expr),+) => {{
+        let mut op = interface_op($name);
+        if let Op::SetInterface { $($field,)+ .. } = &mut op { $(*$field = Some($value);)+ }
+        op
+    }};
+}
+
+fn endpoints(name: &str, local: &str, remote: &str) -> Op {
+    let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+    Op::SetEndpoints { name: name.into(), local, remote }
+}
+
+#[test]
+fn lines_and_their_changes() {
+    let create = |name: &str| Op::Create { name: name.into() };
+    let pair = |name| address_op(name, "12.0.0.1", None, Some("12.0.0.2"), false);
+    let delete = Op::DeleteAddress { name: "en0".into(), address: "10.0.0.1".parse().unwrap() };
+    let cases = [
+        ("gre0 create", vec![create("gre0")]),
+        ("gre create", vec![create("gre")]),
+        ("en0.20 create", vec![create("en0.20")]),
+        ("gre0 destroy", vec![Op::Destroy { name: "gre0".into() }]),
+        ("gre0 12.1 12.2 link1", vec![pair("gre0"), set!("gre0", link1: true)]),
+        ("gre0 inet 12.1 12.2", vec![pair("gre0")]),
+        ("ipip0 12.1 12.2", vec![pair("ipip0")]),
+        ("gre0 tunnel 10.25 10.163", vec![endpoints("gre0", "10.0.0.25", "10.0.0.163")]),
+        ("gre0 deletetunnel", vec![Op::ClearEndpoints { name: "gre0".into() }]),
+        (
+            "gre0 10.1 10.25 link1 -link0",
+            vec![
+                address_op("gre0", "10.0.0.1", None, Some("10.0.0.25"), false),
+                set!("gre0", link0: false, link1: true),
+            ],
+        ),
+        (
+            "gre0 create link1 tunnel 10.25 10.163 12.1 12.2 mtu 1400",
+            vec![
+                create("gre0"),
+                pair("gre0"),
+                endpoints("gre0", "10.0.0.25", "10.0.0.163"),
+                set!("gre0", link1: true, mtu: 1400),
+            ],
+        ),
+        ("en0 10.1", vec![address_op("en0", "10.0.0.1", None, None, false)]),
+        ("en0 10.1/24", vec![address_op("en0", "10.0.0.1", Some(24), None, false)]),
+        (
+            "en1 203.0.113.1 netmask 255.255.255.0",
+            vec![address_op("en1", "203.0.113.1", Some(24), None, false)],
+        ),
+        ("en0 10.1 netmask 0xffff0000", vec![address_op("en0", "10.0.0.1", Some(16), None, false)]),
+        ("en0 10.1 prefixlen 30 alias", vec![address_op("en0", "10.0.0.1", Some(30), None, true)]),
+        ("en0 alias 10.1", vec![address_op("en0", "10.0.0.1", None, None, true)]),
+        ("en0 10.1 -alias", vec![delete.clone()]),
+        ("en0 10.1 delete", vec![delete]),
+        ("en0 up", vec![set!("en0", up: true)]),
+        ("gre0 12.1 12.2 down", vec![pair("gre0"), set!("gre0", up: false)]),
+        ("gre0 mtu 0", vec![set!("gre0", mtu: 0)]),
+        ("gre0 link0 -link1", vec![set!("gre0", link0: true, link1: false)]),
+        (
+            "gre0 ttl 32 dscp 46 df copy",
+            vec![set!("gre0", ttl: 32, dscp: Dscp::Fixed(46), df: OuterDf::Copy)],
+        ),
+        ("gre0 dscp copy df set", vec![set!("gre0", dscp: Dscp::Copy, df: OuterDf::Set)]),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(ops(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn lines_that_ask() {
+    let show = |name: Option<&str>| Command::Show { name: name.map(str::to_owned) };
+    for (text, expected) in [
+        ("", show(None)),
+        ("-a", show(None)),
+        ("-l", Command::List),
+        ("gre0", show(Some("gre0"))),
+        ("gre0 inet", show(Some("gre0"))),
+    ] {
+        assert_eq!(parse(&words(text)).unwrap(), expected, "{text}");
+    }
+}
+
+#[test]
+fn lines_that_make_no_sense_say_why() {
+    for (text, why) in [
+        ("gre0 tunnel 10.25", "outer destination"),
+        ("gre0 tunnel", "`tunnel` needs"),
+        ("gre0 frobnicate", "frobnicate"),
+        ("gre0 12.1 12.2 12.3", "12.3"),
+        ("gre0 inet6 fe80::1", "IPv6"),
+        ("gre0 fe80::1", "IPv6"),
+        ("gre0 12.1 inet6", "IPv6"),
+        ("en0 10.1/40", "10.1/40"),
+        ("en0 10.1/8 netmask 255.0.0.0", "twice"),
+        ("en0 10.1 netmask 255.0.255.0", "contiguous"),
+        ("en0 10.1 prefixlen 33", "0 to 32"),
+        ("en0 netmask 255.0.0.0", "needs an address"),
+        ("en0 10.1 alias -alias", "exclude"),
+        ("gre0 tunnel 10.1 10.2 deletetunnel", "exclude"),
+        ("gre0 mtu big", "big"),
+        ("gre0 mtu 70000", "70000"),
+        ("gre0 ttl 300", "300"),
+        ("gre0 df maybe", "copy"),
+        ("gre0 destroy up", "alone"),
+        ("gre create 12.1 12.2", "second command"),
+        ("-x", "-x"),
+        ("-a gre0", "gre0"),
+    ] {
+        let error = parse(&words(text)).unwrap_err().to_string();
+        assert!(error.contains(why), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_tunnel_prints_as_in_netbsd() {
+    let view: InterfaceView = serde_json::from_value(serde_json::json!({
+        "name": "gre0", "index": 3, "kind": "gre", "mtu": 1476, "mac": null,
+        "flags": ["UP", "POINTOPOINT", "RUNNING", "LINK0", "LINK1", "MULTICAST"],
+        "addresses": [{"address": "12.0.0.1", "prefix_len": 8, "peer": "12.0.0.2"}],
+        "tunnel": {
+            "kind": "gre", "local": "10.0.0.25", "remote": "10.0.0.163",
+            "ttl": 64, "dscp": "copy", "df": "set",
+            "underlay": {"route": "10.0.0.0/8", "interface": "en0",
+                         "next_hop": "10.0.0.163", "state": "reachable"}
+        },
+        "traffic": {"rx_packets": 0, "rx_bytes": 0, "tx_packets": 0, "tx_bytes": 0,
+                    "rx_dropped": 0, "tx_dropped": 0}
+    }))
+    .unwrap();
+    assert_eq!(
+        render(&view),
+        "gre0: flags=0xb051<UP,POINTOPOINT,RUNNING,LINK0,LINK1,MULTICAST> mtu 1476\n\
+         \ttunnel inet 10.0.0.25 --> 10.0.0.163\n\
+         \touter ttl 64 dscp copy df set\n\
+         \tunderlay 10.0.0.0/8 via 10.0.0.163 dev en0 (reachable)\n\
+         \tinet 12.0.0.1 --> 12.0.0.2 netmask 0xff000000\n"
+    );
+}
+
+#[test]
+fn a_tunnel_that_does_not_run_says_why() {
+    let tunnel = TunnelView {
+        kind: "gre".into(),
+        local: None,
+        remote: None,
+        ttl: 64,
+        dscp: "46".into(),
+        df: "copy".into(),
+        underlay: None,
+        reason: Some("no outer addresses".into()),
+    };
+    let mut out = String::new();
+    render_tunnel(&mut out, &tunnel);
+    assert_eq!(out, "\touter ttl 64 dscp 46 df copy\n\tnot running: no outer addresses\n");
+}
+
+#[test]
+fn a_port_prints_as_in_netbsd() {
+    let view = InterfaceView {
+        name: "en0".into(),
+        index: 1,
+        kind: "port".into(),
+        flags: ["UP", "BROADCAST", "RUNNING", "MULTICAST"].map(String::from).into(),
+        mtu: 1500,
+        mac: Some("02:00:00:00:00:01".parse().unwrap()),
+        addresses: vec![AddressView {
+            address: "10.0.0.1".parse().unwrap(),
+            prefix_len: 8,
+            peer: None,
+            broadcast: Some("10.255.255.255".parse().unwrap()),
+        }],
+        tunnel: None,
+        traffic: Default::default(),
+    };
+    assert_eq!(
+        render(&view),
+        "en0: flags=0x8043<UP,BROADCAST,RUNNING,MULTICAST> mtu 1500\n\
+         \taddress: 02:00:00:00:00:01\n\
+         \tinet 10.0.0.1 netmask 0xff000000 broadcast 10.255.255.255\n"
+    );
+}
+
+#[test]
+fn masks_of_every_length() {
+    for (len, mask) in
+        [(0, "0x00000000"), (1, "0x80000000"), (24, "0xffffff00"), (32, "0xffffffff")]
+    {
+        let address = "10.0.0.1".parse().unwrap();
+        let view = AddressView { address, prefix_len: len, peer: None, broadcast: None };
+        assert!(inet(&view).ends_with(mask), "{len}");
+    }
+}
