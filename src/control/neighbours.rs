@@ -1,1 +1,294 @@
-//! The neighbour cache: ARP, held packets, published entries.
+//! Neighbours: the ARP cache, packets held while it asks, and published
+//! (proxy) entries.
+//!
+//! ```text
+//!                    on_unresolved            reply            60 s
+//!   (no entry) ──────▶ incomplete ──────────▶ reachable ─────▶ probe ──▶ forgotten
+//!        ▲                 │ 3 requests, 1/s     ▲  └─ any valid ARP ─┘   (3 unicast
+//!        └──── 5 s ──── failed ──────────────────┘                          requests)
+//! ```
+//!
+//! A plain struct: it is told what came ([`Neighbours::on_arp`],
+//! [`Neighbours::on_unresolved`]), what changed ([`Neighbours::on_event`]) and
+//! that time passed ([`Neighbours::tick`]), and acts on a [`World`]. Control
+//! owns it; the path never sees it, only the adjacencies that the world plans
+//! from what is told here.
+//!
+//! RFC 826 (AR-01), RFC 1122 §2.3.2 (AR-02, AR-04), RFC 1812 §3.3.2 (AR-03),
+//! RFC 1027 (AR-06), RFC 5227 (probes, conflicts, announcements).
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::held::Holding;
+use self::published::Published;
+use self::reception::Defence;
+use self::table::{Entry, Key, State, Table};
+use super::tally::ControlDrop;
+use super::topology::{Event, World};
+use crate::ids::IfId;
+use crate::model::view::NeighbourView;
+use crate::stats::counters::ControlCounters;
+
+mod frame;
+mod held;
+mod published;
+mod reception;
+mod resolve;
+mod table;
+
+pub use self::held::Held;
+
+/// Times and bounds.
+#[derive(Clone, Copy, Debug)]
+pub struct NeighbourConfig {
+    /// Between two requests for one address; not below a second (AR-04).
+    pub retry: Duration,
+    /// Requests before a neighbour counts as failed or gone.
+    pub tries: u8,
+    /// How long an entry is good without hearing from the neighbour. About a
+    /// minute where proxy ARP is in use (RFC 1122 §2.3.2.1).
+    pub reachable: Duration,
+    /// How long packets for a failed neighbour meet "unreachable" before it is
+    /// asked for again.
+    pub failed: Duration,
+    /// Least time between two defences of, or warnings about, one address
+    /// (DEFEND_INTERVAL, RFC 5227 §1.1).
+    pub defend: Duration,
+    /// Most learned entries.
+    pub entries: usize,
+    /// Most packets held for one neighbour.
+    pub held_each: usize,
+    /// Most packets held altogether.
+    pub held_packets: usize,
+    /// Most bytes held altogether.
+    pub held_bytes: usize,
+}
+
+impl Default for NeighbourConfig {
+    fn default() -> NeighbourConfig {
+        NeighbourConfig {
+            retry: Duration::from_secs(1),
+            tries: 3,
+            reachable: Duration::from_secs(60),
+            failed: Duration::from_secs(5),
+            defend: Duration::from_secs(10),
+            entries: 32_768,
+            held_each: 16,
+            held_packets: 4096,
+            held_bytes: 8 << 20,
+        }
+    }
+}
+
+/// Most timers that fire, and most published entries looked at again, in one
+/// [`Neighbours::tick`].
+const PER_TICK: usize = 256;
+
+/// The ARP engine.
+#[derive(Debug)]
+pub struct Neighbours {
+    config: NeighbourConfig,
+    counters: Arc<ControlCounters>,
+    table: Table,
+    holding: Holding,
+    published: BTreeMap<Key, Published>,
+    /// Where looking again at published entries goes on, if it has to.
+    review: Option<Key>,
+    /// Own addresses that somebody else claimed.
+    defences: BTreeMap<Key, Defence>,
+}
+
+impl Neighbours {
+    /// An empty cache.
+    pub fn new(config: NeighbourConfig, counters: Arc<ControlCounters>) -> Neighbours {
+        Neighbours {
+            config,
+            counters,
+            table: Table::default(),
+            holding: Holding::default(),
+            published: BTreeMap::new(),
+            review: None,
+            defences: BTreeMap::new(),
+        }
+    }
+
+    /// Follows a change of the resolved state.
+    pub fn on_event(&mut self, world: &mut impl World, now: Duration, event: &Event) {
+        match *event {
+            Event::AddressAdded { link, address } => self.address_added(world, link, address),
+            Event::AddressRemoved { link, address } => self.address_removed(world, link, address),
+            Event::LinkDown { link } => self.link_down(world, link),
+            Event::StaticAdded { link, address, mac } => {
+                self.table.set((link, address), State::Permanent { mac }, now, None);
+                self.release_held(world, (link, address));
+            }
+            Event::StaticRemoved { link, address } => self.static_removed((link, address)),
+            Event::Published { link, address, mac } => {
+                self.publish(world, (link, address), mac);
+            }
+            Event::Unpublished { link, address } => {
+                self.published.remove(&(link, address));
+            }
+            Event::Forget { address } => {
+                self.forget(world, address);
+            }
+            Event::ForgetAll => self.forget_where(world, |_, _| true),
+            Event::RoutesChanged => {
+                self.review = self.published.keys().next().copied();
+                self.review_published(world);
+            }
+            Event::Icmp(_) => {}
+        }
+    }
+
+    /// Does what is due, a bounded amount; call it again at
+    /// [`Neighbours::next_deadline`]. Returns packets whose neighbour did not
+    /// answer: counted as dropped already, each is owed an ICMP host
+    /// unreachable (AR-02).
+    #[must_use]
+    pub fn tick(&mut self, world: &mut impl World, now: Duration) -> Vec<Held> {
+        let mut given_up = Vec::new();
+        for _ in 0..PER_TICK {
+            let Some(key) = self.table.due(now) else { break };
+            self.expired(world, now, key, &mut given_up);
+        }
+        self.review_published(world);
+        given_up
+    }
+
+    /// When [`Neighbours::tick`] next has something to do; may be past.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        if self.review.is_some() { Some(Duration::ZERO) } else { self.table.next_deadline() }
+    }
+
+    /// True if a learned entry for the address exists (`arp -d` asks).
+    #[must_use]
+    pub fn knows(&self, address: Ipv4Addr) -> bool {
+        self.table.iter().any(|(key, entry)| key.1 == address && entry.state.is_learned())
+    }
+
+    /// State of one entry, in the words of [`NeighbourView::state`].
+    #[must_use]
+    pub fn state_of(&self, link: IfId, address: Ipv4Addr) -> Option<&'static str> {
+        self.table.get(&(link, address)).map(|entry| entry.state.name())
+    }
+
+    /// Number of entries in each state that has any, published ones apart.
+    #[must_use]
+    pub fn states(&self) -> BTreeMap<&'static str, usize> {
+        let mut states = BTreeMap::new();
+        for (_, entry) in self.table.iter() {
+            *states.entry(entry.state.name()).or_default() += 1;
+        }
+        states
+    }
+
+    /// What `arp -a` prints: neighbours, then published entries, by link and
+    /// address. `names` gives the name of a link.
+    #[must_use]
+    pub fn views(&self, names: &impl Fn(IfId) -> String, now: Duration) -> Vec<NeighbourView> {
+        let left = |entry: &Entry| entry.deadline.map(|at| at.saturating_sub(now).as_secs());
+        let neighbours = self.table.iter().map(|(&(link, address), entry)| NeighbourView {
+            address,
+            mac: entry.state.mac(),
+            interface: names(link),
+            state: entry.state.name().to_owned(),
+            expires_s: left(entry),
+            held: entry.held.len() as u32,
+            note: None,
+        });
+        let published = self.published.iter().map(|(&(link, address), entry)| NeighbourView {
+            address,
+            mac: Some(entry.mac),
+            interface: names(link),
+            state: if entry.silent.is_none() { "published" } else { "published (silent)" }.into(),
+            expires_s: None,
+            held: 0,
+            note: entry.note(),
+        });
+        neighbours.chain(published).collect()
+    }
+
+    /// Forgets learned entries for the address on every link; true if there
+    /// was one.
+    pub fn forget(&mut self, world: &mut impl World, address: Ipv4Addr) -> bool {
+        let known = self.knows(address);
+        self.forget_where(world, |key, _| key.1 == address);
+        known
+    }
+
+    /// Forgets the learned entries that `which` picks.
+    fn forget_where(&mut self, world: &mut impl World, which: impl Fn(&Key, &Entry) -> bool) {
+        let picked = |(key, entry): &(&Key, &Entry)| entry.state.is_learned() && which(key, entry);
+        let keys: Vec<Key> = self.table.iter().filter(picked).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.remove(world, key);
+        }
+    }
+
+    /// Removes one learned entry: its adjacency asks again, what was held for
+    /// it is dropped.
+    fn remove(&mut self, world: &mut impl World, key: Key) {
+        let Some(mut entry) = self.table.remove(&key) else { return };
+        for _ in self.holding.take(&self.counters, &mut entry.held) {
+            self.counters.drop_packet(ControlDrop::NeighbourForgotten);
+        }
+        if entry.state.is_planned() {
+            world.neighbour_lost(key.0, key.1, false);
+        }
+    }
+
+    fn address_added(&mut self, world: &mut impl World, link: IfId, address: Ipv4Addr) {
+        // What is ours is nobody's neighbour.
+        if self.table.get(&(link, address)).is_some_and(|e| e.state.is_learned()) {
+            self.remove(world, (link, address));
+        }
+        self.announce(world, link, address, None);
+    }
+
+    fn address_removed(&mut self, world: &mut impl World, link: IfId, address: Ipv4Addr) {
+        self.defences.remove(&(link, address));
+        // Neighbours of the subnet that went with it. Ask the world first:
+        // another address may still cover them.
+        let gone: Vec<Key> = self
+            .table
+            .on_link(link)
+            .filter(|(key, entry)| entry.state.is_learned() && !world.on_link(link, key.1))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in gone {
+            self.remove(world, key);
+        }
+    }
+
+    fn link_down(&mut self, world: &mut impl World, link: IfId) {
+        // Static and published entries outlive a link that is down, not one
+        // that is gone: its number will be another link's.
+        let gone = world.link(link).is_none();
+        let keys: Vec<Key> = self.table.on_link(link).map(|(key, _)| *key).collect();
+        for key in keys {
+            if self.table.get(&key).is_some_and(|e| e.state.is_learned()) {
+                self.remove(world, key);
+            } else if gone {
+                self.static_removed(key);
+            }
+        }
+        if gone {
+            self.published.retain(|key, _| key.0 != link);
+            self.defences.retain(|key, _| key.0 != link);
+        }
+    }
+
+    fn static_removed(&mut self, key: Key) {
+        if self.table.get(&key).is_some_and(|e| !e.state.is_learned()) {
+            self.table.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

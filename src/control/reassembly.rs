@@ -1,1 +1,252 @@
-//! Fragments addressed to us, put together.
+//! Reassembly of IPv4 datagrams addressed to us (RFC 791 §3.2, RFC 815): pings
+//! in pieces, and tunnel packets whose outer datagram was cut on the way.
+//!
+//! ```text
+//!   fragments ──▶ pieces by offset, no two overlapping ──▶ no hole left? ──▶ inject (Receive)
+//!                   │ 30 s                │ overlap, contradiction, too large
+//!                   ▼                     ▼
+//!             time exceeded (11/1)   refused: nothing of this datagram is taken
+//!                                    until its time is over
+//! ```
+//!
+//! Fragments belong together by source, destination, protocol and
+//! identification, and by the interface they arrived on: what comes out of a
+//! tunnel is never completed from outside of it. Memory, datagrams and pieces
+//! are bounded, and one source cannot have more than its share of datagrams.
+//! Overlaps make the whole datagram suspect (RFC 1858, RFC 5722's answer for
+//! IPv6); an exact duplicate does not.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::datagram::{Added, Datagram, Fragment};
+use super::tally::{ControlDrop, inject};
+use super::topology::World;
+use crate::exchange::InjectKind;
+use crate::ids::IfId;
+use crate::stats::counters::ControlCounters;
+
+mod datagram;
+
+/// Times and bounds.
+#[derive(Clone, Copy, Debug)]
+pub struct ReassemblyConfig {
+    /// How long the first piece waits for the last.
+    pub timeout: Duration,
+    /// Most datagrams under way.
+    pub datagrams: usize,
+    /// Most datagrams under way from one source address.
+    pub per_source: usize,
+    /// Most pieces of one datagram.
+    pub pieces: usize,
+    /// Most bytes held, what it takes to hold them included.
+    pub bytes: usize,
+    /// Largest datagram, header included: what a worker's buffer takes. At
+    /// least 576 (V4-03).
+    pub room: usize,
+}
+
+impl ReassemblyConfig {
+    /// The usual bounds, for datagrams of up to `room` bytes.
+    #[must_use]
+    pub fn with_room(room: usize) -> ReassemblyConfig {
+        ReassemblyConfig {
+            timeout: Duration::from_secs(30),
+            datagrams: 1024,
+            per_source: 128,
+            pieces: 256,
+            bytes: 8 << 20,
+            room,
+        }
+    }
+}
+
+/// A datagram that was not complete in time and whose first fragment is here:
+/// its sender is owed an ICMP time exceeded, code 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// Where the fragments arrived.
+    pub in_if: IfId,
+    /// The first fragment as received.
+    pub first: Box<[u8]>,
+}
+
+/// What fragments of one datagram have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key {
+    in_if: IfId,
+    source: u32,
+    destination: u32,
+    id: u16,
+    protocol: u8,
+}
+
+/// Most datagrams that expire in one [`Reassembly::tick`].
+const PER_TICK: usize = 256;
+
+/// The reassembly engine.
+#[derive(Debug)]
+pub struct Reassembly {
+    config: ReassemblyConfig,
+    counters: Arc<ControlCounters>,
+    datagrams: HashMap<Key, Datagram>,
+    /// By deadline, which is also by age.
+    deadlines: BTreeSet<(Duration, Key)>,
+    /// Datagrams under way from each source.
+    sources: BTreeMap<u32, usize>,
+    bytes: usize,
+}
+
+impl Reassembly {
+    /// An empty one.
+    pub fn new(config: ReassemblyConfig, counters: Arc<ControlCounters>) -> Reassembly {
+        Reassembly {
+            config,
+            counters,
+            datagrams: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            sources: BTreeMap::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Takes a fragment addressed to us. The one that completes its datagram
+    /// sends it back to the worker.
+    pub fn on_fragment(
+        &mut self,
+        world: &mut impl World,
+        now: Duration,
+        in_if: IfId,
+        bytes: &[u8],
+    ) {
+        self.counters.punts_taken.add(1);
+        let Some((fragment, key)) = Fragment::read(bytes, in_if) else {
+            return self.counters.drop_packet(ControlDrop::FragmentInvalid);
+        };
+        if !self.datagrams.contains_key(&key) && !self.open(now, key) {
+            return self.counters.drop_packet(ControlDrop::FragmentLimits);
+        }
+        let cost = fragment.cost();
+        self.make_room(key, cost);
+        let fits = self.bytes + cost <= self.config.bytes;
+        let Some(datagram) = self.datagrams.get_mut(&key).filter(|_| fits) else {
+            return self.counters.drop_packet(ControlDrop::FragmentLimits);
+        };
+        match datagram.add(&self.config, fragment) {
+            Added::Dropped(reason) => self.counters.drop_packet(reason),
+            Added::Refused(reason) => {
+                let freed = datagram.refuse(reason);
+                self.counters.drop_packet(reason);
+                self.let_go(freed, reason);
+            }
+            Added::Kept { complete } => {
+                self.bytes += cost;
+                self.counters.hold();
+                if complete {
+                    self.complete(world, key);
+                }
+            }
+        }
+    }
+
+    /// Gives up what is late, a bounded amount. Each datagram returned is owed
+    /// an ICMP error.
+    #[must_use]
+    pub fn tick(&mut self, now: Duration) -> Vec<Expired> {
+        let mut expired = Vec::new();
+        for _ in 0..PER_TICK {
+            let due = self.deadlines.first().filter(|(at, _)| *at <= now);
+            let Some(key) = due.map(|(_, key)| *key) else { break };
+            if let Some(first) = self.close(key, ControlDrop::FragmentTimeout) {
+                expired.push(Expired { in_if: key.in_if, first });
+            }
+        }
+        expired
+    }
+
+    /// When [`Reassembly::tick`] next has something to do; may be past.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Datagrams under way.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.datagrams.len()
+    }
+
+    /// Begins a datagram. False if its source has its share.
+    fn open(&mut self, now: Duration, key: Key) -> bool {
+        let of_source = self.sources.get(&key.source).copied().unwrap_or(0);
+        if of_source >= self.config.per_source {
+            return false;
+        }
+        while self.datagrams.len() >= self.config.datagrams.max(1) {
+            let Some((_, oldest)) = self.deadlines.first().copied() else { break };
+            self.close(oldest, ControlDrop::FragmentLimits);
+        }
+        let deadline = now + self.config.timeout;
+        self.datagrams.insert(key, Datagram::new(deadline));
+        self.deadlines.insert((deadline, key));
+        *self.sources.entry(key.source).or_default() += 1;
+        true
+    }
+
+    /// Gives up the oldest datagrams, but not `keep`, until `cost` bytes fit.
+    fn make_room(&mut self, keep: Key, cost: usize) {
+        while self.bytes + cost > self.config.bytes {
+            let mut others = self.deadlines.iter().map(|(_, key)| *key);
+            let Some(oldest) = others.find(|key| *key != keep) else { break };
+            self.close(oldest, ControlDrop::FragmentLimits);
+        }
+    }
+
+    fn complete(&mut self, world: &mut impl World, key: Key) {
+        let Some(datagram) = self.remove(key) else { return };
+        let held = datagram.held();
+        let assembled = datagram.assemble(self.config.room);
+        match assembled {
+            Ok(bytes) => {
+                self.bytes -= held.bytes;
+                self.counters.release(held.packets);
+                self.counters.merged.add(held.packets as u64 - 1);
+                let kind = InjectKind::Receive { in_if: key.in_if };
+                inject(world, &self.counters, kind, &bytes);
+            }
+            Err(reason) => self.let_go(held, reason),
+        }
+    }
+
+    /// Drops a datagram and all its pieces; returns the first, if it is there.
+    fn close(&mut self, key: Key, reason: ControlDrop) -> Option<Box<[u8]>> {
+        let datagram = self.remove(key)?;
+        self.let_go(datagram.held(), reason);
+        datagram.into_first()
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Datagram> {
+        let datagram = self.datagrams.remove(&key)?;
+        self.deadlines.remove(&(datagram.deadline(), key));
+        if let Some(count) = self.sources.get_mut(&key.source) {
+            *count -= 1;
+            if *count == 0 {
+                self.sources.remove(&key.source);
+            }
+        }
+        Some(datagram)
+    }
+
+    /// Counts pieces that were held as dropped.
+    fn let_go(&mut self, pieces: datagram::Holds, reason: ControlDrop) {
+        self.bytes -= pieces.bytes;
+        self.counters.release(pieces.packets);
+        for _ in 0..pieces.packets {
+            self.counters.drop_packet(reason);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

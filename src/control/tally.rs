@@ -1,1 +1,143 @@
-//! Why control dropped a packet.
+//! Where packets that control took or made end: the closed list of its drop
+//! reasons, the one door through which engines hand packets to workers, and
+//! the token bucket that bounds what they say.
+//!
+//! The counters themselves are [`ControlCounters`]; their equation holds after
+//! every call of an engine, and every engine's tests assert it.
+
+use std::time::Duration;
+
+use super::topology::World;
+use crate::datapath::drop::reasons;
+use crate::exchange::InjectKind;
+use crate::stats::counters::ControlCounters;
+
+reasons! {
+    /// Why control dropped a packet.
+    pub enum ControlDrop {
+        /// Held for a neighbour and displaced by a newer packet (RFC 1122 2.3.2.2).
+        HeldDisplaced = "held_displaced",
+        /// No room to hold another packet for unresolved neighbours.
+        HoldFull = "hold_full",
+        /// The neighbour did not answer ARP (RFC 1812 3.3.2).
+        NeighbourFailed = "neighbour_failed",
+        /// The neighbour's entry went away while packets were held for it.
+        NeighbourForgotten = "neighbour_forgotten",
+        /// Punted for resolution, but no neighbour leads to the destination any more.
+        NoNextHop = "no_next_hop",
+        /// The link is down or gone.
+        LinkDown = "link_down",
+        /// The queue to the worker is full, or the packet is larger than its slots.
+        InjectQueueFull = "inject_queue_full",
+        /// Not an ARP packet for IPv4 over Ethernet (RFC 826).
+        ArpInvalid = "arp_invalid",
+        /// ARP sender claims a broadcast, multicast or zero link address (RFC 1812 3.3.2).
+        ArpBadSenderMac = "arp_bad_sender_mac",
+        /// ARP sender address does not belong on that link.
+        ArpForeignSender = "arp_foreign_sender",
+        /// ARP between others: neither from a known neighbour nor for us (RFC 826).
+        ArpNotForUs = "arp_not_for_us",
+        /// Our own ARP, heard back.
+        ArpOwnEcho = "arp_own_echo",
+        /// ARP from a station that claims one of our own addresses (RFC 5227 2.4).
+        ArpConflict = "arp_conflict",
+        /// ARP from a station that claims an address we publish.
+        ArpPublishedConflict = "arp_published_conflict",
+        /// Not a valid IPv4 datagram.
+        DatagramInvalid = "datagram_invalid",
+        /// ICMP message too short or with a bad checksum (RFC 792).
+        IcmpInvalid = "icmp_invalid",
+        /// ICMP message of a kind that Greyhound neither sends nor answers.
+        IcmpUnsupported = "icmp_unsupported",
+        /// Echo reply that nobody here waits for.
+        IcmpUnexpected = "icmp_unexpected",
+        /// Echo request while answering is switched off.
+        EchoOff = "echo_off",
+        /// Echo request that is not answered (source-routed, RFC 7126 4.3).
+        EchoRefused = "echo_refused",
+        /// ICMP error over the configured rate (RFC 1812 4.3.2.8).
+        IcmpRateLimited = "icmp_rate_limited",
+        /// ICMP error that has no way back or no address to come from.
+        IcmpNoReturn = "icmp_no_return",
+        /// Not a fragment, empty, or a length that no fragment has (RFC 791 3.2).
+        FragmentInvalid = "fragment_invalid",
+        /// The same fragment a second time.
+        FragmentDuplicate = "fragment_duplicate",
+        /// Fragments that overlap or contradict each other: the whole datagram is refused.
+        FragmentOverlap = "fragment_overlap",
+        /// Fragments of a datagram too large to be reassembled.
+        FragmentTooLarge = "fragment_too_large",
+        /// Fragments beyond the bounds on memory, datagrams or pieces.
+        FragmentLimits = "fragment_limits",
+        /// Fragments whose datagram was not complete in time (RFC 1812 4.2.2.8).
+        FragmentTimeout = "fragment_timeout",
+        /// Fragments some of which saw congestion while others do not know ECN (RFC 3168 5.3).
+        FragmentEcn = "fragment_ecn",
+    }
+}
+
+/// Hands a packet to a worker and counts what became of it. The packet must
+/// have been counted in already (taken, originated or released).
+pub fn inject(
+    world: &mut impl World,
+    counters: &ControlCounters,
+    kind: InjectKind,
+    bytes: &[u8],
+) -> bool {
+    let taken = world.inject(kind, bytes);
+    if taken {
+        counters.injected.add(1);
+    } else {
+        counters.drop_packet(ControlDrop::InjectQueueFull);
+    }
+    taken
+}
+
+/// A token bucket in virtual time: `rate` tokens a second, at most `burst` at
+/// once. A rate of 0 gives none.
+#[derive(Clone, Debug)]
+pub struct TokenBucket {
+    rate: u32,
+    burst: u32,
+    /// Nanoseconds' worth of tokens: one token is 10⁹ of these, so that
+    /// refilling is exact.
+    level: u128,
+    filled: Duration,
+}
+
+/// One token in units of [`TokenBucket::level`].
+const TOKEN: u128 = 1_000_000_000;
+
+impl TokenBucket {
+    /// A full bucket.
+    pub fn new(rate: u32, burst: u32) -> TokenBucket {
+        let level = u128::from(burst) * TOKEN;
+        TokenBucket { rate, burst, level, filled: Duration::ZERO }
+    }
+
+    /// Changes the rate and the burst; what is in the bucket stays, up to the
+    /// new burst.
+    pub fn configure(&mut self, rate: u32, burst: u32) {
+        (self.rate, self.burst) = (rate, burst);
+        self.level = self.level.min(u128::from(burst) * TOKEN);
+    }
+
+    /// Takes a token, if there is one.
+    #[must_use]
+    pub fn take(&mut self, now: Duration) -> bool {
+        let passed = now.saturating_sub(self.filled).as_nanos();
+        self.filled = self.filled.max(now);
+        let most = u128::from(self.burst) * TOKEN;
+        self.level = most.min(self.level + passed * u128::from(self.rate));
+        if self.rate == 0 || self.level < TOKEN {
+            return false;
+        }
+        self.level -= TOKEN;
+        true
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;

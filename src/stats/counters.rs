@@ -16,9 +16,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::control::tally::ControlDrop;
 use crate::datapath::drop::DropReason;
 use crate::exchange::PuntReason;
 use crate::ids::{IfId, MAX_INTERFACES, ORIGINS, PortId};
+use crate::model::view::ControlView;
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -157,13 +159,16 @@ impl WorkerCounters {
     }
 }
 
-/// Control's side of conservation. When traffic rests:
+/// Control's side of conservation. It holds after every call of an engine:
 ///
 /// ```text
 /// punts_taken + originated + fragments_created
-///     = injected + consumed + dropped + merged + held
+///     = injected + consumed + Σ dropped[reason] + merged + held
 /// ```
-#[derive(Debug, Default)]
+///
+/// Engines count every packet they take or make, `punts_taken` included; only
+/// the control thread writes.
+#[derive(Debug)]
 pub struct ControlCounters {
     /// Packets taken from workers (notices, which are copies, not counted).
     pub punts_taken: Counter,
@@ -174,16 +179,30 @@ pub struct ControlCounters {
     /// Packets handed to workers.
     pub injected: Counter,
     /// Packets that ended here as they should (an ARP reply read, an echo
-    /// request answered).
+    /// reply that was waited for).
     pub consumed: Counter,
-    /// Packets dropped here: a held one displaced or given up, a full inject
-    /// queue, an invalid one.
-    pub dropped: Counter,
+    /// Packets dropped here, by [`ControlDrop::index`].
+    pub dropped: [Counter; ControlDrop::COUNT],
     /// Fragments that became part of a reassembled datagram (n − 1 for n).
     pub merged: Counter,
     /// Packets waiting now (for ARP, or for their other fragments). A gauge,
-    /// set and not added to.
+    /// moved by [`ControlCounters::hold`] and [`ControlCounters::release`].
     pub held: AtomicU64,
+}
+
+impl Default for ControlCounters {
+    fn default() -> ControlCounters {
+        ControlCounters {
+            punts_taken: Counter::default(),
+            originated: Counter::default(),
+            fragments_created: Counter::default(),
+            injected: Counter::default(),
+            consumed: Counter::default(),
+            dropped: std::array::from_fn(|_| Counter::default()),
+            merged: Counter::default(),
+            held: AtomicU64::new(0),
+        }
+    }
 }
 
 impl ControlCounters {
@@ -192,9 +211,49 @@ impl ControlCounters {
         let come = self.punts_taken.get() + self.originated.get() + self.fragments_created.get();
         let gone = self.injected.get()
             + self.consumed.get()
-            + self.dropped.get()
+            + self.dropped.iter().map(Counter::get).sum::<u64>()
             + self.merged.get()
             + self.held.load(Relaxed);
         come.wrapping_sub(gone) as i64
+    }
+
+    /// Counts a dropped packet.
+    pub fn drop_packet(&self, reason: ControlDrop) {
+        self.dropped[reason.index()].add(1);
+    }
+
+    /// Packets dropped for this reason.
+    pub fn dropped_for(&self, reason: ControlDrop) -> u64 {
+        self.dropped[reason.index()].get()
+    }
+
+    /// Counts a packet that waits from now on.
+    pub fn hold(&self) {
+        self.held.store(self.held.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// Counts packets that no longer wait; where they went is counted apart.
+    pub fn release(&self, n: usize) {
+        self.held.store(self.held.load(Relaxed).saturating_sub(n as u64), Relaxed);
+    }
+
+    /// What `show drops` and the metrics page print. Every reason is there, so
+    /// that a series exists before its first packet.
+    pub fn view(&self) -> ControlView {
+        let dropped = ControlDrop::ALL.iter().map(|reason| {
+            let label = reason.label().to_owned();
+            (label, self.dropped_for(*reason))
+        });
+        ControlView {
+            punts_taken: self.punts_taken.get(),
+            originated: self.originated.get(),
+            fragments_created: self.fragments_created.get(),
+            injected: self.injected.get(),
+            consumed: self.consumed.get(),
+            dropped: dropped.collect(),
+            merged: self.merged.get(),
+            held: self.held.load(Relaxed),
+            imbalance: self.imbalance(),
+        }
     }
 }

@@ -1,0 +1,143 @@
+//! Published entries: proxy ARP (RFC 1027, AR-06).
+//!
+//! A published entry answers only while the gateway has a route to the address
+//! that leaves by another interface than the link it is published on; else it
+//! is silent, and the gateway never attracts packets it would send back or to
+//! itself. Whether it answers is decided anew for each request; the state kept
+//! here is what was last seen, so that becoming active can be announced.
+
+use std::time::Duration;
+
+use super::table::Key;
+use super::{Neighbours, PER_TICK};
+use crate::control::tally::ControlDrop;
+use crate::control::topology::{Link, Topology, Way, World};
+use crate::ids::Mac;
+use crate::wire::arp::ArpRepr;
+
+/// One published entry.
+#[derive(Debug)]
+pub(super) struct Published {
+    /// Link address given out.
+    pub mac: Mac,
+    /// Why it does not answer, if it does not.
+    pub silent: Option<&'static str>,
+    /// Who else claimed the address, last.
+    claim: Option<Claim>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    mac: Mac,
+    times: u64,
+    warned: Duration,
+}
+
+impl Published {
+    /// What `arp -a` adds to the line.
+    pub fn note(&self) -> Option<String> {
+        let claim = self.claim.map(|claim| {
+            let times = if claim.times == 1 { "time" } else { "times" };
+            format!("claimed by {} ({} {times})", claim.mac, claim.times)
+        });
+        match (self.silent, claim) {
+            (Some(why), Some(claim)) => Some(format!("{why}; {claim}")),
+            (Some(why), None) => Some(why.to_owned()),
+            (None, claim) => claim,
+        }
+    }
+}
+
+/// `None` if the entry may answer, else why not.
+fn silence(world: &impl Topology, (link, address): Key) -> Option<&'static str> {
+    if world.owns(address) {
+        return Some("is one of our own addresses");
+    }
+    if world.is_broadcast(address) {
+        return Some("is a broadcast address");
+    }
+    match world.way(address) {
+        Way::Neighbour { link: out, .. } if out == link => {
+            Some("its route leaves by the link it is published on")
+        }
+        Way::Neighbour { .. } | Way::Tunnel { underlay: Some(_), .. } => None,
+        Way::Tunnel { underlay: None, .. } => Some("the tunnel it is routed into is not running"),
+        Way::Local | Way::Broadcast | Way::Unreachable => Some("no route to it"),
+    }
+}
+
+impl Neighbours {
+    /// Puts a published entry in place, announced if it is active.
+    pub(super) fn publish(&mut self, world: &mut impl World, key: Key, mac: Mac) {
+        let fresh = Published { mac, silent: Some("not looked at yet"), claim: None };
+        self.published.insert(key, fresh);
+        self.review_one(world, key);
+    }
+
+    /// The link address to answer with for a published address, if it is
+    /// active now.
+    pub(super) fn published_answer(&mut self, world: &impl World, key: Key) -> Option<Mac> {
+        let entry = self.published.get(&key)?;
+        silence(world, key).is_none().then_some(entry.mac)
+    }
+
+    /// Looks again at published entries, a bounded number, going on where the
+    /// last call stopped.
+    pub(super) fn review_published(&mut self, world: &mut impl World) {
+        let Some(from) = self.review.take() else { return };
+        let mut rest = self.published.range(from..).map(|(key, _)| *key);
+        let batch: Vec<Key> = rest.by_ref().take(PER_TICK).collect();
+        self.review = rest.next();
+        for key in batch {
+            self.review_one(world, key);
+        }
+    }
+
+    /// Announces an entry that became active (gratuitous ARP), so that hosts
+    /// replace what they knew before.
+    fn review_one(&mut self, world: &mut impl World, key: Key) {
+        let silent = silence(world, key);
+        let Some(entry) = self.published.get_mut(&key) else { return };
+        let was_silent = entry.silent.is_some();
+        entry.silent = silent;
+        let mac = entry.mac;
+        if was_silent && silent.is_none() {
+            // Whoever had the address on this link is elsewhere now.
+            if self.table.get(&key).is_some_and(|e| e.state.is_learned()) {
+                self.remove(world, key);
+            }
+            self.announce(world, key.0, key.1, Some(mac));
+        }
+    }
+
+    /// Somebody else claims an address that we publish: warned about once in a
+    /// while, counted, and not believed as long as the entry is active. While
+    /// it is silent the host may well be at home.
+    pub(super) fn check_published_claim(
+        &mut self,
+        world: &impl World,
+        now: Duration,
+        link: &Link,
+        arp: &ArpRepr,
+    ) -> Result<(), ControlDrop> {
+        let (address, mac) = (arp.sender_ip, arp.sender_mac);
+        let Some(entry) = self.published.get_mut(&(link.id, address)) else { return Ok(()) };
+        let lately = |claim: &Claim| now.saturating_sub(claim.warned) < self.config.defend;
+        let warned = entry.claim.filter(lately);
+        if warned.is_none() {
+            tracing::warn!(
+                %address, %mac, port = link.port.0, vlan = link.vlan,
+                "{mac} claims {address}, which is published here"
+            );
+        }
+        entry.claim = Some(Claim {
+            mac,
+            times: entry.claim.map_or(0, |claim| claim.times) + 1,
+            warned: warned.map_or(now, |claim| claim.warned),
+        });
+        if silence(world, (link.id, address)).is_none() {
+            return Err(ControlDrop::ArpPublishedConflict);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! Finding link addresses: packets wait, requests go out at most once a second
+//! for each address (AR-04), and only a neighbour that does not answer is
+//! unreachable (AR-02).
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::Neighbours;
+use super::held::Held;
+use super::table::{Key, State};
+use crate::control::tally::{ControlDrop, inject};
+use crate::control::topology::{Way, World};
+use crate::ids::{IfId, Mac};
+use crate::wire::arp::ArpRepr;
+use crate::wire::ipv4::Ipv4Header;
+
+/// The world is not told a known link address again more often than this.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+impl Neighbours {
+    /// Takes a packet whose next hop was unresolved when the worker met it.
+    /// Returns it if its neighbour is known not to answer: counted as dropped,
+    /// it is owed an ICMP host unreachable.
+    #[must_use]
+    pub fn on_unresolved(
+        &mut self,
+        world: &mut impl World,
+        now: Duration,
+        in_if: IfId,
+        originated: bool,
+        bytes: &[u8],
+    ) -> Option<Held> {
+        self.counters.punts_taken.add(1);
+        let key = match next_hop(world, bytes) {
+            Ok(key) => key,
+            Err(reason) => {
+                self.counters.drop_packet(reason);
+                return None;
+            }
+        };
+        let packet = Held { in_if, originated, bytes: bytes.into() };
+        match self.table.get(&key).map(|entry| (entry.state, entry.told)) {
+            None => {
+                self.make_room(world);
+                self.table.set(key, State::Incomplete { tries: 0 }, now, Some(now));
+                self.hold(key, packet);
+                self.ask(world, now, key, 0);
+            }
+            Some((State::Incomplete { .. }, _)) => self.hold(key, packet),
+            Some((State::Failed, _)) => {
+                self.counters.drop_packet(ControlDrop::NeighbourFailed);
+                return Some(packet);
+            }
+            Some((State::Permanent { .. }, _)) => {
+                inject(world, &self.counters, packet.inject_kind(), bytes);
+            }
+            Some((State::Reachable { mac } | State::Probe { mac, .. }, told)) => {
+                // It was resolved while the packet was on its way here. Should
+                // the world have lost it, packets would come round for ever:
+                // tell it again.
+                if now.saturating_sub(told) >= TELL_AGAIN {
+                    self.tell(world, now, key, mac);
+                }
+                inject(world, &self.counters, packet.inject_kind(), bytes);
+            }
+        }
+        None
+    }
+
+    fn hold(&mut self, key: Key, packet: Held) {
+        if let Some(queue) = self.table.held(&key) {
+            self.holding.push(&self.config, &self.counters, queue, packet);
+        } else {
+            self.counters.drop_packet(ControlDrop::NeighbourForgotten);
+        }
+    }
+
+    /// Evicts until one more entry fits.
+    fn make_room(&mut self, world: &mut impl World) {
+        while self.table.learned() >= self.config.entries.max(1) {
+            let Some(key) = self.table.least_wanted() else { break };
+            self.remove(world, key);
+        }
+    }
+
+    /// Sends the request after `tries` others; `Incomplete` asks everybody.
+    fn ask(&mut self, world: &mut impl World, now: Duration, key: Key, tries: u8) {
+        self.request(world, key, Mac::BROADCAST);
+        let state = State::Incomplete { tries: tries + 1 };
+        let since = self.table.get(&key).map_or(now, |entry| entry.since);
+        self.table.set(key, state, since, Some(now + self.config.retry));
+    }
+
+    /// Asks a known neighbour whether it is still there.
+    fn probe(&mut self, world: &mut impl World, now: Duration, key: Key, mac: Mac, tries: u8) {
+        self.request(world, key, mac);
+        let since = self.table.get(&key).map_or(now, |entry| entry.since);
+        let state = State::Probe { mac, tries: tries + 1 };
+        self.table.set(key, state, since, Some(now + self.config.retry));
+    }
+
+    fn request(&mut self, world: &mut impl World, (link, address): Key, to: Mac) {
+        let Some(link) = world.link(link).filter(|link| link.up) else { return };
+        let source = world.source(link.id, address).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        self.send(world, &link, to, &ArpRepr::request(link.mac, source, address));
+    }
+
+    /// A deadline passed.
+    pub(super) fn expired(
+        &mut self,
+        world: &mut impl World,
+        now: Duration,
+        key: Key,
+        given_up: &mut Vec<Held>,
+    ) {
+        let Some(state) = self.table.get(&key).map(|entry| entry.state) else { return };
+        match state {
+            State::Incomplete { tries } if tries < self.config.tries => {
+                self.ask(world, now, key, tries);
+            }
+            State::Incomplete { .. } => self.fail(world, now, key, given_up),
+            State::Reachable { mac } => self.probe(world, now, key, mac, 0),
+            State::Probe { mac, tries } if tries < self.config.tries => {
+                self.probe(world, now, key, mac, tries);
+            }
+            // Gone, or given another chance.
+            State::Probe { .. } | State::Failed => self.remove(world, key),
+            State::Permanent { .. } => {}
+        }
+    }
+
+    fn fail(&mut self, world: &mut impl World, now: Duration, key: Key, given_up: &mut Vec<Held>) {
+        self.table.set(key, State::Failed, now, Some(now + self.config.failed));
+        world.neighbour_lost(key.0, key.1, true);
+        let Some(queue) = self.table.held(&key) else { return };
+        for packet in self.holding.take(&self.counters, queue) {
+            self.counters.drop_packet(ControlDrop::NeighbourFailed);
+            given_up.push(packet);
+        }
+    }
+
+    /// A neighbour's link address is known now, or changed.
+    pub(super) fn learn(&mut self, world: &mut impl World, now: Duration, key: Key, mac: Mac) {
+        if self.table.get(&key).is_none() {
+            self.make_room(world);
+        }
+        self.confirm(now, key, mac);
+        self.tell(world, now, key, mac);
+        self.release_held(world, key);
+    }
+
+    /// A neighbour was heard of: good for another while.
+    pub(super) fn confirm(&mut self, now: Duration, key: Key, mac: Mac) {
+        self.table.set(key, State::Reachable { mac }, now, Some(now + self.config.reachable));
+    }
+
+    fn tell(&mut self, world: &mut impl World, now: Duration, key: Key, mac: Mac) {
+        self.table.set_told(&key, now);
+        world.neighbour_resolved(key.0, key.1, mac);
+    }
+
+    /// Sends on what was held; the adjacency is in place.
+    pub(super) fn release_held(&mut self, world: &mut impl World, key: Key) {
+        let Some(queue) = self.table.held(&key) else { return };
+        for packet in self.holding.take(&self.counters, queue) {
+            inject(world, &self.counters, packet.inject_kind(), &packet.bytes);
+        }
+    }
+}
+
+/// The neighbour that a datagram waits for: a tunnel's packet for the next hop
+/// of the underlay.
+fn next_hop(world: &impl World, bytes: &[u8]) -> Result<Key, ControlDrop> {
+    let header = Ipv4Header::ref_from(bytes).ok_or(ControlDrop::DatagramInvalid)?;
+    let key = match world.way(header.dst_addr()) {
+        Way::Neighbour { link, address } => (link, address),
+        Way::Tunnel { underlay: Some(key), .. } => key,
+        // The route changed while the packet was on its way here.
+        Way::Tunnel { underlay: None, .. } | Way::Local | Way::Broadcast | Way::Unreachable => {
+            return Err(ControlDrop::NoNextHop);
+        }
+    };
+    let up = world.link(key.0).is_some_and(|link| link.up);
+    up.then_some(key).ok_or(ControlDrop::LinkDown)
+}

@@ -1,0 +1,177 @@
+//! The entries and their two indices: by deadline, so that a tick costs what
+//! is due and not what is there, and by age, so that the entry to evict is at
+//! hand.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::held::Held;
+use crate::ids::{IfId, Mac};
+
+/// An address on a link.
+pub(super) type Key = (IfId, Ipv4Addr);
+
+/// What is known of a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Asked for `tries` times, no answer yet.
+    Incomplete { tries: u8 },
+    /// Heard of lately.
+    Reachable { mac: Mac },
+    /// Not heard of lately, asked directly `tries` times. Still in use.
+    Probe { mac: Mac, tries: u8 },
+    /// Did not answer; packets meet "unreachable".
+    Failed,
+    /// Static.
+    Permanent { mac: Mac },
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Incomplete { .. } => "incomplete",
+            State::Reachable { .. } => "reachable",
+            State::Probe { .. } => "probe",
+            State::Failed => "failed",
+            State::Permanent { .. } => "permanent",
+        }
+    }
+
+    pub fn mac(self) -> Option<Mac> {
+        match self {
+            State::Reachable { mac } | State::Probe { mac, .. } | State::Permanent { mac } => {
+                Some(mac)
+            }
+            State::Incomplete { .. } | State::Failed => None,
+        }
+    }
+
+    /// Not static.
+    pub fn is_learned(self) -> bool {
+        !matches!(self, State::Permanent { .. })
+    }
+
+    /// The world was told something of it: a rewrite or "unreachable".
+    pub fn is_planned(self) -> bool {
+        !matches!(self, State::Incomplete { .. } | State::Permanent { .. })
+    }
+
+    /// Which entries are evicted first: those that lead nowhere, then the
+    /// learned ones. Static ones never are.
+    fn eviction_class(self) -> Option<u8> {
+        match self {
+            State::Incomplete { .. } | State::Failed => Some(0),
+            State::Reachable { .. } | State::Probe { .. } => Some(1),
+            State::Permanent { .. } => None,
+        }
+    }
+}
+
+/// One neighbour.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub state: State,
+    /// Since when it is there, or was last heard of.
+    pub since: Duration,
+    /// When something is to be done about it.
+    pub deadline: Option<Duration>,
+    /// When the world was last told its link address.
+    pub told: Duration,
+    pub held: VecDeque<Held>,
+}
+
+impl Entry {
+    fn eviction_rank(&self, key: Key) -> Option<(u8, Duration, Key)> {
+        self.state.eviction_class().map(|class| (class, self.since, key))
+    }
+}
+
+/// All neighbours.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    entries: BTreeMap<Key, Entry>,
+    timers: BTreeSet<(Duration, Key)>,
+    ages: BTreeSet<(u8, Duration, Key)>,
+}
+
+impl Table {
+    pub fn get(&self, key: &Key) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &Entry)> {
+        self.entries.iter()
+    }
+
+    pub fn on_link(&self, link: IfId) -> impl Iterator<Item = (&Key, &Entry)> {
+        let all = (link, Ipv4Addr::UNSPECIFIED)..=(link, Ipv4Addr::BROADCAST);
+        self.entries.range(all)
+    }
+
+    /// Learned entries.
+    pub fn learned(&self) -> usize {
+        self.ages.len()
+    }
+
+    /// The learned entry that can best be missed.
+    pub fn least_wanted(&self) -> Option<Key> {
+        self.ages.first().map(|(_, _, key)| *key)
+    }
+
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The entry whose deadline passed first.
+    pub fn due(&self, now: Duration) -> Option<Key> {
+        self.timers.first().filter(|(at, _)| *at <= now).map(|(_, key)| *key)
+    }
+
+    /// Creates the entry or changes its state. What it holds stays.
+    pub fn set(&mut self, key: Key, state: State, since: Duration, deadline: Option<Duration>) {
+        let mut entry = self.remove(&key).unwrap_or(Entry {
+            state,
+            since,
+            deadline,
+            told: Duration::ZERO,
+            held: VecDeque::new(),
+        });
+        (entry.state, entry.since, entry.deadline) = (state, since, deadline);
+        self.timers.extend(deadline.map(|at| (at, key)));
+        self.ages.extend(entry.eviction_rank(key));
+        self.entries.insert(key, entry);
+    }
+
+    /// Notes that the world was told the link address.
+    pub fn set_told(&mut self, key: &Key, now: Duration) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.told = now;
+        }
+    }
+
+    /// The entry's held packets.
+    pub fn held(&mut self, key: &Key) -> Option<&mut VecDeque<Held>> {
+        self.entries.get_mut(key).map(|entry| &mut entry.held)
+    }
+
+    pub fn remove(&mut self, key: &Key) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        if let Some(at) = entry.deadline {
+            self.timers.remove(&(at, *key));
+        }
+        if let Some(rank) = entry.eviction_rank(*key) {
+            self.ages.remove(&rank);
+        }
+        Some(entry)
+    }
+
+    #[cfg(test)]
+    pub fn assert_indexed(&self) {
+        let timers: BTreeSet<_> =
+            self.entries.iter().filter_map(|(k, e)| e.deadline.map(|at| (at, *k))).collect();
+        let ages: BTreeSet<_> =
+            self.entries.iter().filter_map(|(k, e)| e.eviction_rank(*k)).collect();
+        assert_eq!((timers, ages), (self.timers.clone(), self.ages.clone()));
+    }
+}

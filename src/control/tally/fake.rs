@@ -1,0 +1,193 @@
+//! A world for the engines' tests: machine C of the note, made by hand.
+//!
+//! ```text
+//!   LAN 10/8 ── en0 (10.0.0.1) ── C ── en1 (203.0.113.1) ── 203.0.113.254 ── Internet
+//!               en0.20 (192.168.20.1/24)   └─ gre0 (inner 10.0.0.1, when it is up)
+//! ```
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+
+use crate::control::topology::{Actions, Link, Topology, Way};
+use crate::exchange::InjectKind;
+use crate::ids::{IfId, Mac, PortId};
+use crate::stats::counters::ControlCounters;
+
+pub(crate) const EN0: IfId = IfId(1);
+pub(crate) const EN1: IfId = IfId(2);
+pub(crate) const EN0_20: IfId = IfId(3);
+pub(crate) const GRE0: IfId = IfId(9);
+pub(crate) const EN0_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xc0]);
+pub(crate) const EN1_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xc1]);
+pub(crate) const HOST_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xaa]);
+pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 163);
+pub(crate) const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 254);
+pub(crate) const MOBILE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 25);
+pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+
+/// What an engine did to the neighbours' adjacencies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Did {
+    Resolved(IfId, Ipv4Addr, Mac),
+    Lost(IfId, Ipv4Addr, bool),
+}
+
+/// The world.
+#[derive(Debug)]
+pub(crate) struct Fake {
+    pub links: Vec<Link>,
+    /// Own addresses with their interface and subnet.
+    pub addresses: Vec<(IfId, Ipv4Addr, u8)>,
+    /// Longest match wins; connected subnets need no line here.
+    pub routes: Vec<(Ipv4Net, Way)>,
+    pub injected: Vec<(InjectKind, Vec<u8>)>,
+    pub did: Vec<Did>,
+    /// Packets the exchange still takes.
+    pub room: usize,
+}
+
+impl Default for Fake {
+    fn default() -> Fake {
+        let link =
+            |id, port, vlan, mac| Link { id, port: PortId(port), vlan, mac, mtu: 1500, up: true };
+        let default = Way::Neighbour { link: EN1, address: ROUTER };
+        Fake {
+            links: vec![
+                link(EN0, 0, 0, EN0_MAC),
+                link(EN1, 1, 0, EN1_MAC),
+                link(EN0_20, 0, 20, EN0_MAC),
+            ],
+            addresses: vec![
+                (EN0, OWN, 8),
+                (EN1, Ipv4Addr::new(203, 0, 113, 1), 24),
+                (EN0_20, Ipv4Addr::new(192, 168, 20, 1), 24),
+            ],
+            routes: vec![(Ipv4Net::default(), default)],
+            injected: Vec::new(),
+            did: Vec::new(),
+            room: usize::MAX,
+        }
+    }
+}
+
+impl Fake {
+    /// Brings gre0 up: C's inner address is en0's own, the far end is 10.0.0.25.
+    pub fn tunnel_up(&mut self) {
+        self.addresses.push((GRE0, OWN, 32));
+        let way = Way::Tunnel { tunnel: GRE0, underlay: Some((EN1, ROUTER)) };
+        self.routes.push((Ipv4Net::from(MOBILE), way));
+    }
+
+    /// What was injected since the last call.
+    pub fn sent(&mut self) -> Vec<(InjectKind, Vec<u8>)> {
+        std::mem::take(&mut self.injected)
+    }
+
+    /// What was done to neighbours since the last call.
+    pub fn done(&mut self) -> Vec<Did> {
+        std::mem::take(&mut self.did)
+    }
+
+    fn subnets(&self, link: IfId) -> impl Iterator<Item = Ipv4Net> {
+        self.addresses
+            .iter()
+            .filter(move |(id, _, len)| *id == link && *len < 32)
+            .filter_map(|&(_, address, len)| Ipv4Net::new(address, len).ok())
+    }
+}
+
+impl Topology for Fake {
+    fn link(&self, id: IfId) -> Option<Link> {
+        self.links.iter().copied().find(|l| l.id == id)
+    }
+
+    fn links(&self) -> Vec<Link> {
+        self.links.clone()
+    }
+
+    fn owns(&self, address: Ipv4Addr) -> bool {
+        self.addresses.iter().any(|a| a.1 == address)
+    }
+
+    fn source(&self, interface: IfId, to: Ipv4Addr) -> Option<Ipv4Addr> {
+        let mine = || self.addresses.iter().filter(|a| a.0 == interface);
+        let fits =
+            |a: &&(IfId, Ipv4Addr, u8)| Ipv4Net::new(a.1, a.2).is_ok_and(|net| net.contains(&to));
+        mine().find(fits).or_else(|| mine().next()).map(|a| a.1)
+    }
+
+    fn on_link(&self, link: IfId, address: Ipv4Addr) -> bool {
+        self.subnets(link).any(|net| net.contains(&address))
+    }
+
+    fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+        let edge = |net: Ipv4Net| address == net.network() || address == net.broadcast();
+        address.is_broadcast()
+            || address.is_multicast()
+            || self.links.iter().any(|l| self.subnets(l.id).any(edge))
+    }
+
+    fn way(&self, to: Ipv4Addr) -> Way {
+        if self.owns(to) {
+            return Way::Local;
+        }
+        if self.is_broadcast(to) {
+            return Way::Broadcast;
+        }
+        let connected = self.links.iter().filter(|l| l.up).flat_map(|l| {
+            let way = Way::Neighbour { link: l.id, address: to };
+            self.subnets(l.id).map(move |net| (net, way))
+        });
+        let all = connected.chain(self.routes.iter().copied());
+        all.filter(|(net, _)| net.contains(&to))
+            .max_by_key(|(net, _)| net.prefix_len())
+            .map_or(Way::Unreachable, |(_, way)| way)
+    }
+}
+
+impl Actions for Fake {
+    fn inject(&mut self, kind: InjectKind, bytes: &[u8]) -> bool {
+        if self.room == 0 {
+            return false;
+        }
+        self.room -= 1;
+        self.injected.push((kind, bytes.to_vec()));
+        true
+    }
+
+    fn neighbour_resolved(&mut self, link: IfId, address: Ipv4Addr, mac: Mac) {
+        self.did.push(Did::Resolved(link, address, mac));
+    }
+
+    fn neighbour_lost(&mut self, link: IfId, address: Ipv4Addr, failed: bool) {
+        self.did.push(Did::Lost(link, address, failed));
+    }
+}
+
+/// Fails unless every packet is accounted for.
+#[track_caller]
+pub(crate) fn assert_conserved(counters: &ControlCounters) {
+    assert_eq!(counters.imbalance(), 0, "not conserved: {:?}", counters.view());
+}
+
+pub(crate) fn counters() -> Arc<ControlCounters> {
+    Arc::new(ControlCounters::default())
+}
+
+pub(crate) const fn at(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A UDP datagram, by etherparse.
+pub(crate) fn udp(from: Ipv4Addr, to: Ipv4Addr, ttl: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    etherparse::PacketBuilder::ipv4(from.octets(), to.octets(), ttl)
+        .udp(1000, 33434)
+        .write(&mut packet, payload)
+        .expect("to memory");
+    packet
+}
