@@ -62,10 +62,9 @@ fn machine_flags() -> Vec<String> {
     let pkg_config = env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".to_owned());
     let output = Command::new(&pkg_config).args(["--cflags-only-other", "libdpdk"]).output();
     match output {
-        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout)
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect(),
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect()
+        }
         Ok(output) => fail(&format!("{MISSING}\n\n{}", String::from_utf8_lossy(&output.stderr))),
         Err(error) => fail(&format!("{MISSING}\n\n`{pkg_config}`: {error}")),
     }
@@ -74,9 +73,8 @@ fn machine_flags() -> Vec<String> {
 fn bindings(include_paths: &[PathBuf], flags: &[String]) {
     let mut builder = bindgen::Builder::default()
         .header("shim.h")
-        .allowlist_item("gh_.*|GH_.*")
-        .allowlist_recursively(true)
-        .blocklist_type("rte_mbuf")
+        .allowlist_item("gh_.*|GH_.*|rte_mempool")
+        .allowlist_recursively(false)
         .opaque_type("rte_mempool")
         .prepend_enum_name(false)
         .derive_default(true)
@@ -85,8 +83,7 @@ fn bindings(include_paths: &[PathBuf], flags: &[String]) {
         .clang_args(include_paths.iter().map(|dir| format!("-I{}", dir.display())))
         .clang_args(flags);
     if let Some(llvm) = choose_llvm() {
-        builder = builder
-            .clang_arg(format!("-resource-dir={}", llvm.resources.display()));
+        builder = builder.clang_arg(format!("-resource-dir={}", llvm.resources.display()));
         // SAFETY: a build script; no other thread runs and nothing has read
         // the variable yet.
         unsafe { env::set_var("LIBCLANG_PATH", &llvm.lib) };
@@ -126,8 +123,10 @@ fn whole_llvm(root: &Path) -> Option<Llvm> {
     let has_library = std::fs::read_dir(&lib).ok()?.flatten().any(|file| {
         let name = file.file_name();
         let name = name.to_string_lossy();
-        name.starts_with("libclang.so") || name.starts_with("libclang-") && name.contains(".so")
-            && !name.starts_with("libclang-cpp")
+        name.starts_with("libclang.so")
+            || name.starts_with("libclang-")
+                && name.contains(".so")
+                && !name.starts_with("libclang-cpp")
     });
     let resources = std::fs::read_dir(lib.join("clang"))
         .ok()?

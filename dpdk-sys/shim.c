@@ -72,6 +72,11 @@ int gh_eal_cleanup(void)
 	return CALL(rte_eal_cleanup());
 }
 
+const char *gh_runtime_dir(void)
+{
+	return rte_eal_get_runtime_dir();
+}
+
 const char *gh_version(void)
 {
 	return rte_version();

@@ -71,6 +71,8 @@ int gh_log_to(gh_log_fn fn);
 
 int gh_eal_init(int argc, char **argv);
 int gh_eal_cleanup(void);
+/* Where the EAL keeps its files; "" before the EAL knows. */
+const char *gh_runtime_dir(void);
 const char *gh_version(void);
 const char *gh_strerror(int err);
 
