@@ -84,8 +84,9 @@ pub fn start_worker(
 }
 
 fn pin(core: usize, name: &str) -> Result<(), WorkerError> {
-    let done = core_affinity::set_for_current(CoreId { id: core });
-    if done && allowed_cpus() == [core] {
+    // core_affinity panics beyond the size of the system's CPU set.
+    let exists = core < libc::CPU_SETSIZE as usize;
+    if exists && core_affinity::set_for_current(CoreId { id: core }) && allowed_cpus() == [core] {
         Ok(())
     } else {
         Err(WorkerError::Pin { name: name.to_owned(), core })

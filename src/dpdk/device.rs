@@ -54,7 +54,7 @@ impl Device {
                 None => {
                     return Some("it needs `iface=` and the name of a kernel interface".to_owned());
                 }
-                Some(name) if !Path::new("/sys/class/net").join(name).exists() => {
+                Some(name) if !interface_exists(name) => {
                     return Some(format!("there is no kernel interface `{name}`"));
                 }
                 Some(_) => {}
@@ -85,6 +85,13 @@ impl fmt::Display for Device {
         let comma = if self.arguments.is_empty() { "" } else { "," };
         write!(f, "{}{comma}{}", self.name, self.arguments)
     }
+}
+
+/// In this process's network namespace (which /sys need not show).
+fn interface_exists(name: &str) -> bool {
+    let Ok(name) = std::ffi::CString::new(name) else { return false };
+    // SAFETY: a C string that lives during the call.
+    unsafe { libc::if_nametoindex(name.as_ptr()) != 0 }
 }
 
 /// `[domain:]bus:device.function`, all hex.

@@ -156,6 +156,13 @@ impl Eal {
         unsafe { c_text(dpdk_sys::gh_version()) }
     }
 
+    /// Keeps the EAL up until the process ends, because something still uses
+    /// its memory. Its files go now, since there will be no shutdown.
+    pub(super) fn abandon(self) {
+        remove_directory(&self.0.directory);
+        std::mem::forget(self);
+    }
+
     /// Bytes of packet memory that nothing uses yet.
     pub fn free_memory(&self) -> u64 {
         // SAFETY: the EAL is up.

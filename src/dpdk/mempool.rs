@@ -191,11 +191,14 @@ impl Drop for Pool {
         let in_use = self.in_use();
         if in_use > 0 {
             // Freeing it would pull the memory from under whoever holds them.
-            tracing::error!(
-                "pool `{}` is left behind: {in_use} of its buffers are still out",
+            // 22.11's net_af_xdp never gives back what it put into its rings.
+            tracing::warn!(
+                "pool `{}` stays until the process ends: {in_use} of its buffers are still out",
                 self.name
             );
-            std::mem::forget(self.eal.take());
+            if let Some(eal) = self.eal.take() {
+                eal.abandon();
+            }
             return;
         }
         // SAFETY: ports and workers hold the pool, so none is left, and no
