@@ -209,6 +209,8 @@ int gh_port_info(uint16_t port, struct gh_port_info *info)
 	info->max_mtu = dev.max_mtu;
 	if (dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM)
 		info->offloads |= GH_OFFLOAD_RX_IPV4_CKSUM;
+	if (dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_VLAN_STRIP)
+		info->offloads |= GH_OFFLOAD_RX_VLAN_STRIP;
 	if (dev.flow_type_rss_offloads & RTE_ETH_RSS_IP)
 		info->offloads |= GH_OFFLOAD_RSS_IP;
 	if (dev.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE)
@@ -228,6 +230,8 @@ int gh_port_configure(uint16_t port, const struct gh_port_conf *conf)
 	eth.rxmode.mtu = conf->mtu;
 	if (conf->offloads & GH_OFFLOAD_RX_IPV4_CKSUM)
 		eth.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
+	if (conf->offloads & GH_OFFLOAD_RX_VLAN_STRIP)
+		eth.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_VLAN_STRIP;
 	if (conf->offloads & GH_OFFLOAD_TX_FAST_FREE)
 		eth.txmode.offloads |= RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
 	if (conf->offloads & GH_OFFLOAD_RSS_IP) {

@@ -111,6 +111,7 @@ enum gh_offload {
 	GH_OFFLOAD_RX_IPV4_CKSUM = 1,
 	GH_OFFLOAD_RSS_IP = 2,
 	GH_OFFLOAD_TX_FAST_FREE = 4,
+	GH_OFFLOAD_RX_VLAN_STRIP = 8,
 };
 
 struct gh_port_info {

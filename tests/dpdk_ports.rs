@@ -305,6 +305,10 @@ fn impossible_wishes_name_port_driver_and_limits() {
             PortError::NotFound { .. }
         ));
         assert!(Port::start(&eal, &config).is_ok(), "after all that it starts");
+        let mut config = port_config("en1", "net_ring0", &pool);
+        config.mtu = 9000;
+        let error = Port::start(&eal, &config).unwrap_err().to_string();
+        assert!(error.contains("9344 bytes of room, the pool's have 2176"), "{error}");
 
         let config = greyhound::dpdk::PoolConfig {
             name: "huge".to_owned(),
@@ -346,19 +350,19 @@ fn a_mac_address_is_set_in_the_device_or_used_in_software() {
 #[test]
 fn jumbo_frames_pass_where_device_and_pool_have_room() {
     isolated("jumbo_frames_pass_where_device_and_pool_have_room", || {
-        let dir = tempfile::tempdir().unwrap();
-        let socket = dir.path().join("memif.sock");
-        let _ = socket;
         let eal = eal(&["net_ring0", "net_tap0,iface=ghdtap0"]);
         let pool = pool(&eal, 9000);
         let mut config = port_config("en0", "net_ring0", &pool);
         config.mtu = 9000;
         let en0 = Port::start(&eal, &config).unwrap();
-        assert_eq!(en0.mtu(), 9000);
+        assert_eq!((en0.mtu(), en0.view().mtu), (9000, 9000));
         let mut config = port_config("en1", "net_tap0", &pool);
         config.mtu = 9000;
+        let error = Port::start(&eal, &config).unwrap_err().to_string();
+        assert!(error.contains("`en1`: an MTU of 9000 bytes: driver net_tap takes"), "{error}");
+        config.mtu = 1400;
         let en1 = Port::start(&eal, &config).unwrap();
-        sh("ip link show ghdtap0 | grep -q 'mtu 9000'");
+        sh("ip link show ghdtap0 | grep -q 'mtu 1400'");
         let mut io = DpdkIo::new(&[en0, en1], &[(EN0, 0), (EN1, 0)], 0, &pool).unwrap();
         let mut burst = Burst::new();
         burst.push(packet(&mut io, &[5; 9014]));

@@ -134,7 +134,7 @@ impl Pool {
                 data_room: config.data_room,
                 eal: Some(eal.clone()),
             })),
-            None if code == libc::ENOMEM => Err(PoolError::Memory {
+            None if code == libc::ENOMEM || code == libc::ENOBUFS => Err(PoolError::Memory {
                 name,
                 buffers: config.buffers,
                 data_room: config.data_room,

@@ -2,8 +2,7 @@
 //!
 //! What a port can do is asked of its driver, and what we want beyond that is
 //! done in software by the path: nothing here fails for want of an offload.
-//! VLAN tags are left in the frame; a driver that takes them out all the same
-//! says so in the mbuf.
+//! VLAN tags stay in the frame, or are in the mbuf where a driver took them out.
 
 use std::ffi::CString;
 use std::sync::Arc;
@@ -166,7 +165,8 @@ impl Port {
         let id = find(&config.name, &config.device)?;
         let offered = Port::capabilities(eal, &config.name, &config.device)?;
         check(config, &offered)?;
-        let starting = Starting { id, config, offered: &offered };
+        let offloads = worthwhile(&offered, config.rx_queues);
+        let starting = Starting { id, config, offered: &offered, offloads };
         starting.configure()?;
         starting.queues()?;
         starting.set_mtu()?;
@@ -180,7 +180,7 @@ impl Port {
             name: config.name.clone(),
             device: config.device.clone(),
             hands_buffers_on: offered.driver == "net_ring",
-            offloads: offload_names(offered.offloads, in_software),
+            offloads: offload_names(offloads, in_software),
             driver: offered.driver,
             mac,
             mtu: config.mtu,
@@ -300,6 +300,7 @@ struct Starting<'a> {
     id: u16,
     config: &'a PortConfig,
     offered: &'a Capabilities,
+    offloads: u32,
 }
 
 impl Starting<'_> {
@@ -314,7 +315,7 @@ impl Starting<'_> {
 
     fn configure(&self) -> Result<(), PortError> {
         let conf = dpdk_sys::gh_port_conf {
-            offloads: self.offered.offloads,
+            offloads: self.offloads,
             rx_queues: self.config.rx_queues,
             tx_queues: self.config.tx_queues,
             mtu: self.config.mtu,
@@ -471,17 +472,44 @@ fn capabilities(id: u16) -> Result<Capabilities, Errno> {
         rx_queues: info.max_rx_queues,
         tx_queues: info.max_tx_queues,
         min_mtu: info.min_mtu,
-        // 0: the driver does not say.
-        max_mtu: if info.max_mtu == 0 { u16::MAX } else { info.max_mtu },
+        max_mtu: max_mtu(&info),
         socket: u16::try_from(info.socket).ok(),
         offloads: info.offloads,
     })
+}
+
+/// The largest MTU that DPDK will let through. A driver that says only how
+/// long a frame may be is held to it, with 18 bytes for Ethernet.
+fn max_mtu(info: &dpdk_sys::gh_port_info) -> u16 {
+    match info.max_mtu {
+        0 | u16::MAX => u16::try_from(info.max_frame.saturating_sub(18)).unwrap_or(u16::MAX),
+        mtu => mtu,
+    }
+}
+
+/// Which of the offloads on offer are worth using.
+fn worthwhile(offered: &Capabilities, rx_queues: u16) -> u32 {
+    let mut offloads = offered.offloads;
+    // net_tap "offloads" to the same core, and adds up TCP and UDP as well.
+    if offered.driver == "net_tap" {
+        offloads &= !dpdk_sys::GH_OFFLOAD_RX_IPV4_CKSUM;
+    }
+    if rx_queues == 1 {
+        offloads &= !dpdk_sys::GH_OFFLOAD_RSS_IP;
+    }
+    // The path reads tags from frames. But the kernel has taken them out
+    // before net_af_packet sees them, and putting them back costs a move.
+    if offered.driver != "net_af_packet" {
+        offloads &= !dpdk_sys::GH_OFFLOAD_RX_VLAN_STRIP;
+    }
+    offloads
 }
 
 fn offload_names(offloads: u32, in_software: bool) -> Vec<String> {
     let names = [
         (dpdk_sys::GH_OFFLOAD_RX_IPV4_CKSUM, "rx-ipv4-checksum"),
         (dpdk_sys::GH_OFFLOAD_RSS_IP, "rss-ip"),
+        (dpdk_sys::GH_OFFLOAD_RX_VLAN_STRIP, "rx-vlan-strip"),
         (dpdk_sys::GH_OFFLOAD_TX_FAST_FREE, "tx-fast-free"),
     ];
     let in_use = names.iter().filter(|(bit, _)| offloads & bit != 0).map(|(_, name)| *name);
