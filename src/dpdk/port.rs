@@ -1,0 +1,517 @@
+//! Ports: finding, configuring, starting, watching and closing them.
+//!
+//! What a port can do is asked of its driver, and what we want beyond that is
+//! done in software by the path: nothing here fails for want of an offload.
+//! VLAN tags stay in the frame, or are in the mbuf where a driver took them out.
+
+use std::ffi::CString;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::device::Device;
+use super::{Eal, Errno, Pool, c_text};
+use crate::ids::Mac;
+use crate::model::view::PortView;
+
+/// Most queues of one kind: bits of a mask.
+pub const MAX_QUEUES: u16 = 64;
+
+/// How to start a port.
+#[derive(Clone, Debug)]
+pub struct PortConfig {
+    /// Interface name.
+    pub name: String,
+    /// Its device, as given to [`super::EalConfig::devices`].
+    pub device: String,
+    /// Largest IP datagram, bytes.
+    pub mtu: u16,
+    /// Link address to use instead of the device's own.
+    pub mac: Option<Mac>,
+    /// Receive queues.
+    pub rx_queues: u16,
+    /// Transmit queues: one per worker.
+    pub tx_queues: u16,
+    /// Descriptors per queue; brought within what the driver takes.
+    pub descriptors: u16,
+    /// Where received packets are put.
+    pub pool: Arc<Pool>,
+}
+
+/// Why a port did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// No such device.
+    #[error("port `{port}`: device `{device}` does not exist in DPDK")]
+    NotFound {
+        /// Port.
+        port: String,
+        /// Device string.
+        device: String,
+    },
+    /// The driver has fewer queues.
+    #[error(
+        "port `{port}`: {wanted} {direction} queues wanted, but driver {driver} offers {offered}{hint}"
+    )]
+    Queues {
+        /// Port.
+        port: String,
+        /// `receive` or `transmit`.
+        direction: &'static str,
+        /// Asked for.
+        wanted: u16,
+        /// On offer.
+        offered: u16,
+        /// Driver.
+        driver: String,
+        /// How to get more.
+        hint: &'static str,
+    },
+    /// The driver cannot do this MTU.
+    #[error("port `{port}`: an MTU of {mtu} bytes: driver {driver} takes {least} to {most}")]
+    Mtu {
+        /// Port.
+        port: String,
+        /// Asked for.
+        mtu: u16,
+        /// Driver.
+        driver: String,
+        /// Smallest.
+        least: u16,
+        /// Largest.
+        most: u16,
+    },
+    /// The pool's buffers are too small for the port's frames.
+    #[error(
+        "port `{port}`: an MTU of {mtu} bytes needs buffers with {needed} bytes of room, the pool's have {data_room}"
+    )]
+    Room {
+        /// Port.
+        port: String,
+        /// Asked for.
+        mtu: u16,
+        /// Room needed.
+        needed: u16,
+        /// Room there is.
+        data_room: u16,
+    },
+    /// A step of the start failed.
+    #[error("port `{port}`: driver {driver} failed to {step}: {reason}")]
+    Step {
+        /// Port.
+        port: String,
+        /// Driver.
+        driver: String,
+        /// What was attempted.
+        step: &'static str,
+        /// What DPDK says.
+        reason: Errno,
+    },
+}
+
+/// What a device offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// DPDK driver.
+    pub driver: String,
+    /// Receive queues.
+    pub rx_queues: u16,
+    /// Transmit queues.
+    pub tx_queues: u16,
+    /// Smallest MTU.
+    pub min_mtu: u16,
+    /// Largest MTU.
+    pub max_mtu: u16,
+    /// NUMA socket, if it is on one.
+    pub socket: Option<u16>,
+    offloads: u32,
+}
+
+/// A started port. It stops and closes when the last holder lets go.
+#[derive(Debug)]
+pub struct Port {
+    id: u16,
+    name: String,
+    device: String,
+    driver: String,
+    mac: Mac,
+    mtu: u16,
+    rx_queues: u16,
+    tx_queues: u16,
+    offloads: Vec<String>,
+    /// Sent buffers come out at a receiver as they are (net_ring).
+    hands_buffers_on: bool,
+    /// Queues that some `DpdkIo` polls or sends on, a bit each.
+    pub(super) rx_claims: AtomicU64,
+    /// See `rx_claims`.
+    pub(super) tx_claims: AtomicU64,
+    pool: Arc<Pool>,
+    _eal: Eal,
+}
+
+impl Port {
+    /// What `device` offers, before it is started: how many queues to ask for.
+    pub fn capabilities(_eal: &Eal, name: &str, device: &str) -> Result<Capabilities, PortError> {
+        let id = find(name, device)?;
+        capabilities(id).map_err(|reason| PortError::Step {
+            port: name.to_owned(),
+            driver: "unknown".to_owned(),
+            step: "describe itself",
+            reason,
+        })
+    }
+
+    /// Configures and starts a port.
+    pub fn start(eal: &Eal, config: &PortConfig) -> Result<Arc<Port>, PortError> {
+        let id = find(&config.name, &config.device)?;
+        let offered = Port::capabilities(eal, &config.name, &config.device)?;
+        check(config, &offered)?;
+        let offloads = worthwhile(&offered, config.rx_queues);
+        let starting = Starting { id, config, offered: &offered, offloads };
+        starting.configure()?;
+        starting.queues()?;
+        starting.set_mtu()?;
+        let (mac, in_software) = starting.set_mac()?;
+        starting.step("start", || unsafe_start(id))?;
+        if in_software {
+            starting.hear_everything();
+        }
+        let port = Port {
+            id,
+            name: config.name.clone(),
+            device: config.device.clone(),
+            hands_buffers_on: offered.driver == "net_ring",
+            offloads: offload_names(offloads, in_software),
+            driver: offered.driver,
+            mac,
+            mtu: config.mtu,
+            rx_queues: config.rx_queues,
+            tx_queues: config.tx_queues,
+            rx_claims: AtomicU64::new(0),
+            tx_claims: AtomicU64::new(0),
+            pool: Arc::clone(&config.pool),
+            _eal: eal.clone(),
+        };
+        Ok(Arc::new(port))
+    }
+
+    /// Interface name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Link address in use.
+    pub fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    /// Largest IP datagram, bytes.
+    pub fn mtu(&self) -> u16 {
+        self.mtu
+    }
+
+    /// Receive queues.
+    pub fn rx_queues(&self) -> u16 {
+        self.rx_queues
+    }
+
+    /// Transmit queues.
+    pub fn tx_queues(&self) -> u16 {
+        self.tx_queues
+    }
+
+    /// Where its packets are put.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// True while the device says that its link is up.
+    pub fn link_up(&self) -> bool {
+        self.link().up != 0
+    }
+
+    /// The port, its link and its counters now. Asks the driver: not for the path.
+    pub fn view(&self) -> PortView {
+        let (link, stats) = (self.link(), self.stats());
+        PortView {
+            name: self.name.clone(),
+            device: self.device.clone(),
+            driver: self.driver.clone(),
+            mac: self.mac,
+            link_up: link.up != 0,
+            speed_mbps: link.speed_mbps,
+            mtu: self.mtu,
+            rx_queues: self.rx_queues,
+            tx_queues: self.tx_queues,
+            offloads: self.offloads.clone(),
+            rx_packets: stats.rx_packets,
+            rx_bytes: stats.rx_bytes,
+            tx_packets: stats.tx_packets,
+            tx_bytes: stats.tx_bytes,
+            rx_missed: stats.rx_missed,
+            rx_errors: stats.rx_errors,
+            rx_no_buffer: stats.rx_no_buffer,
+            tx_errors: stats.tx_errors,
+        }
+    }
+
+    pub(super) fn id(&self) -> u16 {
+        self.id
+    }
+
+    pub(super) fn hands_buffers_on(&self) -> bool {
+        self.hands_buffers_on
+    }
+
+    fn link(&self) -> dpdk_sys::gh_link {
+        let mut link = dpdk_sys::gh_link::default();
+        // SAFETY: the port is open; a place for the answer. If the driver
+        // fails to answer, the link counts as down.
+        unsafe { dpdk_sys::gh_port_link(self.id, &mut link) };
+        link
+    }
+
+    fn stats(&self) -> dpdk_sys::gh_port_stats {
+        let mut stats = dpdk_sys::gh_port_stats::default();
+        // SAFETY: the port is open; a place for the answer. A driver without
+        // counters leaves zeros.
+        unsafe { dpdk_sys::gh_port_stats(self.id, &mut stats) };
+        stats
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        close(self.id, &self.name);
+    }
+}
+
+fn close(id: u16, name: &str) {
+    // SAFETY: the port is open and nobody polls it: whoever could holds the `Port`.
+    let codes = unsafe { [dpdk_sys::gh_port_stop(id), dpdk_sys::gh_port_close(id)] };
+    for code in codes {
+        if let Err(reason) = Errno::check(code) {
+            tracing::warn!("port `{name}` did not close cleanly: {reason}");
+        }
+    }
+}
+
+/// A port on its way up, with what its steps need in common.
+struct Starting<'a> {
+    id: u16,
+    config: &'a PortConfig,
+    offered: &'a Capabilities,
+    offloads: u32,
+}
+
+impl Starting<'_> {
+    fn step(&self, step: &'static str, f: impl FnOnce() -> i32) -> Result<(), PortError> {
+        Errno::check(f()).map_err(|reason| PortError::Step {
+            port: self.config.name.clone(),
+            driver: self.offered.driver.clone(),
+            step,
+            reason,
+        })
+    }
+
+    fn configure(&self) -> Result<(), PortError> {
+        let conf = dpdk_sys::gh_port_conf {
+            offloads: self.offloads,
+            rx_queues: self.config.rx_queues,
+            tx_queues: self.config.tx_queues,
+            mtu: self.config.mtu,
+        };
+        // SAFETY: the port exists and is not started; the struct lives during the call.
+        self.step("configure its queues", || unsafe { dpdk_sys::gh_port_configure(self.id, &conf) })
+    }
+
+    fn queues(&self) -> Result<(), PortError> {
+        let (mut rx, mut tx) = (self.config.descriptors, self.config.descriptors);
+        // SAFETY: the port is configured; two places for the counts.
+        self.step("choose a number of descriptors", || unsafe {
+            dpdk_sys::gh_port_adjust_descriptors(self.id, &mut rx, &mut tx)
+        })?;
+        let pool = self.config.pool.raw().as_ptr();
+        for queue in 0..self.config.rx_queues {
+            // SAFETY: the port is configured with this queue; `Port` keeps the
+            // pool alive for as long as the port is open.
+            self.step("set up a receive queue", || unsafe {
+                dpdk_sys::gh_rx_queue_setup(self.id, queue, rx, pool)
+            })?;
+        }
+        for queue in 0..self.config.tx_queues {
+            // SAFETY: the port is configured with this queue.
+            self.step("set up a transmit queue", || unsafe {
+                dpdk_sys::gh_tx_queue_setup(self.id, queue, tx)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Tells the device its MTU, where it wants to know, and reads it back.
+    fn set_mtu(&self) -> Result<(), PortError> {
+        let wanted = self.config.mtu;
+        // SAFETY: the port is configured and not started.
+        let code = unsafe { dpdk_sys::gh_port_set_mtu(self.id, wanted) };
+        if code != 0 && code != libc::ENOTSUP {
+            return self.step("set its MTU", || code);
+        }
+        let mut now = 0;
+        // SAFETY: the port is configured; a place for the answer.
+        self.step("tell its MTU", || unsafe { dpdk_sys::gh_port_mtu(self.id, &mut now) })?;
+        if now < wanted {
+            return Err(self.config.bad_mtu(self.offered, now));
+        }
+        Ok(())
+    }
+
+    /// The address to use, and whether only we know of it: then the device
+    /// must be asked for all frames.
+    fn set_mac(&self) -> Result<(Mac, bool), PortError> {
+        let mut own = [0; 6];
+        // SAFETY: the port is configured; six bytes for the answer.
+        self.step("tell its MAC address", || unsafe {
+            dpdk_sys::gh_port_mac(self.id, own.as_mut_ptr())
+        })?;
+        let Some(mac) = self.config.mac.filter(|mac| mac.0 != own) else {
+            return Ok((Mac(own), false));
+        };
+        // net_tap would give the kernel's end of the cable the same address.
+        if self.offered.driver == "net_tap" {
+            return Ok((mac, true));
+        }
+        // SAFETY: the port is configured; six bytes.
+        let code = unsafe { dpdk_sys::gh_port_set_mac(self.id, mac.0.as_ptr()) };
+        if let Err(reason) = Errno::check(code) {
+            tracing::info!(
+                "port `{}`: driver {} does not change its MAC address {} ({reason}); {mac} is used in software",
+                self.config.name,
+                self.offered.driver,
+                Mac(own)
+            );
+        }
+        Ok((mac, code != 0))
+    }
+
+    fn hear_everything(&self) {
+        // SAFETY: the port is started.
+        let code = unsafe { dpdk_sys::gh_port_promiscuous(self.id) };
+        if let Err(reason) = Errno::check(code) {
+            // Most drivers that cannot do it do not filter either.
+            tracing::warn!(
+                "port `{}`: driver {} has no promiscuous mode ({reason}): frames to its MAC address may not arrive",
+                self.config.name,
+                self.offered.driver
+            );
+        }
+    }
+}
+
+impl PortConfig {
+    fn bad_mtu(&self, offered: &Capabilities, most: u16) -> PortError {
+        PortError::Mtu {
+            port: self.name.clone(),
+            mtu: self.mtu,
+            driver: offered.driver.clone(),
+            least: offered.min_mtu,
+            most,
+        }
+    }
+}
+
+fn unsafe_start(id: u16) -> i32 {
+    // SAFETY: the port is configured and its queues are set up.
+    unsafe { dpdk_sys::gh_port_start(id) }
+}
+
+/// Everything that can be refused before the device is touched.
+fn check(config: &PortConfig, offered: &Capabilities) -> Result<(), PortError> {
+    for (direction, wanted, most) in [
+        ("receive", config.rx_queues, offered.rx_queues),
+        ("transmit", config.tx_queues, offered.tx_queues),
+    ] {
+        if wanted == 0 || wanted > most.min(MAX_QUEUES) {
+            return Err(PortError::Queues {
+                port: config.name.clone(),
+                direction,
+                wanted,
+                offered: most.min(MAX_QUEUES),
+                driver: offered.driver.clone(),
+                hint: Device::parse(&config.device).queue_hint(),
+            });
+        }
+    }
+    if config.mtu < offered.min_mtu || config.mtu > offered.max_mtu {
+        return Err(config.bad_mtu(offered, offered.max_mtu));
+    }
+    let (needed, data_room) =
+        (super::mempool::data_room(config.mtu).unwrap_or(u16::MAX), config.pool.data_room());
+    if needed > data_room {
+        let port = config.name.clone();
+        return Err(PortError::Room { port, mtu: config.mtu, needed, data_room });
+    }
+    Ok(())
+}
+
+fn find(port: &str, device: &str) -> Result<u16, PortError> {
+    let not_found = || PortError::NotFound { port: port.to_owned(), device: device.to_owned() };
+    let name = CString::new(Device::parse(device).name).map_err(|_| not_found())?;
+    let mut id = 0;
+    // SAFETY: a C string and a place for the number.
+    let code = unsafe { dpdk_sys::gh_port_find(name.as_ptr(), &mut id) };
+    Errno::check(code).map(|()| id).map_err(|_| not_found())
+}
+
+fn capabilities(id: u16) -> Result<Capabilities, Errno> {
+    // SAFETY: all bit patterns of this plain struct are valid, zeros included.
+    let mut info: dpdk_sys::gh_port_info = unsafe { std::mem::zeroed() };
+    // SAFETY: the port exists; a place for the answer.
+    Errno::check(unsafe { dpdk_sys::gh_port_info(id, &mut info) })?;
+    Ok(Capabilities {
+        // SAFETY: the driver's name is a constant in the loaded driver.
+        driver: unsafe { c_text(info.driver) },
+        rx_queues: info.max_rx_queues,
+        tx_queues: info.max_tx_queues,
+        min_mtu: info.min_mtu,
+        max_mtu: max_mtu(&info),
+        socket: u16::try_from(info.socket).ok(),
+        offloads: info.offloads,
+    })
+}
+
+/// The largest MTU that DPDK will let through. A driver that says only how
+/// long a frame may be is held to it, with 18 bytes for Ethernet.
+fn max_mtu(info: &dpdk_sys::gh_port_info) -> u16 {
+    match info.max_mtu {
+        0 | u16::MAX => u16::try_from(info.max_frame.saturating_sub(18)).unwrap_or(u16::MAX),
+        mtu => mtu,
+    }
+}
+
+/// Which of the offloads on offer are worth using.
+fn worthwhile(offered: &Capabilities, rx_queues: u16) -> u32 {
+    let mut offloads = offered.offloads;
+    // net_tap "offloads" to the same core, and adds up TCP and UDP as well.
+    if offered.driver == "net_tap" {
+        offloads &= !dpdk_sys::GH_OFFLOAD_RX_IPV4_CKSUM;
+    }
+    if rx_queues == 1 {
+        offloads &= !dpdk_sys::GH_OFFLOAD_RSS_IP;
+    }
+    // The path reads tags from frames. But the kernel has taken them out
+    // before net_af_packet sees them, and putting them back costs a move.
+    if offered.driver != "net_af_packet" {
+        offloads &= !dpdk_sys::GH_OFFLOAD_RX_VLAN_STRIP;
+    }
+    offloads
+}
+
+fn offload_names(offloads: u32, in_software: bool) -> Vec<String> {
+    let names = [
+        (dpdk_sys::GH_OFFLOAD_RX_IPV4_CKSUM, "rx-ipv4-checksum"),
+        (dpdk_sys::GH_OFFLOAD_RSS_IP, "rss-ip"),
+        (dpdk_sys::GH_OFFLOAD_RX_VLAN_STRIP, "rx-vlan-strip"),
+        (dpdk_sys::GH_OFFLOAD_TX_FAST_FREE, "tx-fast-free"),
+    ];
+    let in_use = names.iter().filter(|(bit, _)| offloads & bit != 0).map(|(_, name)| *name);
+    in_use.chain(in_software.then_some("mac-in-software")).map(str::to_owned).collect()
+}
