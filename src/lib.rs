@@ -25,6 +25,8 @@ pub mod config;
 pub mod control;
 pub mod datapath;
 #[cfg(feature = "dpdk")]
+pub mod daemon;
+#[cfg(feature = "dpdk")]
 pub mod dpdk;
 pub mod exchange;
 pub mod ids;

@@ -45,7 +45,12 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     gateway(args).map_err(Failure::Gateway)
 }
 
-// A slot: becomes `crate::daemon::run(args)`.
+#[cfg(feature = "dpdk")]
+fn gateway(args: &RunArgs) -> anyhow::Result<()> {
+    crate::daemon::run(args)
+}
+
+#[cfg(not(feature = "dpdk"))]
 fn gateway(_args: &RunArgs) -> anyhow::Result<()> {
-    anyhow::bail!("the gateway is not built in")
+    anyhow::bail!("this binary was built without the `dpdk` feature and has no ports")
 }

@@ -1,11 +1,15 @@
-//! Beside the path: desired state, planning, protocols.
+//! Beside the path: desired state, planning, protocols, and who asks.
 
 pub mod api;
+pub mod core;
 pub mod icmp;
 pub mod neighbours;
 pub mod net;
 pub mod ping;
 pub mod reassembly;
+pub mod service;
 pub mod tally;
 pub mod topology;
 pub mod views;
+
+pub use self::core::Control;
