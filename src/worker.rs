@@ -1,1 +1,175 @@
-//! (in the making)
+//! The poll loop of one worker: a thread, its queues, its path.
+//!
+//! ```text
+//!   turn:  repin ─▶ inbox ─▶ (rx ─▶ stages) of each queue ─▶ tx
+//! ```
+//!
+//! The worker reads `Tables` under one epoch guard, repinned for every burst
+//! and given up before it sleeps, and control's inbox with one acquire load per
+//! turn. It writes only its own counters. With [`Idle::Poll`] nothing in here
+//! makes a system call.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_epoch::Guard;
+
+use crate::buf::PacketIo;
+use crate::datapath::{Path, Shared};
+use crate::exchange::WorkerEnd;
+use crate::ids::PortId;
+use crate::model::spec::Idle;
+use crate::stats::counters::WorkerCounters;
+use crate::tables::Tables;
+use crate::tables::epoch::Reader;
+
+/// What is fixed for a worker's life.
+#[derive(Clone, Debug, Default)]
+pub struct WorkerConfig {
+    /// Receive queues to poll.
+    pub queues: Vec<(PortId, u16)>,
+    /// What to do when nothing arrives.
+    pub idle: Idle,
+}
+
+/// One worker. Made and used on its own thread.
+pub struct Worker<I: PacketIo> {
+    io: I,
+    path: Path<I>,
+    tables: Arc<Tables>,
+    counters: Arc<WorkerCounters>,
+    /// Dropped before `reader`, whose registration it is part of.
+    guard: Option<Guard>,
+    reader: Reader,
+    config: WorkerConfig,
+    /// When the last turn began, and whether it was busy.
+    last: (u64, bool),
+}
+
+impl<I: PacketIo> Worker<I> {
+    /// A worker over `io`; call on the worker's thread.
+    pub fn new(
+        io: I,
+        tables: Arc<Tables>,
+        counters: Arc<WorkerCounters>,
+        end: WorkerEnd,
+        config: WorkerConfig,
+    ) -> Worker<I> {
+        let path = Path::new(&io, end);
+        let reader = tables.reader();
+        let last = (io.ticks(), false);
+        Worker { io, path, tables, counters, guard: None, reader, config, last }
+    }
+
+    /// The ports, for whoever drives the worker turn by turn.
+    pub fn io(&mut self) -> &mut I {
+        &mut self.io
+    }
+
+    /// One round: inbox, then rx and stages of each queue, then tx. Gives how
+    /// many packets were handled.
+    pub fn turn(&mut self) -> usize {
+        self.clock();
+        let mut guard = self.guard.take().unwrap_or_else(|| self.reader.pin());
+        let (mut handled, mut bursts) = (0, 0);
+        if self.path.has_injected() {
+            guard.repin();
+            handled += self.path.inject(&mut self.io, shared(&self.tables, &self.counters, &guard));
+            bursts += 1;
+        }
+        for &(port, queue) in &self.config.queues {
+            let received = self.io.rx(port, queue, self.path.burst());
+            if received == 0 {
+                continue;
+            }
+            guard.repin();
+            self.path.receive(&mut self.io, shared(&self.tables, &self.counters, &guard), port);
+            handled += received;
+            bursts += 1;
+        }
+        self.path.flush(&mut self.io, &self.counters);
+        if handled == 0 {
+            // An idle worker must not hold back what control wants to reuse.
+            guard.repin();
+        }
+        self.guard = Some(guard);
+        self.count(handled, bursts);
+        handled
+    }
+
+    /// Turns until `stop`, idling as configured; then handles what is left.
+    pub fn run(&mut self, stop: &AtomicBool) {
+        let mut empty = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let handled = self.turn();
+            empty = if handled > 0 { 0 } else { empty + 1 };
+            if empty > 0 && self.config.idle == Idle::Adaptive {
+                self.rest(empty);
+            }
+        }
+        let last_turns = std::iter::repeat_with(|| self.turn()).take(DRAIN_TURNS);
+        let _ = last_turns.take_while(|handled| *handled > 0).count();
+        self.guard = None;
+    }
+
+    /// What an adaptive worker does after so many empty turns in a row.
+    fn rest(&mut self, empty: u32) {
+        match empty.checked_sub(SPIN_TURNS) {
+            None => std::hint::spin_loop(),
+            Some(turns) if turns < PAUSE_TURNS => (0..PAUSES).for_each(|_| std::hint::spin_loop()),
+            Some(turns) => {
+                let doublings = (turns - PAUSE_TURNS).min(16);
+                self.sleep((SLEEP_LEAST * (1 << doublings)).min(SLEEP_MOST));
+            }
+        }
+    }
+
+    fn sleep(&mut self, time: Duration) {
+        self.guard = None;
+        let before = self.io.ticks();
+        std::thread::sleep(time);
+        self.counters.poll.slept_ticks.add(self.io.ticks().saturating_sub(before));
+    }
+
+    /// Reads the clock, once per turn: what has passed since the last reading
+    /// was the last turn's.
+    fn clock(&mut self) {
+        let now = self.io.ticks();
+        let (last, busy) = self.last;
+        let passed = now.saturating_sub(last);
+        self.counters.poll.total_ticks.add(passed);
+        if busy {
+            self.counters.poll.busy_ticks.add(passed);
+        }
+        self.last = (now, false);
+        self.path.set_now(now);
+    }
+
+    fn count(&mut self, handled: usize, bursts: u64) {
+        let poll = &self.counters.poll;
+        poll.rounds.add(1);
+        if handled > 0 {
+            poll.busy_rounds.add(1);
+            poll.bursts.add(bursts);
+            poll.packets.add(handled as u64);
+            self.last.1 = true;
+        }
+    }
+}
+
+/// Empty turns before an adaptive worker pauses between turns.
+const SPIN_TURNS: u32 = 256;
+/// Turns with pauses before it sleeps.
+const PAUSE_TURNS: u32 = 256;
+/// Pauses between such turns.
+const PAUSES: usize = 32;
+/// First and longest sleep.
+const SLEEP_LEAST: Duration = Duration::from_micros(20);
+const SLEEP_MOST: Duration = Duration::from_micros(500);
+/// Turns at most after "stop", so that a flood cannot keep the worker alive.
+const DRAIN_TURNS: usize = 64;
+
+fn shared<'t>(tables: &'t Tables, counters: &'t WorkerCounters, guard: &'t Guard) -> Shared<'t> {
+    Shared { tables, counters, guard }
+}

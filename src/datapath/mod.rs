@@ -1,3 +1,163 @@
 //! The path: what happens to a burst between a port's rx and a port's tx.
+//!
+//! ```text
+//!   rx burst ─▶ classify ─┐                                ┌──────────────────────────┐
+//!   inbox ────▶ inject ───┴▶ ipv4::sort ─┬─▶ lookup ─▶ forward ─▶ rewrite │ encap │ cut│
+//!                             ▲          │                │   (own address)             │
+//!                             │          └─▶ local ◀──────┘                             │
+//!                   next round│               │ tunnel protocols                        │
+//!                             └── decap ◀─────┘                                         │
+//!                                  verdicts ─▶ tx::dispatch ─▶ a burst per port ◀───────┘
+//! ```
+//!
+//! [`Path::receive`] and [`Path::inject`] are the whole order of things. A
+//! stage is a file; it works on the packets of a list, all of them, then the
+//! next does. A packet taken out of a tunnel starts the next round, so nesting
+//! is bounded by the number of rounds. Buffers stay where they are until every
+//! packet has its verdict, then each moves once.
+//!
+//! Nothing here allocates, locks, makes a system call or formats
+//! (`tests/path_rules.rs` and `tests/path_alloc.rs` see to that). Tables are
+//! read under the worker's guard; written are only the worker's own counters.
 
 pub mod drop;
+
+mod burst;
+mod classify;
+mod decap;
+mod ecn;
+mod encap;
+mod forward;
+mod fragment;
+mod inject;
+mod ipv4;
+mod local;
+mod lookup;
+mod punt;
+mod rewrite;
+mod tally;
+mod tx;
+mod verdict;
+
+use crossbeam_epoch::Guard;
+
+use crate::buf::{Burst, PacketIo};
+use crate::exchange::WorkerEnd;
+use crate::ids::PortId;
+use crate::stats::counters::WorkerCounters;
+use crate::tables::Tables;
+use burst::{List, Packets};
+use punt::Punter;
+use tx::Outputs;
+use verdict::Turn;
+
+/// Most tunnel headers taken off one packet.
+pub const MAX_NESTING: usize = 4;
+
+/// One worker's path: its burst, its outputs, its end of the exchange.
+pub(crate) struct Path<I: PacketIo> {
+    packets: Box<Packets<I::Buf>>,
+    outputs: Outputs<I::Buf>,
+    punter: Punter,
+    id: u16,
+}
+
+/// The shared things a burst is handled against.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<'t> {
+    pub tables: &'t Tables,
+    pub counters: &'t WorkerCounters,
+    pub guard: &'t Guard,
+}
+
+impl<I: PacketIo> Path<I> {
+    pub(crate) fn new(io: &I, end: WorkerEnd) -> Path<I> {
+        Path {
+            packets: Box::new(Packets::new()),
+            outputs: Outputs::new(),
+            punter: Punter::new(end, io.ticks_per_second(), io.ticks()),
+            id: 0,
+        }
+    }
+
+    /// Tells the time, once per turn.
+    pub(crate) fn set_now(&mut self, ticks: u64) {
+        self.punter.now = ticks;
+    }
+
+    /// True when control has handed something over: one acquire load.
+    pub(crate) fn has_injected(&self) -> bool {
+        self.punter.end.has_injected()
+    }
+
+    /// The burst to receive into: empty.
+    pub(crate) fn burst(&mut self) -> &mut Burst<I::Buf> {
+        &mut self.packets.burst
+    }
+
+    /// Handles the frames in the burst, received on `port`.
+    pub(crate) fn receive(&mut self, io: &mut I, shared: Shared<'_>, port: PortId) {
+        let Path { packets, outputs, punter, id } = self;
+        let mut turn = turn(shared, port, punter, id);
+        let mut pending = List::new();
+        classify::classify(packets, &mut turn, &mut pending);
+        rounds(packets, &mut turn, &mut pending);
+        outputs.dispatch(io, packets, &mut turn);
+    }
+
+    /// Handles a burst of what control handed over; gives how many packets.
+    pub(crate) fn inject(&mut self, io: &mut I, shared: Shared<'_>) -> usize {
+        let Path { packets, outputs, punter, id } = self;
+        let mut turn = turn(shared, PortId::CONTROL, punter, id);
+        let mut pending = List::new();
+        let taken = inject::take(io, outputs, packets, &mut turn, &mut pending);
+        rounds(packets, &mut turn, &mut pending);
+        outputs.dispatch(io, packets, &mut turn);
+        taken
+    }
+
+    /// Sends all that waits in the outputs.
+    pub(crate) fn flush(&mut self, io: &mut I, counters: &WorkerCounters) {
+        self.outputs.flush(io, counters);
+    }
+}
+
+fn turn<'t>(
+    shared: Shared<'t>,
+    origin: PortId,
+    punter: &'t mut Punter,
+    id: &'t mut u16,
+) -> Turn<'t> {
+    let Shared { tables, counters, guard } = shared;
+    let interfaces = tables.interfaces.load(guard);
+    let ledger = counters.ledger(origin);
+    Turn { tables, guard, interfaces, counters, origin, ledger, punter, id }
+}
+
+/// Lookup and decapsulation in turn, until every packet has its verdict.
+///
+/// A round takes one tunnel header off at most; the last lets none through. An
+/// echo request answered here comes round once more, as a reply.
+fn rounds<B: crate::buf::PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    pending: &mut List,
+) {
+    for round in 0.. {
+        let (mut transit, mut local) = (List::new(), List::new());
+        ipv4::sort(packets, turn, pending, &mut transit, &mut local);
+        if !transit.is_empty() {
+            let adjacencies = lookup::lookup(packets, turn, &transit);
+            forward::forward(packets, turn, &transit, &adjacencies, &mut local);
+        }
+        if local.is_empty() {
+            return;
+        }
+        pending.clear();
+        let mut tunnelled = List::new();
+        local::serve(packets, turn, &local, &mut tunnelled, pending);
+        let opened = decap::open(packets, turn, &tunnelled);
+        ipv4::validate(&mut packets.headers, packets.burst.len(), &turn.interfaces.own);
+        decap::admit(packets, turn, &opened, round >= MAX_NESTING, pending);
+    }
+}

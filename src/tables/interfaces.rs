@@ -48,6 +48,10 @@ pub struct Interfaces {
     /// (host byte order), compared before any FIB lookup. The FIB knows all of
     /// them, so leaving one out costs time and not correctness.
     pub own: ArrayVec<u32, OWN_FAST>,
+    /// [`Interfaces::own`] holds *every* own address, so that an address not in
+    /// it need not be looked up to know that it is not ours. When false (the
+    /// default, always right) each packet into a tunnel costs a second lookup.
+    pub own_complete: bool,
     /// Answer ICMP echo requests.
     pub echo: bool,
 }

@@ -1,0 +1,193 @@
+//! The link layer: Ethernet, one VLAN tag (in the frame or in the buffer's
+//! metadata), whose frame it is, and what it carries.
+//!
+//! Untagged IPv4 to our own MAC is recognised by one comparison of eight bytes
+//! and one of two, and its IPv4 header goes straight into the columns.
+//! Everything else is looked at alone.
+
+use super::burst::{List, Packets, Slot, flag, prefetch_data};
+use super::drop::DropReason;
+use super::ipv4;
+use super::verdict::Turn;
+use crate::buf::PacketBuf;
+use crate::exchange::PuntReason;
+use crate::ids::{IfId, Mac};
+use crate::tables::interfaces::{Attachment, PortEntry};
+use crate::wire::ether::{ETHER_LEN, EtherRepr, VID_MASK, VLAN_LEN};
+use crate::wire::ipv4::IPV4_LEN;
+use crate::wire::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_VLAN};
+
+/// Packets whose bytes are fetched ahead.
+const AHEAD: usize = 4;
+
+/// Reads the frames of a burst; the IPv4 packets among them, validated, are
+/// then in `pending`.
+pub(crate) fn classify<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    pending: &mut List,
+) {
+    let port = turn.interfaces.port(turn.origin);
+    let untagged = port.and_then(|port| port.untagged).filter(|at| at.up);
+    packets.begin(untagged.map_or(IfId::NONE, |at| at.id));
+
+    let mut odd = List::new();
+    let bytes = straight(packets, port, untagged.is_some(), pending, &mut odd);
+    let count = packets.burst.len() as u64;
+    turn.ledger.received.add(count);
+    turn.ledger.received_bytes.add(bytes);
+
+    let mut others = (0, 0);
+    for &slot in odd.slots() {
+        let len = packets.burst.get(slot.at()).map_or(0, |buf| buf.data().len()) as u64;
+        others = (others.0 + 1, others.1 + len);
+        match alone(packets, turn, port, slot, len) {
+            Ok(true) => pending.push(slot),
+            Ok(false) => {}
+            Err(reason) => packets.drop(turn, slot, reason),
+        }
+    }
+    if let Some(interface) = untagged.and_then(|at| turn.counters.interface(at.id)) {
+        interface.rx_packets.add(count - others.0);
+        interface.rx_bytes.add(bytes - others.1);
+    }
+    ipv4::validate(&mut packets.headers, packets.burst.len(), &turn.interfaces.own);
+}
+
+/// The straight way, for as many as can take it; gives the bytes of all.
+#[inline]
+fn straight<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    port: Option<&PortEntry>,
+    open: bool,
+    pending: &mut List,
+    odd: &mut List,
+) -> u64 {
+    let ours = port.map_or(0, |port| mac_bits(port.mac));
+    let mut bytes = 0;
+    for buf in packets.burst.iter().take(AHEAD) {
+        prefetch_data(Some(buf));
+    }
+    for (index, buf) in packets.burst.iter().enumerate() {
+        prefetch_data(packets.burst.get(index + AHEAD));
+        let slot = Slot::new(index);
+        let data = buf.data();
+        bytes += data.len() as u64;
+        let plain = open && buf.is_linear() && buf.rx_vlan().is_none();
+        match data.first_chunk::<{ ETHER_LEN + IPV4_LEN }>() {
+            Some(frame) if plain && is_plain_ipv4(frame, ours) => {
+                let (_, header) = frame.split_at(ETHER_LEN);
+                if let Some(header) = header.first_chunk() {
+                    packets.headers.gather(slot, header, data.len() - ETHER_LEN);
+                }
+                packets.l3[slot.at()] = ETHER_LEN as u8;
+                pending.push(slot);
+            }
+            _ => odd.push(slot),
+        }
+    }
+    bytes
+}
+
+/// A link address as the upper 48 bits of a word.
+fn mac_bits(mac: Mac) -> u64 {
+    let [a, b, c, d, e, f] = mac.0;
+    u64::from_be_bytes([a, b, c, d, e, f, 0, 0])
+}
+
+#[inline(always)]
+fn is_plain_ipv4(frame: &[u8; ETHER_LEN + IPV4_LEN], ours: u64) -> bool {
+    let [a, b, c, d, e, f, g, h, ..] = *frame;
+    let destination = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    let ethertype = u16::from_be_bytes([frame[12], frame[13]]);
+    ((destination ^ ours) >> 16 == 0) & (ethertype == ETHERTYPE_IPV4)
+}
+
+/// One frame off the straight way. `Ok(true)`: IPv4, its header gathered;
+/// `Ok(false)`: it has met its end already (punted).
+#[cold]
+fn alone<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    port: Option<&PortEntry>,
+    slot: Slot,
+    len: u64,
+) -> Result<bool, DropReason> {
+    // Until the frame is known to belong to an interface it counts for none.
+    packets.in_if[slot.at()] = IfId::NONE;
+    let Some(buf) = packets.burst.get_mut(slot.at()) else { return Ok(false) };
+    let frame = EtherRepr::parse(buf.data()).map_err(|_| DropReason::FrameTooShort)?;
+    if !buf.is_linear() {
+        return Err(DropReason::SegmentedFrame);
+    }
+    let port = port.ok_or(DropReason::InterfaceDown)?;
+    let group = frame.destination.is_multicast();
+    if !group && frame.destination != port.mac {
+        return Err(DropReason::NotOurMac);
+    }
+    let (vlan, header_len, ethertype) = match (buf.rx_vlan(), frame.vlan) {
+        (Some(tci), None) => (tci & VID_MASK, ETHER_LEN, frame.ethertype),
+        // A tag behind the one the port took out: not looked into.
+        (Some(tci), Some(_)) => (tci & VID_MASK, ETHER_LEN, ETHERTYPE_VLAN),
+        (None, _) => (frame.vid().unwrap_or(0), frame.len(), frame.ethertype),
+    };
+    let interface = attachment(port, vlan)?;
+    packets.in_if[slot.at()] = interface.id;
+    if let Some(counters) = turn.counters.interface(interface.id) {
+        counters.rx_packets.add(1);
+        counters.rx_bytes.add(len);
+    }
+    if !interface.up {
+        return Err(DropReason::InterfaceDown);
+    }
+    packets.headers.sticky.set(slot, if group { flag::GROUP } else { 0 });
+    match ethertype {
+        ETHERTYPE_IPV4 => {
+            gather_at(packets, slot, header_len)?;
+            Ok(true)
+        }
+        ETHERTYPE_ARP => {
+            punt_arp(packets, turn, slot, header_len);
+            Ok(false)
+        }
+        _ => Err(DropReason::UnknownEthertype),
+    }
+}
+
+fn attachment(port: &PortEntry, vlan: u16) -> Result<Attachment, DropReason> {
+    let missing = if vlan == 0 { DropReason::InterfaceDown } else { DropReason::UnknownVlan };
+    port.attachment(vlan).ok_or(missing)
+}
+
+/// Takes the IPv4 header at `l3` into the columns.
+#[cold]
+pub(crate) fn gather_at<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    slot: Slot,
+    l3: usize,
+) -> Result<(), DropReason> {
+    let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
+    let header = data.get(l3..).and_then(|rest| rest.first_chunk());
+    let header = header.ok_or(DropReason::Ipv4TooShort)?;
+    packets.headers.gather(slot, header, data.len() - l3);
+    packets.l3[slot.at()] = l3 as u8;
+    Ok(())
+}
+
+/// Hands an ARP frame to control, its tag taken out.
+fn punt_arp<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    slot: Slot,
+    header_len: usize,
+) {
+    let notice = packets.notice(slot, 0);
+    let Some(buf) = packets.burst.get_mut(slot.at()) else { return };
+    if header_len > ETHER_LEN {
+        const ADDRESSES: usize = 12;
+        buf.data_mut().copy_within(..ADDRESSES, VLAN_LEN);
+        buf.trim_front(VLAN_LEN);
+    }
+    let outcome = turn.punter.punt(PuntReason::Arp, notice, buf.data());
+    packets.punted(turn, slot, PuntReason::Arp, outcome);
+}

@@ -1,0 +1,194 @@
+//! Taking tunnel packets apart (RFC 2784, RFC 2003): the outer header off, the
+//! inner packet on as if received on the tunnel.
+//!
+//! ```text
+//!   A open    GRE header read, key gathered; the inner header takes over the columns
+//!   (ipv4::validate over the columns)
+//!   B admit   all keys looked up at once; then, one by one: tunnel up? inner
+//!             header valid? TTL, loop, ECN; counted, and on to the next round
+//! ```
+//!
+//! No byte moves: only the offset of the IPv4 header does.
+
+use super::burst::{List, Packets, Slot};
+use super::drop::DropReason;
+use super::tally::{Tally, Way};
+use super::verdict::Turn;
+use super::{ecn, ipv4};
+use crate::buf::{BURST, PacketBuf};
+use crate::ids::TableId;
+use crate::tables::tunnel::{DecapKey, Tunnel, TunnelIndex};
+use crate::wire::gre::{
+    FLAG_CHECKSUM, FLAG_KEY, FLAG_SEQUENCE, GRE_LEN, GreError, GreHeader, RESERVED_MASK,
+    VERSION_MASK,
+};
+use crate::wire::ipv4::{IPV4_LEN, Ipv4Header};
+use crate::wire::{ETHERTYPE_IPV4, IPPROTO_GRE};
+
+/// Bits that make a GRE header more than the base header of RFC 2784 (bits
+/// 6–12 are not among them: ignored on receipt, GR-02).
+const NOT_BASE: u16 = FLAG_CHECKSUM | FLAG_KEY | FLAG_SEQUENCE | RESERVED_MASK | VERSION_MASK;
+
+/// Packets whose outer header is off, until they are admitted.
+pub(crate) struct Opened {
+    slots: List,
+    keys: [DecapKey; BURST],
+    outer_tos: [u8; BURST],
+}
+
+/// Reads what lies behind the outer headers of the packets in `tunnelled`.
+/// Afterwards their columns hold the inner headers, not yet validated.
+#[inline]
+pub(crate) fn open<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    tunnelled: &List,
+) -> Opened {
+    let mut opened =
+        Opened { slots: List::new(), keys: [DecapKey(0); BURST], outer_tos: [0; BURST] };
+    for &slot in tunnelled.slots() {
+        let headers = &mut packets.headers;
+        let outer_len = headers.header_len(slot);
+        let outer_payload = headers.total(slot) - outer_len.min(headers.total(slot));
+        let from = usize::from(packets.l3[slot.at()]) + outer_len;
+        let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
+        let payload = data.get(from..).unwrap_or_default();
+        let protocol = headers.protocol(slot);
+        let tunnel_len = match gre_len(protocol, payload, outer_payload) {
+            Ok(len) => len,
+            Err(reason) => {
+                packets.drop(turn, slot, reason);
+                continue;
+            }
+        };
+        let (src, dst) = (headers.src.get(slot), headers.dst.get(slot));
+        let place = opened.slots.len() % BURST;
+        opened.keys[place] = DecapKey::ipv4(TableId(0), src, dst, protocol, None);
+        opened.outer_tos[place] = headers.tos(slot);
+        opened.slots.push(slot);
+        // What is not there is no valid header either.
+        let inner = payload.get(tunnel_len..).and_then(|inner| inner.first_chunk());
+        headers.gather(slot, inner.unwrap_or(&[0; IPV4_LEN]), outer_payload - tunnel_len);
+        packets.l3[slot.at()] = (from + tunnel_len) as u8;
+    }
+    opened
+}
+
+/// Bytes between outer and inner IPv4 header.
+#[inline(always)]
+fn gre_len(protocol: u8, payload: &[u8], len: usize) -> Result<usize, DropReason> {
+    if protocol != IPPROTO_GRE {
+        return Ok(0);
+    }
+    match payload.first_chunk() {
+        Some(&[a, b, c, d])
+            if u16::from_be_bytes([a, b]) & NOT_BASE == 0
+                && u16::from_be_bytes([c, d]) == ETHERTYPE_IPV4
+                && len >= GRE_LEN =>
+        {
+            Ok(GRE_LEN)
+        }
+        _ => Err(refusal(&payload[..len.min(payload.len())])),
+    }
+}
+
+/// Why a GRE header is refused.
+#[cold]
+fn refusal(payload: &[u8]) -> DropReason {
+    match GreHeader::parse(payload) {
+        Err(GreError::Truncated) => DropReason::GreTruncated,
+        Err(GreError::BadVersion) => DropReason::GreBadVersion,
+        Err(GreError::ReservedBits) => DropReason::GreReservedBits,
+        Ok(header) if header.has_checksum() => DropReason::GreChecksumPresent,
+        Ok(header) if header.has_key() => DropReason::GreKeyPresent,
+        Ok(header) if header.has_sequence() => DropReason::GreSequencePresent,
+        Ok(_) => DropReason::GreUnknownProtocol,
+    }
+}
+
+/// Finds the tunnels of opened packets and checks what was inside. The good
+/// ones are then in `pending`, as received on their tunnel. With `deepest`
+/// none is let through: they are nested too deep.
+#[inline]
+pub(crate) fn admit<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    opened: &Opened,
+    deepest: bool,
+    pending: &mut List,
+) {
+    let slots = opened.slots.slots();
+    let mut found: [Option<TunnelIndex>; BURST] = [None; BURST];
+    turn.tables.decap.get_bulk(&opened.keys[..slots.len()], &mut found, turn.guard);
+    let mut tally = Tally::new(turn.counters, Way::Rx);
+    for ((&slot, found), outer_tos) in slots.iter().zip(found).zip(opened.outer_tos) {
+        let Some(index) = found else {
+            packets.drop(turn, slot, DropReason::UnknownTunnel);
+            continue;
+        };
+        let tunnel = turn.tables.tunnels.get(index as usize, turn.guard);
+        packets.in_if[slot.at()] = tunnel.interface;
+        let checked = check(packets, slot, tunnel, outer_tos, deepest);
+        if let Err(reason) = checked {
+            packets.drop(turn, slot, reason);
+            continue;
+        }
+        tally.add(tunnel.interface, 1, packets.headers.total(slot) as u64);
+        pending.push(slot);
+    }
+}
+
+#[inline(always)]
+fn check<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    slot: Slot,
+    tunnel: &Tunnel,
+    outer_tos: u8,
+    deepest: bool,
+) -> Result<(), DropReason> {
+    use super::burst::flag;
+    if !tunnel.up {
+        return Err(DropReason::TunnelDown);
+    }
+    if packets.headers.has(slot, flag::ODD) {
+        ipv4::recheck(packets, slot).map_err(|_| DropReason::InnerInvalid)?;
+    }
+    if packets.headers.ttl(slot) == 0 {
+        return Err(DropReason::InnerTtlZero);
+    }
+    if packets.headers.dst.get(slot) == tunnel.remote {
+        return Err(DropReason::DecapLoop);
+    }
+    if deepest {
+        return Err(DropReason::NestingTooDeep);
+    }
+    if ecn::field(outer_tos) != 0 {
+        propagate_ecn(packets, slot, outer_tos)?;
+    }
+    Ok(())
+}
+
+/// Carries the outer header's congestion mark inwards (RFC 6040 §4.2).
+#[cold]
+fn propagate_ecn<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    slot: Slot,
+    outer_tos: u8,
+) -> Result<(), DropReason> {
+    let tos = packets.headers.tos(slot);
+    let ecn = ecn::decapsulated(ecn::field(tos), ecn::field(outer_tos));
+    let ecn = ecn.ok_or(DropReason::EcnCongestionLost)?;
+    let marked = tos & !ecn::MASK | ecn;
+    if marked == tos {
+        return Ok(());
+    }
+    let l3 = usize::from(packets.l3[slot.at()]);
+    let data = packets.burst.get_mut(slot.at()).map(PacketBuf::data_mut).unwrap_or_default();
+    let header = data.get_mut(l3..).and_then(Ipv4Header::mut_from);
+    let header = header.ok_or(DropReason::InnerInvalid)?;
+    header.set_tos(marked);
+    let (w0, w2) = (packets.headers.w0.get(slot), packets.headers.w2.get(slot));
+    packets.headers.w0.set(slot, w0 & 0xff00_ffff | u32::from(marked) << 16);
+    packets.headers.w2.set(slot, w2 & 0xffff_0000 | u32::from(header.checksum.get()));
+    Ok(())
+}

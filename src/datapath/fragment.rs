@@ -1,0 +1,199 @@
+//! Cutting datagrams that are larger than the next link (RFC 791 §2.3, RFC
+//! 1812 §5.2.6).
+//!
+//! ```text
+//!   Rewrite adjacency          the datagram, to the link's MTU
+//!   tunnel, outer DF set       the inner datagram, each piece in a tunnel packet of its own
+//!   tunnel, outer DF copied    the tunnel packet (the outer datagram), to the underlay's MTU
+//! ```
+//!
+//! All pieces of a datagram go out, in order, or none does. The first piece
+//! stays in the datagram's buffer; the others get fresh ones.
+
+use zerocopy::IntoBytes;
+
+use super::burst::{Packets, Slot};
+use super::drop::DropReason;
+use super::encap::{self, Inner};
+use super::forward::cuts_outer;
+use super::rewrite::stepped;
+use super::tx::Outputs;
+use super::verdict::Turn;
+use crate::buf::{Burst, PacketBuf, PacketIo};
+use crate::tables::adjacency::{Adjacency, AdjacencyKind};
+use crate::wire::ipv4::fragment::FragmentPlan;
+use crate::wire::ipv4::{IPV4_LEN, Ipv4Header, TTL_OFFSET};
+
+/// Cuts the packet in `buf` for the adjacency it met and sends the pieces.
+#[cold]
+pub(crate) fn cut<I: PacketIo>(
+    outputs: &mut Outputs<I::Buf>,
+    io: &mut I,
+    packets: &Packets<I::Buf>,
+    turn: &mut Turn<'_>,
+    slot: Slot,
+    mut buf: I::Buf,
+) {
+    let adjacency = turn.tables.adjacencies.get(packets.hop[slot.at()].index(), turn.guard);
+    let mut pieces = Burst::new();
+    let done = prepare(packets, turn, slot, adjacency, &mut buf)
+        .and_then(|()| split(io, &mut buf, mtu(adjacency), &mut pieces))
+        .and_then(|()| finish(&mut buf, &mut pieces, adjacency, turn.id));
+    if let Err(reason) = done {
+        io.free(&mut pieces);
+        outputs.discard(io, buf);
+        return turn.count_out(reason, adjacency.out_if);
+    }
+    turn.ledger.fragments_created.add(pieces.len() as u64);
+    count(turn, adjacency, &buf, &pieces, packets.headers.total(slot));
+    let (port, out_if) = (usize::from(adjacency.port.0), adjacency.underlay_if);
+    outputs.push(io, turn.counters, port, buf, turn.origin, out_if);
+    for piece in pieces {
+        outputs.push(io, turn.counters, port, piece, turn.origin, out_if);
+    }
+}
+
+/// What is cut must fit this many bytes.
+fn mtu(adjacency: &Adjacency) -> usize {
+    usize::from(if cuts_outer(adjacency) { adjacency.underlay_mtu } else { adjacency.mtu })
+}
+
+/// Leaves in `buf` exactly the datagram to cut, its TTL as it goes out.
+fn prepare<B: PacketBuf>(
+    packets: &Packets<B>,
+    turn: &mut Turn<'_>,
+    slot: Slot,
+    adjacency: &Adjacency,
+    buf: &mut B,
+) -> Result<(), DropReason> {
+    let l3 = usize::from(packets.l3[slot.at()]);
+    let w2 = stepped(&packets.headers, slot);
+    if cuts_outer(adjacency) {
+        let headers = &packets.headers;
+        let inner = Inner {
+            total: headers.total(slot),
+            tos: headers.tos(slot),
+            ttl: (w2 >> 24) as u8,
+            df: headers.dont_fragment(slot),
+        };
+        if !encap::put(buf, l3, w2, inner, adjacency, turn.id) {
+            return Err(DropReason::NoHeadroom);
+        }
+        buf.trim_front(usize::from(adjacency.l2_len));
+        return Ok(());
+    }
+    buf.truncate(l3 + packets.headers.total(slot));
+    buf.trim_front(l3);
+    let word = buf.data_mut().get_mut(TTL_OFFSET..TTL_OFFSET + 4);
+    word.ok_or(DropReason::CannotFragment)?.copy_from_slice(&w2.to_be_bytes());
+    Ok(())
+}
+
+/// Copies all pieces but the first into buffers of their own, then cuts `buf`
+/// down to the first.
+fn split<I: PacketIo>(
+    io: &mut I,
+    buf: &mut I::Buf,
+    mtu: usize,
+    pieces: &mut Burst<I::Buf>,
+) -> Result<(), DropReason> {
+    let datagram = buf.data();
+    let plan = FragmentPlan::new(datagram, mtu).map_err(|_| DropReason::CannotFragment)?;
+    let mut cuts = plan.clone();
+    let first = cuts.next().ok_or(DropReason::CannotFragment)?;
+    let payload = &datagram[first.header_len..];
+    for cut in cuts {
+        if pieces.is_full() {
+            // More pieces than a burst holds: nothing sane asks for that.
+            return Err(DropReason::CannotFragment);
+        }
+        let mut piece = io.alloc().ok_or(DropReason::NoBuffer)?;
+        let fits = piece.append(cut.header_len + cut.len);
+        let (header, body) = match piece.data_mut().split_at_mut_checked(cut.header_len) {
+            Some(parts) if fits => parts,
+            _ => {
+                pieces.push(piece);
+                return Err(DropReason::TooLarge);
+            }
+        };
+        body.copy_from_slice(&payload[cut.offset..cut.offset + cut.len]);
+        let written = plan.emit_header(&cut, header);
+        pieces.push(piece);
+        written.map_err(|_| DropReason::CannotFragment)?;
+    }
+    buf.truncate(first.header_len + first.len);
+    plan.emit_header(&first, buf.data_mut()).map_err(|_| DropReason::CannotFragment)?;
+    Ok(())
+}
+
+/// Makes frames of the pieces.
+fn finish<B: PacketBuf>(
+    first: &mut B,
+    pieces: &mut Burst<B>,
+    adjacency: &Adjacency,
+    id: &mut u16,
+) -> Result<(), DropReason> {
+    for piece in std::iter::once(first).chain(pieces.iter_mut()) {
+        let tunnel = adjacency.kind == AdjacencyKind::Tunnel && !cuts_outer(adjacency);
+        let done = if tunnel { encapsulate(piece, adjacency, id) } else { frame(piece, adjacency) };
+        if !done {
+            return Err(DropReason::NoHeadroom);
+        }
+    }
+    Ok(())
+}
+
+/// A piece of an inner datagram into the tunnel.
+fn encapsulate<B: PacketBuf>(piece: &mut B, adjacency: &Adjacency, id: &mut u16) -> bool {
+    let Some(header) = Ipv4Header::ref_from(piece.data()) else { return false };
+    let inner = Inner {
+        total: header.total_len(),
+        tos: header.tos,
+        ttl: header.ttl,
+        df: header.dont_fragment(),
+    };
+    let mut w2 = [0; 4];
+    w2.copy_from_slice(&header.as_bytes()[TTL_OFFSET..TTL_OFFSET + 4]);
+    encap::put(piece, 0, u32::from_be_bytes(w2), inner, adjacency, id)
+}
+
+/// The link header in front of a piece.
+fn frame<B: PacketBuf>(piece: &mut B, adjacency: &Adjacency) -> bool {
+    let l2 = usize::from(adjacency.l2_len);
+    if !piece.prepend(l2) {
+        return false;
+    }
+    match (piece.data_mut().get_mut(..l2), adjacency.rewrite.get(..l2)) {
+        (Some(front), Some(link)) => {
+            front.copy_from_slice(link);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Counts what went into a tunnel: its pieces, or the one datagram whose
+/// outer packet was cut.
+fn count<B: PacketBuf>(
+    turn: &Turn<'_>,
+    adjacency: &Adjacency,
+    first: &B,
+    pieces: &Burst<B>,
+    inner_total: usize,
+) {
+    if adjacency.kind != AdjacencyKind::Tunnel {
+        return;
+    }
+    let Some(interface) = turn.counters.interface(adjacency.out_if) else { return };
+    let (packets, bytes) = if cuts_outer(adjacency) {
+        (1, inner_total)
+    } else {
+        let ahead = usize::from(adjacency.rewrite_len);
+        let frames = std::iter::once(first).chain(pieces);
+        (1 + pieces.len(), frames.map(|piece| piece.data().len() - ahead).sum())
+    };
+    interface.tx_packets.add(packets as u64);
+    interface.tx_bytes.add(bytes as u64);
+}
+
+const _: () = assert!(TTL_OFFSET + 4 <= IPV4_LEN);

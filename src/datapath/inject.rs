@@ -1,0 +1,107 @@
+//! Packets that control hands over: ARP and ICMP it made, datagrams it held
+//! while their next hop was resolved, datagrams it reassembled.
+//!
+//! Each is copied into a buffer from the worker's own pool. They count as
+//! received from [`PortId::CONTROL`], and from there on they are packets like
+//! all others.
+
+use super::burst::{List, Packets, Slot, flag};
+use super::classify::gather_at;
+use super::drop::DropReason;
+use super::ipv4;
+use super::tx::Outputs;
+use super::verdict::{Turn, Verdict};
+use crate::buf::{PacketBuf, PacketIo};
+use crate::exchange::{InjectKind, InjectSlot};
+use crate::ids::{IfId, MAX_PORTS};
+
+/// Takes what waits in the inbox, a burst at most. Datagrams are then in
+/// `pending`, validated; finished frames have their verdict. Gives how many
+/// packets were taken.
+pub(crate) fn take<I: PacketIo>(
+    io: &mut I,
+    outputs: &mut Outputs<I::Buf>,
+    packets: &mut Packets<I::Buf>,
+    turn: &mut Turn<'_>,
+    pending: &mut List,
+) -> usize {
+    packets.begin(IfId::NONE);
+    let mut taken = 0;
+    while taken < packets.burst.capacity() {
+        let copied = turn.punter.end.take(|slot| {
+            let bytes = slot.bytes.get().len() as u64;
+            (slot.kind, bytes, copy(io, slot))
+        });
+        let Some((kind, bytes, copied)) = copied else { break };
+        taken += 1;
+        turn.ledger.received.add(1);
+        turn.ledger.received_bytes.add(bytes);
+        match copied {
+            Ok(buf) => place(packets, turn, kind, buf, pending),
+            Err((reason, buf)) => {
+                refuse(turn, kind, reason);
+                if let Some(buf) = buf {
+                    outputs.discard(io, buf);
+                }
+            }
+        }
+    }
+    ipv4::validate(&mut packets.headers, packets.burst.len(), &turn.interfaces.own);
+    taken
+}
+
+/// The packet in a buffer of ours; or why not, and the buffer to be freed.
+fn copy<I: PacketIo>(
+    io: &mut I,
+    slot: &InjectSlot,
+) -> Result<I::Buf, (DropReason, Option<I::Buf>)> {
+    let bytes = slot.bytes.get();
+    let Some(mut buf) = io.alloc() else { return Err((DropReason::NoBuffer, None)) };
+    if !buf.append(bytes.len()) {
+        return Err((DropReason::TooLarge, Some(buf)));
+    }
+    buf.data_mut().copy_from_slice(bytes);
+    Ok(buf)
+}
+
+/// Puts a packet into the burst.
+fn place<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    kind: InjectKind,
+    buf: B,
+    pending: &mut List,
+) {
+    let slot = Slot::new(packets.burst.len());
+    packets.burst.push(buf);
+    let (in_if, sticky) = match kind {
+        InjectKind::Frame { port, out_if } => {
+            packets.out_if[slot.at()] = out_if;
+            if port.index() < MAX_PORTS {
+                packets.verdict[slot.at()] = Verdict::send(port);
+            } else {
+                packets.drop_out(turn, slot, DropReason::InterfaceDown, out_if);
+            }
+            return;
+        }
+        InjectKind::Originate => (IfId::NONE, flag::ORIGINATED),
+        InjectKind::Forward { in_if } | InjectKind::Receive { in_if } => (in_if, 0),
+    };
+    packets.in_if[slot.at()] = in_if;
+    packets.headers.sticky.set(slot, sticky);
+    match gather_at(packets, slot, 0) {
+        Ok(()) => pending.push(slot),
+        Err(reason) => packets.drop(turn, slot, reason),
+    }
+}
+
+/// Counts a packet that got no buffer.
+fn refuse(turn: &mut Turn<'_>, kind: InjectKind, reason: DropReason) {
+    match kind {
+        InjectKind::Frame { out_if, .. } => turn.count_out(reason, out_if),
+        InjectKind::Originate => turn.count_in(reason, IfId::NONE),
+        InjectKind::Forward { in_if } | InjectKind::Receive { in_if } => {
+            turn.count_in(reason, in_if);
+        }
+    }
+}

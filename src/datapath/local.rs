@@ -1,0 +1,96 @@
+//! Packets addressed to us: tunnel packets go on to decapsulation, echo
+//! requests are answered in place, the rest ends here or at control.
+//!
+//! No TTL is looked at: packets for us are taken with any (RT-10).
+
+use super::burst::{List, Packets, Slot, flag};
+use super::classify::gather_at;
+use super::drop::DropReason;
+use super::verdict::Turn;
+use crate::buf::PacketBuf;
+use crate::exchange::PuntReason;
+use crate::wire::icmp::answer_echo;
+use crate::wire::{IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_IPIP, IPPROTO_TCP, IPPROTO_UDP, udp};
+
+/// TTL of echo replies: fresh, not the request's (RFC 1812 §4.3.2.2).
+const ECHO_TTL: u8 = 64;
+
+/// Serves the packets of `local`: tunnel packets are then in `tunnelled`,
+/// echo replies (to be validated and looked up) in `replies`.
+pub(crate) fn serve<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    local: &List,
+    tunnelled: &mut List,
+    replies: &mut List,
+) {
+    let mut others = List::new();
+    for &slot in local.slots() {
+        let protocol = packets.headers.protocol(slot);
+        let tunnel = (protocol == IPPROTO_GRE) | (protocol == IPPROTO_IPIP);
+        let whole = !packets.headers.has(slot, flag::FRAGMENT);
+        tunnelled.push_if(slot, tunnel & whole);
+        others.push_if(slot, !(tunnel & whole));
+    }
+    for &slot in others.slots() {
+        other(packets, turn, slot, replies);
+    }
+}
+
+#[cold]
+fn other<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    slot: Slot,
+    replies: &mut List,
+) {
+    if packets.headers.has(slot, flag::FRAGMENT) {
+        // Reassembly is control's; the whole datagram comes back (RT-07).
+        return packets.punt(turn, slot, PuntReason::LocalFragment);
+    }
+    match packets.headers.protocol(slot) {
+        IPPROTO_ICMP if turn.interfaces.echo && answer(packets, turn, slot) => replies.push(slot),
+        IPPROTO_ICMP => packets.punt(turn, slot, PuntReason::LocalIcmp),
+        IPPROTO_TCP => unreachable(packets, turn, slot, DropReason::PortUnreachable),
+        // A datagram whose lengths or checksum are wrong may be for another
+        // port, or from somebody else, than it says: no answer.
+        IPPROTO_UDP if !is_sound_udp(packets, slot) => {
+            packets.drop(turn, slot, DropReason::PortUnreachable);
+        }
+        IPPROTO_UDP => unreachable(packets, turn, slot, DropReason::PortUnreachable),
+        _ => unreachable(packets, turn, slot, DropReason::ProtocolUnreachable),
+    }
+}
+
+/// Drops and tells control, which sends the ICMP error if one may be sent.
+fn unreachable<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    slot: Slot,
+    reason: DropReason,
+) {
+    packets.notify(turn, slot, reason, 0);
+    packets.drop(turn, slot, reason);
+}
+
+fn is_sound_udp<B: PacketBuf>(packets: &Packets<B>, slot: Slot) -> bool {
+    let datagram = packets.datagram(slot);
+    let payload = datagram.get(packets.headers.header_len(slot)..).unwrap_or_default();
+    let (src, dst) = (packets.headers.src.get(slot), packets.headers.dst.get(slot));
+    udp::validate(payload, src, dst).is_ok()
+}
+
+/// Turns an echo request into its reply, which from then on is a packet made
+/// here. False for all other ICMP.
+fn answer<B: PacketBuf>(packets: &mut Packets<B>, turn: &mut Turn<'_>, slot: Slot) -> bool {
+    let l3 = usize::from(packets.l3[slot.at()]);
+    let end = l3 + packets.headers.total(slot);
+    let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
+    let Some(datagram) = buf.data_mut().get_mut(l3..end) else { return false };
+    if answer_echo(datagram, ECHO_TTL, turn.next_id()).is_err() {
+        return false;
+    }
+    buf.truncate(end);
+    packets.headers.sticky.set(slot, flag::ORIGINATED);
+    gather_at(packets, slot, l3).is_ok()
+}

@@ -1,0 +1,77 @@
+//! The last hand on a packet that goes out as it is: TTL, and the link header
+//! of the next hop in place of the old one.
+
+use super::burst::{Headers, Packets, Slot, flag};
+use super::drop::DropReason;
+use crate::buf::PacketBuf;
+use crate::tables::adjacency::Adjacency;
+use crate::wire::checksum;
+use crate::wire::ether::{ETHER_LEN, VLAN_LEN};
+use crate::wire::ipv4::{IPV4_LEN, TTL_OFFSET};
+
+/// Bytes of a tagged link header.
+pub(crate) const TAGGED_LEN: usize = ETHER_LEN + VLAN_LEN;
+
+/// The header's third word as it leaves: TTL one less and the checksum to
+/// match (RT-09), or unchanged for what was made here.
+#[inline(always)]
+pub(crate) fn stepped(headers: &Headers, slot: Slot) -> u32 {
+    let w2 = headers.w2.get(slot);
+    let step = (w2 & 0xffff_0000).wrapping_sub(1 << 24);
+    let sum = checksum::decrement_ttl(w2 as u16);
+    if headers.has(slot, flag::ORIGINATED) { w2 } else { step | u32::from(sum) }
+}
+
+/// Moves the front of a buffer so that `ahead` bytes are before the datagram
+/// that starts at `l3` now, and cuts what lies behind its end. False if the
+/// headroom is too small; nothing has moved then.
+#[inline(always)]
+pub(crate) fn reframe<B: PacketBuf>(buf: &mut B, l3: usize, ahead: usize, total: usize) -> bool {
+    if buf.data().len() != l3 + total {
+        buf.truncate(l3 + total);
+    }
+    if ahead <= l3 {
+        if ahead < l3 {
+            buf.trim_front(l3 - ahead);
+        }
+        return true;
+    }
+    buf.prepend(ahead - l3)
+}
+
+/// Finishes a packet for a [`Rewrite`](crate::tables::adjacency::AdjacencyKind)
+/// adjacency.
+#[inline(always)]
+pub(crate) fn apply<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    slot: Slot,
+    adjacency: &Adjacency,
+) -> Result<(), DropReason> {
+    let total = packets.headers.total(slot);
+    let w2 = stepped(&packets.headers, slot);
+    let l3 = usize::from(packets.l3[slot.at()]);
+    let Some(buf) = packets.burst.get_mut(slot.at()) else { return Err(DropReason::NoHeadroom) };
+    let done = match adjacency.l2_len {
+        14 => put::<ETHER_LEN, B>(buf, l3, total, adjacency, w2),
+        18 => put::<TAGGED_LEN, B>(buf, l3, total, adjacency, w2),
+        _ => false,
+    };
+    if done { Ok(()) } else { Err(DropReason::NoHeadroom) }
+}
+
+#[inline(always)]
+fn put<const L2: usize, B: PacketBuf>(
+    buf: &mut B,
+    l3: usize,
+    total: usize,
+    adjacency: &Adjacency,
+    w2: u32,
+) -> bool {
+    if !reframe(buf, l3, L2, total) {
+        return false;
+    }
+    let Some(frame) = buf.data_mut().get_mut(..L2 + IPV4_LEN) else { return false };
+    frame[..L2].copy_from_slice(&adjacency.rewrite[..L2]);
+    frame[L2 + TTL_OFFSET..L2 + TTL_OFFSET + 4].copy_from_slice(&w2.to_be_bytes());
+    true
+}

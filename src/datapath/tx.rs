@@ -1,0 +1,155 @@
+//! Output: a burst per port, filled by the bursts of one turn, sent when full
+//! and at the end of the turn.
+//!
+//! A port's output keeps *runs* beside the buffers: so many packets in a row
+//! from the same origin through the same interface. So counting costs a few
+//! stores per run and not per packet, and still tells whose packets the port
+//! did not take.
+
+use arrayvec::ArrayVec;
+
+use super::burst::{Packets, Slot};
+use super::drop::DropReason;
+use super::fragment;
+use super::verdict::{Turn, Verdict};
+use crate::buf::{BURST, Burst, PacketBuf, PacketIo};
+use crate::ids::{IfId, MAX_PORTS, PortId};
+use crate::stats::counters::WorkerCounters;
+
+/// Packets in a row with the same origin and interface.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    origin: PortId,
+    out_if: IfId,
+    packets: usize,
+    bytes: u64,
+}
+
+/// What waits for one port.
+struct Output<B> {
+    burst: Burst<B>,
+    runs: ArrayVec<Run, BURST>,
+}
+
+/// What waits for all ports.
+pub(crate) struct Outputs<B> {
+    ports: Box<[Output<B>; MAX_PORTS]>,
+    /// Ports with something waiting, a bit each.
+    waiting: u32,
+    /// Buffers to be freed.
+    dead: Burst<B>,
+}
+
+const _: () = assert!(MAX_PORTS <= u32::BITS as usize);
+
+impl<B: PacketBuf> Outputs<B> {
+    pub(crate) fn new() -> Outputs<B> {
+        let output = |_| Output { burst: Burst::new(), runs: ArrayVec::new() };
+        Outputs { ports: Box::new(std::array::from_fn(output)), waiting: 0, dead: Burst::new() }
+    }
+
+    /// Acts on the verdicts: each buffer of the burst moves into a port's
+    /// output, is cut into several that do, or is freed.
+    pub(crate) fn dispatch<I: PacketIo<Buf = B>>(
+        &mut self,
+        io: &mut I,
+        packets: &mut Packets<B>,
+        turn: &mut Turn<'_>,
+    ) {
+        let mut burst = std::mem::take(&mut packets.burst);
+        for (index, buf) in burst.drain(..).enumerate() {
+            let slot = Slot::new(index);
+            let verdict = packets.verdict[slot.at()];
+            if let Some(port) = verdict.port() {
+                let out_if = packets.out_if[slot.at()];
+                self.push(io, turn.counters, port, buf, turn.origin, out_if);
+            } else if verdict == Verdict::CUT {
+                fragment::cut(self, io, packets, turn, slot, buf);
+            } else {
+                debug_assert_eq!(verdict, Verdict::GONE, "packet {index} was forgotten");
+                self.discard(io, buf);
+            }
+        }
+        io.free(&mut self.dead);
+    }
+
+    /// Adds a finished frame to a port's output.
+    #[inline(always)]
+    pub(crate) fn push<I: PacketIo<Buf = B>>(
+        &mut self,
+        io: &mut I,
+        counters: &WorkerCounters,
+        port: usize,
+        buf: B,
+        origin: PortId,
+        out_if: IfId,
+    ) {
+        let port = port % MAX_PORTS;
+        let bytes = buf.data().len() as u64;
+        if self.ports[port].burst.is_full() {
+            self.send(io, counters, port);
+        }
+        self.waiting |= 1 << port;
+        let output = &mut self.ports[port];
+        match output.runs.last_mut() {
+            Some(run) if run.origin == origin && run.out_if == out_if => {
+                run.packets += 1;
+                run.bytes += bytes;
+            }
+            _ => output.runs.push(Run { origin, out_if, packets: 1, bytes }),
+        }
+        output.burst.push(buf);
+    }
+
+    /// Puts a buffer among those to be freed.
+    pub(crate) fn discard<I: PacketIo<Buf = B>>(&mut self, io: &mut I, buf: B) {
+        if self.dead.is_full() {
+            io.free(&mut self.dead);
+        }
+        self.dead.push(buf);
+    }
+
+    /// Sends all that waits.
+    pub(crate) fn flush<I: PacketIo<Buf = B>>(&mut self, io: &mut I, counters: &WorkerCounters) {
+        while self.waiting != 0 {
+            let port = self.waiting.trailing_zeros() as usize;
+            self.send(io, counters, port);
+        }
+    }
+
+    /// Sends what waits for one port; what the port does not take is dropped.
+    fn send<I: PacketIo<Buf = B>>(&mut self, io: &mut I, counters: &WorkerCounters, port: usize) {
+        self.waiting &= !(1 << port);
+        let output = &mut self.ports[port];
+        let mut sent = io.tx(PortId(port as u8), &mut output.burst);
+        counters.port_tx[port].add(sent as u64);
+        let mut refused = output.burst.iter();
+        for run in output.runs.drain(..) {
+            let gone = run.packets.min(sent);
+            sent -= gone;
+            let lost = run.packets - gone;
+            let lost_bytes: usize = refused.by_ref().take(lost).map(|buf| buf.data().len()).sum();
+            count(counters, &run, gone as u64, lost as u64, run.bytes - lost_bytes as u64);
+        }
+        if !output.burst.is_empty() {
+            io.free(&mut output.burst);
+        }
+    }
+}
+
+/// Counts the packets of a run that were sent, and those that were not.
+fn count(counters: &WorkerCounters, run: &Run, sent: u64, lost: u64, bytes: u64) {
+    let ledger = counters.ledger(run.origin);
+    ledger.sent.add(sent);
+    let interface = counters.interface(run.out_if);
+    if let Some(interface) = interface {
+        interface.tx_packets.add(sent);
+        interface.tx_bytes.add(bytes);
+    }
+    if lost > 0 {
+        ledger.dropped[DropReason::TxQueueFull.index()].add(lost);
+        if let Some(interface) = interface {
+            interface.tx_dropped.add(lost);
+        }
+    }
+}
