@@ -1,1 +1,244 @@
 //! Desired state, its transactions, and their resolution into tables.
+//!
+//! ```text
+//!  ops ─▶ Edit ─▶ Desired ─── what changed ──▶ RIB ──▶ who is concerned (Watch)
+//!          │ undo log │        (before, now)    │            │
+//!          ▼          ▼                         ▼            ▼
+//!        refused   checks, reserve      prefix → Hop     routes, underlays,
+//!                                               │        neighbours anew
+//!                                               ▼            │
+//!        Tables ◀── adjacencies, FIB, tunnels, decap keys ◀──┘
+//! ```
+//!
+//! A transaction is all or nothing: ops change only the desired state, under an
+//! undo log; what holds between objects is checked when all are in; then room
+//! is reserved in every table (interface numbers, FIB groups, decap keys), the
+//! last thing that can fail. What follows cannot.
+//!
+//! Everything published is a function of the desired state and of what the
+//! neighbour engine has learned, never of the order things came in: the tests
+//! compare each state with a fresh `Net` built from [`Net::state`].
+//!
+//! A change costs what it changes: [`watch`] tells which lookups can end
+//! differently, tunnels are found by their underlay neighbour, and nothing
+//! walks all tunnels.
+//!
+//! Control is one thread and the only writer of [`Tables`]; `Net` does no I/O.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use ipnet::Ipv4Net;
+
+use crate::control::topology::Event;
+use crate::ids::{IfId, Mac, PortId};
+use crate::model::api::ApiError;
+use crate::model::op::{Located, Outcome};
+use crate::model::spec::PortSpec;
+use crate::tables::Tables;
+use crate::tables::tunnel::Tunnel;
+
+mod checks;
+mod commit;
+mod desired;
+mod difference;
+mod edit;
+mod edit_interfaces;
+mod hops;
+mod key;
+mod links;
+mod plan;
+mod publish;
+mod refusal;
+mod reserve;
+mod resolve;
+mod rib;
+mod told;
+mod topo;
+mod values;
+mod views;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use desired::{Desired, Item, LinkConfig};
+use edit::Edit;
+use hops::{Hop, Hops};
+use key::{Key, Names};
+use links::Links;
+use plan::Station;
+use resolve::{Reason, Underlay};
+use rib::Rib;
+use watch::Watch;
+
+/// A port as it was started.
+#[derive(Clone, Debug)]
+pub struct PortFacts {
+    /// As configured; addresses are not taken from here but set by ops.
+    pub spec: PortSpec,
+    /// Its number, and its interface's.
+    pub id: PortId,
+    /// The link address in use.
+    pub mac: Mac,
+    /// Largest IP datagram the device can send, bytes.
+    pub max_mtu: u16,
+}
+
+/// A tunnel as resolved.
+#[derive(Debug)]
+struct TunnelState {
+    key: Key,
+    underlay: Result<Underlay, Reason>,
+    /// As decapsulation sees it.
+    slot: Tunnel,
+}
+
+/// What is known of a neighbour.
+#[derive(Clone, Copy, Debug, Default)]
+struct Neighbour {
+    /// Configured.
+    fixed: Option<Mac>,
+    /// Told by the neighbour engine; `Some(None)`: it did not answer.
+    learned: Option<Option<Mac>>,
+}
+
+/// Desired state, resolved state, and the writer of the tables.
+pub struct Net {
+    tables: Arc<Tables>,
+    facts: Vec<PortFacts>,
+    desired: Desired,
+    links: Links,
+    hops: Hops,
+    rib: Rib,
+    watch: Watch,
+    /// Where each static route leads, whether it counts or not.
+    routes: HashMap<Ipv4Net, Hop>,
+    tunnels: HashMap<IfId, TunnelState>,
+    neighbours: BTreeMap<(IfId, Ipv4Addr), Neighbour>,
+    /// Neighbours that are reached on their link: those with a host route.
+    active: HashMap<Ipv4Addr, IfId>,
+    /// Tunnels by underlay link and neighbour.
+    stacked: BTreeSet<(IfId, Ipv4Addr, IfId)>,
+    /// The FIB as last written.
+    installed: HashMap<Ipv4Net, Hop>,
+    /// Adjacencies planned so far: what changes cost, as a number that does not
+    /// depend on the machine.
+    planned: u64,
+}
+
+impl Net {
+    /// The ports, without addresses, up as configured; nothing else.
+    pub fn new(tables: Arc<Tables>, ports: Vec<PortFacts>) -> Net {
+        let names = Names::new(ports.iter().map(|port| port.spec.name.clone()).collect());
+        let mut net = Net {
+            desired: Desired::new(names),
+            links: Links::new(&tables),
+            hops: Hops::new(&tables),
+            rib: Rib::default(),
+            watch: Watch::default(),
+            routes: HashMap::new(),
+            tunnels: HashMap::new(),
+            neighbours: BTreeMap::new(),
+            active: HashMap::new(),
+            stacked: BTreeSet::new(),
+            installed: HashMap::new(),
+            planned: 0,
+            facts: ports,
+            tables,
+        };
+        net.start();
+        net
+    }
+
+    /// Enters the ports and fills the fixed adjacencies.
+    fn start(&mut self) {
+        let mut before = BTreeMap::new();
+        for facts in &self.facts {
+            let key = Key::Port(facts.id);
+            let _ = self.links.enter(key, facts.spec.name.clone());
+            let (mtu, up) = (Some(facts.spec.mtu), facts.spec.up);
+            let config = LinkConfig { address: Vec::new(), mtu, up };
+            let old = self.desired.put(Item::Link(key, Some(config)));
+            before.insert(old.object(), old);
+        }
+        self.commit(&before, hops::FIXED.into_iter().collect());
+    }
+
+    /// Applies changes: all of them or none. `learned` says whether the
+    /// neighbour engine has a learned entry for an address (for `arp -d`).
+    ///
+    /// # Errors
+    /// All that is wrong, each with its place; then nothing has changed.
+    pub fn transact(
+        &mut self,
+        ops: &[Located],
+        learned: &dyn Fn(Ipv4Addr) -> bool,
+    ) -> Result<(Outcome, Vec<Event>), ApiError> {
+        let mut edit = Edit::new(&mut self.desired, &self.facts, learned);
+        for op in ops {
+            edit.apply(op);
+        }
+        checks::check(&mut edit);
+        let before = edit.before();
+        let verdict = edit.verdict().and_then(|()| {
+            let reserved = reserve::reserve(
+                edit.desired,
+                &before,
+                &mut self.links,
+                &mut self.hops,
+                &self.installed,
+                &self.tables,
+            );
+            reserved.or_else(|refusal| {
+                edit.problem(String::new(), &refusal);
+                edit.verdict()
+            })
+        });
+        if let Err(error) = verdict {
+            edit.undo();
+            return Err(error);
+        }
+        let (mut outcome, forget) = (edit.outcome, edit.events);
+        let done = self.commit(&before, BTreeSet::new());
+        self.tell(&before, &done, &mut outcome);
+        Ok((outcome, self.events(&before, done, forget)))
+    }
+
+    /// A neighbour's link address is known now, or changed: adjacencies that
+    /// depend on it are published before this returns.
+    pub fn neighbour_resolved(&mut self, link: IfId, address: Ipv4Addr, mac: Mac) {
+        self.learn(link, address, Some(Some(mac)));
+    }
+
+    /// A neighbour did not answer (`failed`: packets meet "unreachable") or its
+    /// entry went away (they are held and asked for again).
+    pub fn neighbour_lost(&mut self, link: IfId, address: Ipv4Addr, failed: bool) {
+        self.learn(link, address, failed.then_some(None));
+    }
+
+    /// Gives memory and numbers back whose grace period is over; call now and
+    /// then when idle.
+    pub fn housekeeping(&mut self) {
+        self.tables.collect();
+        self.links.reclaim();
+        self.hops.reclaim();
+    }
+
+    /// What is known of a neighbour's link address; configured before learned.
+    fn station(&self, link: IfId, address: Ipv4Addr) -> Station {
+        match self.neighbours.get(&(link, address)) {
+            Some(Neighbour { fixed: Some(mac), .. }) => Station::Known(*mac),
+            Some(Neighbour { learned: Some(Some(mac)), .. }) => Station::Known(*mac),
+            Some(Neighbour { learned: Some(None), .. }) => Station::Failed,
+            _ => Station::Unknown,
+        }
+    }
+
+    /// Tunnels whose outer packets go to this neighbour.
+    fn tunnels_over(&self, link: IfId, address: Ipv4Addr) -> impl Iterator<Item = IfId> {
+        let range = (link, address, IfId(0))..=(link, address, IfId::NONE);
+        self.stacked.range(range).map(|(_, _, tunnel)| *tunnel)
+    }
+}

@@ -1,0 +1,147 @@
+//! What has to hold when all ops of a transaction are in, whatever their order:
+//! no overlapping subnets, nobody else's role for an own address, no two
+//! tunnels alike. Only what was touched is looked at, from both sides.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::desired::{Desired, Object, Target, TunnelConfig, with_address};
+use super::edit::Edit;
+use super::key::Key;
+use super::refusal::{Fault, Refusal};
+
+/// Checks all that was touched and notes what is wrong.
+pub(super) fn check(edit: &mut Edit<'_>) {
+    // `Object`'s order has links last: a tunnel's own place is the better one.
+    for object in edit.touched() {
+        let mut faults = Vec::new();
+        let desired = &*edit.desired;
+        match object {
+            Object::Link(key) => link(desired, key, &mut faults),
+            Object::Tunnel(key) => {
+                if let Some(config) = desired.tunnels.get(&key) {
+                    tunnel(desired, key, config, &mut faults);
+                }
+            }
+            Object::Route(to) => {
+                if let Some(Target::Via(gateway)) = desired.routes.get(&to) {
+                    faults.extend(not_own(desired, *gateway, &Role::Gateway(to)));
+                }
+            }
+            Object::Neighbour(address) if desired.neighbours.contains_key(&address) => {
+                faults.extend(not_own(desired, address, &Role::Neighbour));
+            }
+            Object::Published(address) if desired.published.contains_key(&address) => {
+                faults.extend(not_own(desired, address, &Role::Published));
+            }
+            Object::Neighbour(_) | Object::Published(_) | Object::Icmp => {}
+        }
+        for fault in faults {
+            edit.problem_with(object, &fault);
+        }
+    }
+}
+
+/// What somebody else's address is used as.
+enum Role {
+    Remote(Key),
+    Peer(Key),
+    Gateway(Ipv4Net),
+    Neighbour,
+    Published,
+}
+
+/// Refuses an own address in a role that only somebody else's can have.
+fn not_own(desired: &Desired, address: Ipv4Addr, role: &Role) -> Option<Fault> {
+    let own = desired.names.name(desired.index.owners(address).next()?);
+    let name = |key: &Key| desired.names.name(*key);
+    let (field, what, why) = match role {
+        Role::Remote(key) => (
+            "remote",
+            format!("the tunnel destination of {}", name(key)),
+            "a tunnel cannot lead to itself",
+        ),
+        Role::Peer(key) => {
+            ("peer", format!("the far end of {}", name(key)), "expected somebody else's")
+        }
+        Role::Gateway(to) => {
+            ("via", format!("the gateway of {to}"), "expected another router's")
+        }
+        Role::Neighbour => ("address", "a static neighbour".to_owned(), "expected a neighbour's"),
+        Role::Published => {
+            ("address", "published".to_owned(), "we answer for it anyway, without being told")
+        }
+    };
+    Some(Refusal::OwnAddress { address, own, what, why }.on(field))
+}
+
+/// An address that became ours must have no such role.
+fn roles(desired: &Desired, address: Ipv4Addr, faults: &mut Vec<Fault>) {
+    let index = &desired.index;
+    let mut roles: Vec<Role> = Vec::new();
+    roles.extend(with_address(&index.remotes, address).next().map(Role::Remote));
+    roles.extend(with_address(&index.peers, address).next().map(Role::Peer));
+    roles.extend(index.routes_via(address).next().map(Role::Gateway));
+    roles.extend(desired.neighbours.contains_key(&address).then_some(Role::Neighbour));
+    roles.extend(desired.published.contains_key(&address).then_some(Role::Published));
+    for role in roles {
+        // Said of the address, whatever field the other side has.
+        faults.extend(not_own(desired, address, &role).map(|fault| fault.refusal.on("address")));
+    }
+}
+
+fn link(desired: &Desired, key: Key, faults: &mut Vec<Fault>) {
+    let Some(config) = desired.links.get(&key) else { return };
+    for net in &config.address {
+        let subnet = net.trunc();
+        let covers = desired.index.subnets.cover(&subnet);
+        let inside = desired.index.subnets.children(&subnet);
+        let overlap = covers
+            .chain(inside)
+            .flat_map(|(other, links)| links.iter().map(move |link| (other, *link)))
+            .find(|(_, link)| *link != key);
+        if let Some((other_subnet, other)) = overlap {
+            // The same words from both sides, so that they are said once.
+            let mut sides = [(key, subnet), (other, other_subnet)];
+            sides.sort();
+            let [(first, subnet), (second, other_subnet)] = sides;
+            let (name, other) = (desired.names.name(first), desired.names.name(second));
+            faults.push(Refusal::Overlap { name, subnet, other, other_subnet }.on("address"));
+        }
+        roles(desired, net.addr(), faults);
+    }
+}
+
+fn tunnel(desired: &Desired, key: Key, config: &TunnelConfig, faults: &mut Vec<Fault>) {
+    let Some(kind) = key.tunnel_kind() else { return };
+    if let Some((address, peer)) = config.pair {
+        faults.extend(not_own(desired, peer, &Role::Peer(key)));
+        roles(desired, address, faults);
+        let mut both: Vec<Key> = with_address(&desired.index.peers, peer).take(2).collect();
+        if both.len() > 1 {
+            both.sort();
+            let (name, other) = (desired.names.name(both[0]), desired.names.name(both[1]));
+            faults.push(Refusal::DuplicatePeer { name, other, peer }.on("peer"));
+        }
+    }
+    if let Some((local, remote)) = config.outer(kind) {
+        // On ipip the far end was just looked at, under its other name.
+        if config.endpoints.is_some() {
+            faults.extend(not_own(desired, remote, &Role::Remote(key)));
+        }
+        let first = (kind.protocol(), local, remote, Key::Port(crate::ids::PortId(0)));
+        let same = |(p, l, r, _): &&(u8, Ipv4Addr, Ipv4Addr, Key)| {
+            (*p, *l, *r) == (kind.protocol(), local, remote)
+        };
+        let both: Vec<Key> =
+            desired.index.pairs.range(first..).take_while(same).take(2).map(|p| p.3).collect();
+        if let [one, two] = both[..] {
+            let (name, other) = (desired.names.name(one), desired.names.name(two));
+            let kind = kind.prefix();
+            faults.push(
+                Refusal::DuplicateTunnel { name, other, kind, local, remote }.on("remote"),
+            );
+        }
+    }
+}

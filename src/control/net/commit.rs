@@ -1,0 +1,385 @@
+//! From what changed in the desired state to what has to be planned anew:
+//! the RIB, then whoever looked something up that can end differently now.
+//! Nothing here can fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::desired::{Item, LinkConfig, Object, Target, TunnelConfig};
+use super::hops::Hop;
+use super::key::Key;
+use super::links::{self, LinkState, host};
+use super::resolve::{Reason, Resolver};
+use super::rib::{Candidate, Change};
+use super::watch::Dependent;
+use super::{Neighbour, Net, TunnelState, reserve};
+use crate::control::topology::Link;
+use crate::ids::{IfId, Mac};
+use crate::tables::tunnel::{DecapKey, Tunnel};
+
+/// What a change comes to.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// FIB entries to look at.
+    pub(super) prefixes: BTreeSet<Ipv4Net>,
+    /// Adjacencies to plan, where anybody uses them.
+    pub(super) hops: BTreeSet<Hop>,
+    /// To resolve anew.
+    dependents: BTreeSet<Dependent>,
+    /// Prefixes that say the same but lead elsewhere.
+    forced: Vec<Ipv4Net>,
+    /// Tunnel slots to write.
+    pub(super) slots: BTreeMap<IfId, Tunnel>,
+    /// Keys nobody has any more.
+    pub(super) unkeyed: Vec<DecapKey>,
+    /// Interfaces that are gone.
+    pub(super) gone: Vec<Key>,
+    /// Ports, VLANs or ICMP changed.
+    pub(super) snapshot: bool,
+    /// What is told about it.
+    pub(super) done: Done,
+}
+
+/// What a commit did, as far as somebody wants to know.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// Tunnels looked at, and whether they were running before.
+    pub(super) tunnels: BTreeMap<IfId, bool>,
+    /// Links that are not up any more.
+    pub(super) down: Vec<IfId>,
+    /// Links that were down and are up.
+    pub(super) up: Vec<IfId>,
+    /// Numbers of interfaces that are gone.
+    pub(super) numbers: BTreeMap<Key, IfId>,
+    /// Routes, addresses or tunnels changed.
+    pub(super) routes: bool,
+}
+
+impl Net {
+    /// Brings the resolved state and the tables in line with the desired state,
+    /// given what was there before of all that was touched. `hops` are planned
+    /// in any case.
+    pub(super) fn commit(
+        &mut self,
+        before: &BTreeMap<Object, Item>,
+        hops: BTreeSet<Hop>,
+    ) -> Done {
+        let mut work = Work { hops, ..Work::default() };
+        let mut says: Vec<(Ipv4Net, Candidate, bool)> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for old in before.values() {
+            match old {
+                Item::Link(key, _) => self.link_family(*key, &mut seen, &mut says, &mut work),
+                Item::Tunnel(key, old) => self.tunnel_changed(*key, *old, &mut says, &mut work),
+                Item::Route(to, old) => self.route_changed(*to, *old, &mut says, &mut work),
+                Item::Neighbour(address, old) => {
+                    self.fixed_changed(*address, *old, &mut work);
+                }
+                Item::Icmp(_) => work.snapshot = true,
+                Item::Published(..) => {}
+            }
+        }
+        // All out before anything comes in: one prefix has one of each kind.
+        says.iter().filter(|s| !s.2).for_each(|(prefix, c, _)| self.rib.remove(*prefix, *c));
+        says.iter().filter(|s| s.2).for_each(|(prefix, c, _)| self.rib.add(*prefix, *c));
+        self.finish(work, true)
+    }
+
+    /// Resolves and publishes.
+    fn finish(&mut self, mut work: Work, transaction: bool) -> Done {
+        self.spread(&mut work);
+        self.resolve(&mut work);
+        self.publish(work, transaction)
+    }
+
+    /// A link and, for a port, the VLANs on it.
+    fn link_family(
+        &mut self,
+        key: Key,
+        seen: &mut BTreeSet<Key>,
+        says: &mut Vec<(Ipv4Net, Candidate, bool)>,
+        work: &mut Work,
+    ) {
+        let mut family = vec![key];
+        if let Key::Port(port) = key {
+            family.extend(self.links.vlans_of(port));
+        }
+        for key in family {
+            if seen.insert(key) {
+                self.link_changed(key, says, work);
+            }
+        }
+        work.snapshot = true;
+    }
+
+    fn link_changed(
+        &mut self,
+        key: Key,
+        says: &mut Vec<(Ipv4Net, Candidate, bool)>,
+        work: &mut Work,
+    ) {
+        let Some(id) = self.links.id(key) else { return };
+        let old = self.links.states.remove(&id);
+        let new = self.link_state(key, id);
+        let link = |state: &Option<LinkState>| state.as_ref().map(|state| state.link);
+        let (was, is) = (link(&old), link(&new));
+        let list = |state: &Option<LinkState>| {
+            state.iter().flat_map(|state| state.says.clone()).collect::<BTreeSet<_>>()
+        };
+        let (said, say) = (list(&old), list(&new));
+        says.extend(said.difference(&say).map(|(prefix, c)| (*prefix, *c, false)));
+        says.extend(say.difference(&said).map(|(prefix, c)| (*prefix, *c, true)));
+        if let Some(state) = new {
+            self.links.states.insert(id, state);
+        } else {
+            work.gone.push(key);
+            work.done.numbers.insert(key, id);
+        }
+        if was == is {
+            return;
+        }
+        let (was_up, is_up) = (was.is_some_and(|l| l.up), is.is_some_and(|l| l.up));
+        if was_up != is_up {
+            if was_up { work.done.down.push(id) } else { work.done.up.push(id) }
+            // Routes to the link itself lead somewhere else now.
+            work.forced.extend(self.desired.index.routes_through(key));
+        }
+        if !is_up {
+            self.forget_link(id, work);
+        }
+        work.hops.insert(Hop::Link(id));
+        work.hops.extend(self.hops.neighbours_on(id));
+        let over = (id, Ipv4Addr::UNSPECIFIED, IfId(0))..=(id, Ipv4Addr::BROADCAST, IfId::NONE);
+        let tunnels = self.stacked.range(over).map(|(_, _, tunnel)| Dependent::Tunnel(*tunnel));
+        work.dependents.extend(tunnels);
+    }
+
+    /// A link as it is now, the port below taken into account.
+    fn link_state(&self, key: Key, id: IfId) -> Option<LinkState> {
+        let config = self.desired.links.get(&key)?;
+        let (port, vlan) = key.port()?;
+        let below: &LinkConfig = self.desired.links.get(&Key::Port(port))?;
+        let facts = self.facts.get(port.index())?;
+        let most = below.mtu.unwrap_or(facts.max_mtu).min(facts.max_mtu);
+        let up = config.up && below.up;
+        let mtu = config.mtu.map_or(most, |mtu| mtu.min(most));
+        let link = Link { id, port, vlan, mac: facts.mac, mtu, up };
+        let says = links::says(id, config, up);
+        Some(LinkState { link, address: config.address.clone(), says })
+    }
+
+    /// A link went down: what was learned on it is not known any more.
+    fn forget_link(&mut self, link: IfId, work: &mut Work) {
+        let range = (link, Ipv4Addr::UNSPECIFIED)..=(link, Ipv4Addr::BROADCAST);
+        let known: Vec<Ipv4Addr> = self.neighbours.range(range).map(|((_, a), _)| *a).collect();
+        for address in known {
+            self.change_neighbour(link, address, |entry| entry.learned = None, work);
+        }
+    }
+
+    fn tunnel_changed(
+        &mut self,
+        key: Key,
+        old: Option<TunnelConfig>,
+        says: &mut Vec<(Ipv4Net, Candidate, bool)>,
+        work: &mut Work,
+    ) {
+        let Some(id) = self.links.id(key) else { return };
+        let new = self.desired.tunnels.get(&key).copied();
+        for (pair, add) in [(old.and_then(|t| t.pair), false), (new.and_then(|t| t.pair), true)] {
+            if let Some((own, peer)) = pair {
+                says.push((host(own), Candidate::Local, add));
+                says.push((host(peer), Candidate::Tunnel(id), add));
+            }
+        }
+        if let (Some(kind), Some(outer)) =
+            (key.tunnel_kind(), key.tunnel_kind().and_then(|kind| old?.outer(kind)))
+        {
+            let (local, remote) = outer;
+            let first = (kind.protocol(), local, remote, Key::Port(crate::ids::PortId(0)));
+            let next = self.desired.index.pairs.range(first..).next();
+            // Another tunnel may have taken the pair over.
+            if next.is_none_or(|p| (p.0, p.1, p.2) != (first.0, first.1, first.2)) {
+                work.unkeyed.extend(reserve::outer_key(kind, outer));
+            }
+        }
+        work.done.routes = true;
+        if new.is_some() {
+            work.dependents.insert(Dependent::Tunnel(id));
+            return;
+        }
+        work.gone.push(key);
+        work.done.numbers.insert(key, id);
+        self.unstack(id);
+        self.tunnels.remove(&id);
+        self.watch.set(Dependent::Tunnel(id), Vec::new());
+        work.slots.insert(id, Tunnel::default());
+    }
+
+    fn route_changed(
+        &mut self,
+        to: Ipv4Net,
+        old: Option<Target>,
+        says: &mut Vec<(Ipv4Net, Candidate, bool)>,
+        work: &mut Work,
+    ) {
+        says.extend(old.map(|target| (to, Candidate::Static(target), false)));
+        let new = self.desired.routes.get(&to);
+        says.extend(new.map(|target| (to, Candidate::Static(*target), true)));
+        if new.is_some() {
+            work.dependents.insert(Dependent::Route(to));
+        } else {
+            self.routes.remove(&to);
+            self.watch.set(Dependent::Route(to), Vec::new());
+        }
+        work.done.routes = true;
+    }
+
+    fn fixed_changed(
+        &mut self,
+        address: Ipv4Addr,
+        old: Option<(Key, Mac)>,
+        work: &mut Work,
+    ) {
+        let new = self.desired.neighbours.get(&address).copied();
+        for (entry, put) in [(old, false), (new, true)] {
+            let Some((key, mac)) = entry else { continue };
+            if let Some(link) = self.links.id(key) {
+                let fixed = put.then_some(mac);
+                self.change_neighbour(link, address, |entry| entry.fixed = fixed, work);
+            }
+        }
+    }
+
+    /// What the neighbour engine told; published before this returns.
+    pub(super) fn learn(
+        &mut self,
+        link: IfId,
+        address: Ipv4Addr,
+        learned: Option<Option<Mac>>,
+    ) {
+        let known = self.neighbours.get(&(link, address)).and_then(|entry| entry.learned);
+        if known == learned || (learned.is_some() && !self.links.is_up(link)) {
+            return;
+        }
+        let mut work = Work::default();
+        self.change_neighbour(link, address, |entry| entry.learned = learned, &mut work);
+        self.finish(work, false);
+    }
+
+    fn change_neighbour(
+        &mut self,
+        link: IfId,
+        address: Ipv4Addr,
+        change: impl FnOnce(&mut Neighbour),
+        work: &mut Work,
+    ) {
+        let entry = self.neighbours.entry((link, address)).or_default();
+        change(entry);
+        if entry.fixed.is_none() && entry.learned.is_none() {
+            self.neighbours.remove(&(link, address));
+        }
+        work.dependents.insert(Dependent::Neighbour(link, address));
+        work.hops.insert(Hop::Neighbour(link, address));
+        work.hops.extend(self.tunnels_over(link, address).map(Hop::Tunnel));
+    }
+
+    /// Finds who is concerned by what changed in the RIB.
+    fn spread(&mut self, work: &mut Work) {
+        let mut changes = self.rib.take_changes();
+        let forced = std::mem::take(&mut work.forced);
+        changes.extend(forced.into_iter().map(|prefix| Change { prefix, new: false }));
+        work.done.routes |= !changes.is_empty();
+        for Change { prefix, new } in changes {
+            work.prefixes.insert(prefix);
+            if self.desired.routes.contains_key(&prefix) {
+                work.dependents.insert(Dependent::Route(prefix));
+            }
+            if new {
+                let parent = self.rib.parent(prefix);
+                work.dependents.extend(self.watch.within(parent, prefix));
+            } else {
+                work.dependents.extend(self.watch.at(prefix));
+            }
+        }
+    }
+
+    fn resolve(&mut self, work: &mut Work) {
+        for who in std::mem::take(&mut work.dependents) {
+            match who {
+                Dependent::Route(to) => self.resolve_route(to, work),
+                Dependent::Tunnel(id) => self.resolve_tunnel(id, work),
+                Dependent::Neighbour(link, address) => {
+                    self.resolve_neighbour(link, address, work);
+                }
+            }
+        }
+    }
+
+    fn resolve_route(&mut self, to: Ipv4Net, work: &mut Work) {
+        let Some(target) = self.desired.routes.get(&to) else { return };
+        let mut resolver = Resolver::new(&self.rib, &self.links);
+        let hop = resolver.route(to, *target);
+        let marks = resolver.marks;
+        self.watch.set(Dependent::Route(to), marks);
+        if self.routes.insert(to, hop) != Some(hop) {
+            work.prefixes.insert(to);
+        }
+    }
+
+    fn resolve_tunnel(&mut self, id: IfId, work: &mut Work) {
+        let Some(key) = self.links.record(id).map(|record| record.key) else { return };
+        let (Some(kind), Some(config)) = (key.tunnel_kind(), self.desired.tunnels.get(&key)) else {
+            return;
+        };
+        let mut resolver = Resolver::new(&self.rib, &self.links);
+        let underlay = resolver.underlay(id, kind, config);
+        let marks = resolver.marks;
+        self.watch.set(Dependent::Tunnel(id), marks);
+        let slot = reserve::slot(&self.desired, key, id);
+        self.unstack(id);
+        if let Ok(below) | Err(Reason::TooSmall(below)) = underlay {
+            self.stacked.insert((below.link, below.next_hop, id));
+        }
+        let old = self.tunnels.insert(id, TunnelState { key, underlay, slot });
+        if old.as_ref().map(|state| state.slot) != Some(slot) {
+            work.slots.insert(id, slot);
+        }
+        let ran = old.is_some_and(|state| state.underlay.is_ok());
+        work.done.routes |= ran != underlay.is_ok();
+        work.done.tunnels.insert(id, ran);
+        work.hops.insert(Hop::Tunnel(id));
+    }
+
+    fn unstack(&mut self, id: IfId) {
+        let below = self.tunnels.get(&id).map(|state| state.underlay);
+        if let Some(Ok(below) | Err(Reason::TooSmall(below))) = below {
+            self.stacked.remove(&(below.link, below.next_hop, id));
+        }
+    }
+
+    fn resolve_neighbour(&mut self, link: IfId, address: Ipv4Addr, work: &mut Work) {
+        let who = Dependent::Neighbour(link, address);
+        let on_link = if self.neighbours.contains_key(&(link, address)) {
+            let mut resolver = Resolver::new(&self.rib, &self.links);
+            let on_link = resolver.on_link(address) == Some(link);
+            let marks = resolver.marks;
+            self.watch.set(who, marks);
+            on_link
+        } else {
+            self.watch.set(who, Vec::new());
+            false
+        };
+        let was = self.active.get(&address) == Some(&link);
+        if on_link {
+            self.active.insert(address, link);
+        } else if was {
+            self.active.remove(&address);
+        }
+        if on_link != was {
+            work.prefixes.insert(host(address));
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Desired state: what is configured, indexed by everything a change has to
+//! ask about. One door in, [`Desired::put`], which gives back what was there:
+//! a transaction's undo log, and its list of what changed, are the same list.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use prefix_trie::PrefixMap;
+
+use super::key::{Key, Names, Numbers};
+use crate::ids::Mac;
+use crate::model::spec::{Dscp, IcmpSpec, OuterDf, TunnelKind};
+
+/// A port or VLAN sub-interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LinkConfig {
+    /// Own addresses; the first is the primary one.
+    pub(super) address: Vec<Ipv4Net>,
+    /// Largest IP datagram; `None` on a VLAN: the port's.
+    pub(super) mtu: Option<u16>,
+    /// Administratively up.
+    pub(super) up: bool,
+}
+
+/// A tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TunnelConfig {
+    /// Outer source and destination; never set on `ipip`.
+    pub(super) endpoints: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// Inner address and peer.
+    pub(super) pair: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// Look up the real outer destination.
+    pub(super) link1: bool,
+    /// Largest inner datagram, if set.
+    pub(super) mtu: Option<u16>,
+    /// Outer TTL.
+    pub(super) ttl: u8,
+    /// Outer DSCP.
+    pub(super) dscp: Dscp,
+    /// Outer DF.
+    pub(super) df: OuterDf,
+    /// Administratively up.
+    pub(super) up: bool,
+}
+
+impl TunnelConfig {
+    /// As `ifconfig gre0 create` leaves it: down until it is addressed.
+    pub(super) fn created() -> TunnelConfig {
+        TunnelConfig {
+            endpoints: None,
+            pair: None,
+            link1: false,
+            mtu: None,
+            ttl: 64,
+            dscp: Dscp::default(),
+            df: OuterDf::default(),
+            up: false,
+        }
+    }
+
+    /// Outer source and destination: on `ipip` the one pair there is (T16).
+    pub(super) fn outer(&self, kind: TunnelKind) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        match kind {
+            TunnelKind::Gre => self.endpoints,
+            TunnelKind::Ipip => self.pair,
+        }
+    }
+}
+
+/// Where a static route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Target {
+    /// A gateway.
+    Via(Ipv4Addr),
+    /// An interface.
+    Interface(Key),
+    /// Nowhere, silently.
+    Blackhole,
+    /// Nowhere, aloud.
+    Reject,
+}
+
+/// An object under its key, or that there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    Link(Key, Option<LinkConfig>),
+    Tunnel(Key, Option<TunnelConfig>),
+    Route(Ipv4Net, Option<Target>),
+    Neighbour(Ipv4Addr, Option<(Key, Mac)>),
+    Published(Ipv4Addr, Option<(Key, Option<Mac>)>),
+    Icmp(IcmpSpec),
+}
+
+/// What an item is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Object {
+    Tunnel(Key),
+    Route(Ipv4Net),
+    Neighbour(Ipv4Addr),
+    Published(Ipv4Addr),
+    Link(Key),
+    Icmp,
+}
+
+impl Item {
+    /// What it is about.
+    pub(super) fn object(&self) -> Object {
+        match self {
+            Item::Link(key, _) => Object::Link(*key),
+            Item::Tunnel(key, _) => Object::Tunnel(*key),
+            Item::Route(to, _) => Object::Route(*to),
+            Item::Neighbour(address, _) => Object::Neighbour(*address),
+            Item::Published(address, _) => Object::Published(*address),
+            Item::Icmp(_) => Object::Icmp,
+        }
+    }
+}
+
+/// Who uses an address or interface how. Sets of pairs, so that "who" is a
+/// range and a change costs a logarithm.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// Own addresses and the interfaces that have them.
+    pub(super) own: BTreeSet<(Ipv4Addr, Key)>,
+    /// Connected subnets; several links only within a transaction.
+    pub(super) subnets: PrefixMap<Ipv4Net, Vec<Key>>,
+    /// Outer destinations.
+    pub(super) remotes: BTreeSet<(Ipv4Addr, Key)>,
+    /// Inner far ends.
+    pub(super) peers: BTreeSet<(Ipv4Addr, Key)>,
+    /// Outer pairs.
+    pub(super) pairs: BTreeSet<(u8, Ipv4Addr, Ipv4Addr, Key)>,
+    /// Outer sources and how many tunnels have each.
+    pub(super) locals: BTreeMap<Ipv4Addr, usize>,
+    /// Gateways of static routes.
+    pub(super) gateways: BTreeSet<(Ipv4Addr, Ipv4Net)>,
+    /// Static routes to an interface.
+    pub(super) through: BTreeSet<(Key, Ipv4Net)>,
+    /// Numbers of gre interfaces.
+    pub(super) gre: Numbers,
+    /// Numbers of ipip interfaces.
+    pub(super) ipip: Numbers,
+}
+
+impl Index {
+    /// Interfaces that have an address as their own.
+    pub(super) fn owners(&self, address: Ipv4Addr) -> impl Iterator<Item = Key> {
+        with_address(&self.own, address)
+    }
+
+    /// The link whose subnet has an address.
+    pub(super) fn link_of(&self, address: Ipv4Addr) -> Option<Key> {
+        let (_, links) = self.subnets.get_lpm(&Ipv4Net::from(address))?;
+        links.first().copied()
+    }
+
+    /// Static routes to an interface.
+    pub(super) fn routes_through(&self, key: Key) -> impl Iterator<Item = Ipv4Net> {
+        let first = (key, Ipv4Net::default());
+        self.through.range(first..).take_while(move |(k, _)| *k == key).map(|(_, to)| *to)
+    }
+
+    /// Static routes via a gateway.
+    pub(super) fn routes_via(&self, gateway: Ipv4Addr) -> impl Iterator<Item = Ipv4Net> {
+        let first = (gateway, Ipv4Net::default());
+        self.gateways.range(first..).take_while(move |(g, _)| *g == gateway).map(|(_, to)| *to)
+    }
+
+    fn numbers(&mut self, key: Key) -> Option<(&mut Numbers, u32)> {
+        match key {
+            Key::Gre(number) => Some((&mut self.gre, number)),
+            Key::Ipip(number) => Some((&mut self.ipip, number)),
+            Key::Port(_) | Key::Vlan(..) => None,
+        }
+    }
+}
+
+/// Interfaces in a set under one address.
+pub(super) fn with_address(
+    set: &BTreeSet<(Ipv4Addr, Key)>,
+    address: Ipv4Addr,
+) -> impl Iterator<Item = Key> {
+    let first = (address, Key::Port(crate::ids::PortId(0)));
+    set.range(first..).take_while(move |(a, _)| *a == address).map(|(_, key)| *key)
+}
+
+/// Everything configured.
+#[derive(Debug)]
+pub(super) struct Desired {
+    pub(super) names: Names,
+    pub(super) links: BTreeMap<Key, LinkConfig>,
+    pub(super) tunnels: BTreeMap<Key, TunnelConfig>,
+    pub(super) routes: BTreeMap<Ipv4Net, Target>,
+    pub(super) neighbours: BTreeMap<Ipv4Addr, (Key, Mac)>,
+    pub(super) published: BTreeMap<Ipv4Addr, (Key, Option<Mac>)>,
+    pub(super) icmp: IcmpSpec,
+    pub(super) index: Index,
+}
+
+impl Desired {
+    /// Nothing but the names of the ports.
+    pub(super) fn new(names: Names) -> Desired {
+        Desired {
+            names,
+            links: BTreeMap::new(),
+            tunnels: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+            published: BTreeMap::new(),
+            icmp: IcmpSpec::default(),
+            index: Index::default(),
+        }
+    }
+
+    /// True if the interface exists.
+    pub(super) fn exists(&self, key: Key) -> bool {
+        if key.is_link() { self.links.contains_key(&key) } else { self.tunnels.contains_key(&key) }
+    }
+
+    /// Puts an object in place, or takes it out; gives what was there.
+    pub(super) fn put(&mut self, item: Item) -> Item {
+        match item {
+            Item::Link(key, config) => Item::Link(key, self.put_link(key, config)),
+            Item::Tunnel(key, config) => Item::Tunnel(key, self.put_tunnel(key, config)),
+            Item::Route(to, target) => Item::Route(to, self.put_route(to, target)),
+            Item::Neighbour(address, entry) => {
+                Item::Neighbour(address, set(&mut self.neighbours, address, entry))
+            }
+            Item::Published(address, entry) => {
+                Item::Published(address, set(&mut self.published, address, entry))
+            }
+            Item::Icmp(icmp) => Item::Icmp(std::mem::replace(&mut self.icmp, icmp)),
+        }
+    }
+
+    /// What is there now.
+    pub(super) fn get(&self, object: Object) -> Item {
+        match object {
+            Object::Link(key) => Item::Link(key, self.links.get(&key).cloned()),
+            Object::Tunnel(key) => Item::Tunnel(key, self.tunnels.get(&key).copied()),
+            Object::Route(to) => Item::Route(to, self.routes.get(&to).copied()),
+            Object::Neighbour(address) => {
+                Item::Neighbour(address, self.neighbours.get(&address).copied())
+            }
+            Object::Published(address) => {
+                Item::Published(address, self.published.get(&address).copied())
+            }
+            Object::Icmp => Item::Icmp(self.icmp.clone()),
+        }
+    }
+
+    fn put_link(&mut self, key: Key, config: Option<LinkConfig>) -> Option<LinkConfig> {
+        let old = set(&mut self.links, key, config);
+        for net in old.iter().flat_map(|link| &link.address) {
+            self.index.own.remove(&(net.addr(), key));
+            if let Some(links) = self.index.subnets.get_mut(&net.trunc()) {
+                if let Some(at) = links.iter().position(|link| *link == key) {
+                    links.remove(at);
+                }
+                if links.is_empty() {
+                    self.index.subnets.remove(&net.trunc());
+                }
+            }
+        }
+        for net in self.links.get(&key).iter().flat_map(|link| &link.address) {
+            self.index.own.insert((net.addr(), key));
+            self.index.subnets.entry(net.trunc()).or_default().push(key);
+        }
+        old
+    }
+
+    fn put_tunnel(&mut self, key: Key, config: Option<TunnelConfig>) -> Option<TunnelConfig> {
+        let old = set(&mut self.tunnels, key, config);
+        if old.is_some() != config.is_some() {
+            if let Some((numbers, number)) = self.index.numbers(key) {
+                if config.is_some() { numbers.take(number) } else { numbers.give_back(number) }
+            }
+        }
+        let Some(kind) = key.tunnel_kind() else { return old };
+        let index = &mut self.index;
+        if let Some((address, peer)) = old.and_then(|tunnel| tunnel.pair) {
+            index.own.remove(&(address, key));
+            index.peers.remove(&(peer, key));
+        }
+        if let Some((local, remote)) = old.and_then(|tunnel| tunnel.outer(kind)) {
+            index.remotes.remove(&(remote, key));
+            index.pairs.remove(&(kind.protocol(), local, remote, key));
+            if let Some(count) = index.locals.get_mut(&local) {
+                *count -= 1;
+                if *count == 0 {
+                    index.locals.remove(&local);
+                }
+            }
+        }
+        if let Some((address, peer)) = config.and_then(|tunnel| tunnel.pair) {
+            index.own.insert((address, key));
+            index.peers.insert((peer, key));
+        }
+        if let Some((local, remote)) = config.and_then(|tunnel| tunnel.outer(kind)) {
+            index.remotes.insert((remote, key));
+            index.pairs.insert((kind.protocol(), local, remote, key));
+            *index.locals.entry(local).or_default() += 1;
+        }
+        old
+    }
+
+    fn put_route(&mut self, to: Ipv4Net, target: Option<Target>) -> Option<Target> {
+        let old = set(&mut self.routes, to, target);
+        match old {
+            Some(Target::Via(gateway)) => _ = self.index.gateways.remove(&(gateway, to)),
+            Some(Target::Interface(key)) => _ = self.index.through.remove(&(key, to)),
+            _ => {}
+        }
+        match target {
+            Some(Target::Via(gateway)) => _ = self.index.gateways.insert((gateway, to)),
+            Some(Target::Interface(key)) => _ = self.index.through.insert((key, to)),
+            _ => {}
+        }
+        old
+    }
+}
+
+fn set<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> Option<V> {
+    match value {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    }
+}

@@ -1,0 +1,371 @@
+//! A transaction in the making: ops become changes of the desired state, each
+//! logged so that all of them can be taken back. What one op can be told to be
+//! wrong alone is told here; what depends on the rest, when all are in
+//! ([`super::checks`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::desired::{Desired, Item, LinkConfig, Object, Target, TunnelConfig};
+use super::key::{Key, Named};
+use super::refusal::{Fault, Refusal, place};
+use super::{PortFacts, values};
+use crate::control::topology::Event;
+use crate::model::api::{ApiError, ErrorCode};
+use crate::model::op::{Located, Op, Outcome, Problem};
+use crate::model::spec::{NeighbourSpec, PublishSpec, RouteSpec, RouteTarget};
+
+pub(super) type Done = Result<(), Fault>;
+
+/// The transaction.
+pub(super) struct Edit<'a> {
+    pub(super) desired: &'a mut Desired,
+    pub(super) facts: &'a [PortFacts],
+    pub(super) learned: &'a dyn Fn(Ipv4Addr) -> bool,
+    /// What was there before each change, in order.
+    log: Vec<Item>,
+    /// Where an object was last written.
+    places: BTreeMap<Object, String>,
+    at: String,
+    /// Interfaces whose ops failed: what refers to them is not told again.
+    broken: BTreeSet<String>,
+    problems: Vec<(ErrorCode, Problem)>,
+    pub(super) outcome: Outcome,
+    /// Told as they are: what leaves no trace in the desired state.
+    pub(super) events: Vec<Event>,
+}
+
+impl<'a> Edit<'a> {
+    /// Nothing changed yet.
+    pub(super) fn new(
+        desired: &'a mut Desired,
+        facts: &'a [PortFacts],
+        learned: &'a dyn Fn(Ipv4Addr) -> bool,
+    ) -> Edit<'a> {
+        Edit {
+            desired,
+            facts,
+            learned,
+            log: Vec::new(),
+            places: BTreeMap::new(),
+            at: String::new(),
+            broken: BTreeSet::new(),
+            problems: Vec::new(),
+            outcome: Outcome::default(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Applies one op to the desired state.
+    pub(super) fn apply(&mut self, located: &Located) {
+        let refers = subject(&located.op);
+        if refers.iter().any(|name| self.broken.contains(*name)) {
+            return;
+        }
+        self.at.clone_from(&located.at);
+        if let Err(fault) = self.op(&located.op) {
+            self.broken.extend(refers.first().map(|name| (*name).to_owned()));
+            let at = place(&located.at, fault.field);
+            self.problem(at, &fault.refusal);
+        }
+    }
+
+    /// Notes something wrong.
+    pub(super) fn problem(&mut self, at: String, refusal: &Refusal) {
+        self.problems.push((refusal.code(), Problem::new(at, refusal.to_string())));
+    }
+
+    /// Notes something wrong with an object, where it was written.
+    pub(super) fn problem_with(&mut self, object: Object, fault: &Fault) {
+        let at = self.places.get(&object).map_or("", String::as_str);
+        let at = place(at, fault.field);
+        let message = fault.refusal.to_string();
+        // Seen from the other object too: once is enough.
+        if self.problems.iter().all(|(_, known)| known.message != message) {
+            self.problems.push((fault.refusal.code(), Problem::new(at, message)));
+        }
+    }
+
+    /// Objects changed, each once.
+    pub(super) fn touched(&self) -> Vec<Object> {
+        self.log.iter().map(Item::object).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// What was there before the transaction, for each object changed.
+    pub(super) fn before(&self) -> BTreeMap<Object, Item> {
+        let mut before = BTreeMap::new();
+        for item in &self.log {
+            before.entry(item.object()).or_insert_with(|| item.clone());
+        }
+        before
+    }
+
+    /// All that is wrong, if anything is.
+    pub(super) fn verdict(&mut self) -> Result<(), ApiError> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        let problems = std::mem::take(&mut self.problems);
+        let missing = problems.iter().all(|(code, _)| *code == ErrorCode::NotFound);
+        Err(ApiError {
+            code: if missing { ErrorCode::NotFound } else { ErrorCode::Refused },
+            problems: problems.into_iter().map(|(_, problem)| problem).collect(),
+        })
+    }
+
+    /// Takes everything back.
+    pub(super) fn undo(&mut self) {
+        while let Some(item) = self.log.pop() {
+            self.desired.put(item);
+        }
+    }
+
+    fn put(&mut self, item: Item) {
+        let object = item.object();
+        if self.desired.get(object) == item {
+            return;
+        }
+        if !self.at.is_empty() {
+            self.places.insert(object, self.at.clone());
+        }
+        self.log.push(self.desired.put(item));
+    }
+
+    pub(super) fn put_link(&mut self, key: Key, config: Option<LinkConfig>) {
+        self.put(Item::Link(key, config));
+    }
+
+    pub(super) fn put_tunnel(&mut self, key: Key, config: Option<TunnelConfig>) {
+        self.put(Item::Tunnel(key, config));
+    }
+
+    pub(super) fn name(&self, key: Key) -> String {
+        self.desired.names.name(key)
+    }
+
+    /// The interface of a name, which must exist.
+    pub(super) fn existing(&self, name: &str) -> Result<Key, Refusal> {
+        let key = self.desired.names.key(name).filter(|key| self.desired.exists(*key));
+        key.ok_or_else(|| Refusal::NoInterface(name.to_owned()))
+    }
+
+    fn op(&mut self, op: &Op) -> Done {
+        match op {
+            Op::Create { name } => self.create(name),
+            Op::Destroy { name } => self.destroy(name),
+            Op::PutTunnel { tunnel } => self.put_tunnel_spec(tunnel),
+            Op::PutVlan { vlan } => self.put_vlan_spec(vlan),
+            Op::SetAddress { name, address, prefix_len, peer, alias } => {
+                self.set_address(name, *address, *prefix_len, *peer, *alias)
+            }
+            Op::DeleteAddress { name, address } => self.delete_address(name, *address),
+            Op::SetEndpoints { name, local, remote } => {
+                self.set_endpoints(name, Some((*local, *remote)))
+            }
+            Op::ClearEndpoints { name } => self.set_endpoints(name, None),
+            Op::SetInterface { name, .. } => self.set_interface(name, op),
+            Op::AddRoute { route } => self.route(route, Some(false)),
+            Op::ChangeRoute { route } => self.route(route, Some(true)),
+            Op::PutRoute { route } => self.route(route, None),
+            Op::DeleteRoute { to } => self.delete_route(*to),
+            Op::FlushRoutes => {
+                let all: Vec<Ipv4Net> = self.desired.routes.keys().copied().collect();
+                all.into_iter().for_each(|to| self.put(Item::Route(to, None)));
+                Ok(())
+            }
+            Op::PutNeighbour { neighbour } => self.neighbour(neighbour),
+            Op::Publish { publish } => self.publish(publish),
+            Op::DeleteArp { address } => self.delete_arp(*address),
+            Op::FlushArp => {
+                self.flush_arp();
+                Ok(())
+            }
+            Op::SetIcmp { icmp } => {
+                self.put(Item::Icmp(icmp.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    fn create(&mut self, name: &str) -> Done {
+        let key = match self.desired.names.parse(name) {
+            Some(Named::Key(key)) => key,
+            Some(Named::Kind(kind)) => {
+                let numbers = match kind {
+                    crate::model::spec::TunnelKind::Gre => &self.desired.index.gre,
+                    crate::model::spec::TunnelKind::Ipip => &self.desired.index.ipip,
+                };
+                Key::tunnel(kind, numbers.next_free())
+            }
+            None => return Err(Refusal::NotCreatable(name.to_owned()).on("name")),
+        };
+        let name = self.name(key);
+        if self.desired.exists(key) {
+            return Err(Refusal::Exists(name).on("name"));
+        }
+        if key.is_link() {
+            self.put_link(key, Some(LinkConfig { address: Vec::new(), mtu: None, up: true }));
+        } else {
+            self.put_tunnel(key, Some(TunnelConfig::created()));
+        }
+        self.outcome.created.push(name);
+        Ok(())
+    }
+
+    fn destroy(&mut self, name: &str) -> Done {
+        let key = self.existing(name).map_err(|r| r.on("name"))?;
+        if matches!(key, Key::Port(_)) {
+            return Err(Refusal::PortStays(name.to_owned()).on("name"));
+        }
+        for object in pointing_at(self.desired, key) {
+            match object {
+                Object::Route(to) => {
+                    self.note(format!("the route to {to} pointed at {name} and is gone too"));
+                    self.put(Item::Route(to, None));
+                }
+                Object::Neighbour(address) => {
+                    self.note(format!("the static neighbour {address} on {name} is gone too"));
+                    self.put(Item::Neighbour(address, None));
+                }
+                Object::Published(address) => {
+                    self.note(format!("the published entry {address} on {name} is gone too"));
+                    self.put(Item::Published(address, None));
+                }
+                Object::Link(_) | Object::Tunnel(_) | Object::Icmp => {}
+            }
+        }
+        if key.is_link() { self.put_link(key, None) } else { self.put_tunnel(key, None) }
+        Ok(())
+    }
+
+    pub(super) fn note(&mut self, text: String) {
+        self.outcome.notes.push(text);
+    }
+
+    /// `wanted`: whether there has to be one already; `None`: either way.
+    fn route(&mut self, route: &RouteSpec, wanted: Option<bool>) -> Done {
+        let to = route.to;
+        values::routable(to).map_err(|r| r.on("to"))?;
+        match (wanted, self.desired.routes.contains_key(&to)) {
+            (Some(false), true) => return Err(Refusal::RouteExists(to).on("to")),
+            (Some(true), false) => return Err(Refusal::NoRoute(to).on("to")),
+            _ => {}
+        }
+        let target = match &route.target {
+            RouteTarget::Via(gateway) => {
+                values::unicast("gateway", *gateway).map_err(|r| r.on("via"))?;
+                Target::Via(*gateway)
+            }
+            RouteTarget::Interface(name) => {
+                Target::Interface(self.existing(name).map_err(|r| r.on("interface"))?)
+            }
+            RouteTarget::Blackhole => Target::Blackhole,
+            RouteTarget::Reject => Target::Reject,
+        };
+        self.put(Item::Route(to, Some(target)));
+        Ok(())
+    }
+
+    fn delete_route(&mut self, to: Ipv4Net) -> Done {
+        if !self.desired.routes.contains_key(&to) {
+            return Err(Refusal::NoRoute(to).on("to"));
+        }
+        self.put(Item::Route(to, None));
+        Ok(())
+    }
+
+    /// The link an ARP entry belongs to: the named one, or the one whose
+    /// subnet has the address. It is kept by name from here on.
+    fn arp_link(&self, address: Ipv4Addr, port: Option<&String>) -> Result<Key, Fault> {
+        values::unicast("address", address).map_err(|r| r.on("address"))?;
+        let Some(name) = port else {
+            let link = self.desired.index.link_of(address);
+            return link.ok_or_else(|| Refusal::NoLinkFor(address).on("address"));
+        };
+        let key = self.existing(name).map_err(|r| r.on("port"))?;
+        if !key.is_link() {
+            let (name, is, expected) = (name.clone(), "a tunnel", "a port or VLAN interface");
+            return Err(Refusal::WrongKind { name, is, expected }.on("port"));
+        }
+        Ok(key)
+    }
+
+    fn neighbour(&mut self, spec: &NeighbourSpec) -> Done {
+        values::station(spec.mac).map_err(|r| r.on("mac"))?;
+        let link = self.arp_link(spec.address, spec.port.as_ref())?;
+        self.put(Item::Neighbour(spec.address, Some((link, spec.mac))));
+        Ok(())
+    }
+
+    fn publish(&mut self, spec: &PublishSpec) -> Done {
+        if let Some(mac) = spec.mac {
+            values::station(mac).map_err(|r| r.on("mac"))?;
+        }
+        let link = self.arp_link(spec.address, spec.port.as_ref())?;
+        self.put(Item::Published(spec.address, Some((link, spec.mac))));
+        Ok(())
+    }
+
+    fn delete_arp(&mut self, address: Ipv4Addr) -> Done {
+        let fixed = self.desired.neighbours.contains_key(&address);
+        let published = self.desired.published.contains_key(&address);
+        if !fixed && !published && !(self.learned)(address) {
+            return Err(Refusal::NoEntry(address).on("address"));
+        }
+        self.put(Item::Neighbour(address, None));
+        self.put(Item::Published(address, None));
+        self.events.push(Event::Forget { address });
+        Ok(())
+    }
+
+    /// All entries, as `arp -d -a` always did: static and published ones too.
+    fn flush_arp(&mut self) {
+        let fixed: Vec<Ipv4Addr> = self.desired.neighbours.keys().copied().collect();
+        fixed.into_iter().for_each(|address| self.put(Item::Neighbour(address, None)));
+        let published: Vec<Ipv4Addr> = self.desired.published.keys().copied().collect();
+        published.into_iter().for_each(|address| self.put(Item::Published(address, None)));
+        self.events.push(Event::ForgetAll);
+    }
+}
+
+/// Interfaces an op is about, the one it changes first.
+fn subject(op: &Op) -> Vec<&str> {
+    match op {
+        Op::Create { name }
+        | Op::Destroy { name }
+        | Op::SetAddress { name, .. }
+        | Op::DeleteAddress { name, .. }
+        | Op::SetEndpoints { name, .. }
+        | Op::ClearEndpoints { name }
+        | Op::SetInterface { name, .. } => vec![name],
+        Op::PutTunnel { tunnel } => vec![&tunnel.name],
+        Op::PutVlan { vlan } => vec![&vlan.name],
+        Op::AddRoute { route } | Op::ChangeRoute { route } | Op::PutRoute { route } => {
+            match &route.target {
+                RouteTarget::Interface(name) => vec!["", name],
+                _ => Vec::new(),
+            }
+        }
+        Op::PutNeighbour { neighbour } => neighbour.port.iter().flat_map(|n| ["", n]).collect(),
+        Op::Publish { publish } => publish.port.iter().flat_map(|n| ["", n]).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What goes with an interface when it is destroyed: static routes to it or
+/// via its far end, and ARP entries on it.
+pub(super) fn pointing_at(desired: &Desired, key: Key) -> Vec<Object> {
+    let mut objects: Vec<Object> = desired.index.routes_through(key).map(Object::Route).collect();
+    if let Some((_, peer)) = desired.tunnels.get(&key).and_then(|tunnel| tunnel.pair) {
+        objects.extend(desired.index.routes_via(peer).map(Object::Route));
+    }
+    if key.is_link() {
+        let fixed = desired.neighbours.iter().filter(|(_, (link, _))| *link == key);
+        objects.extend(fixed.map(|(address, _)| Object::Neighbour(*address)));
+        let published = desired.published.iter().filter(|(_, (link, _))| *link == key);
+        objects.extend(published.map(|(address, _)| Object::Published(*address)));
+    }
+    objects
+}

@@ -1,0 +1,311 @@
+//! The ops on interfaces: addresses, outer pairs, flags and numbers.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::desired::{LinkConfig, TunnelConfig};
+use super::edit::{Done, Edit};
+use super::key::Key;
+use super::refusal::{Fault, Refusal};
+use super::values::{self, LEAST_MTU, MAX_DATAGRAM};
+use crate::model::op::Op;
+use crate::model::spec::{Dscp, TunnelKind, TunnelSpec, VlanSpec};
+
+impl Edit<'_> {
+    /// A tunnel's configuration; its kind is its key's.
+    fn tunnel_config(&self, name: &str) -> Result<(Key, TunnelKind, TunnelConfig), Refusal> {
+        let key = self.existing(name)?;
+        match (key.tunnel_kind(), self.desired.tunnels.get(&key)) {
+            (Some(kind), Some(config)) => Ok((key, kind, *config)),
+            _ => Err(Refusal::WrongKind {
+                name: name.to_owned(),
+                is: "a port or VLAN interface",
+                expected: "a tunnel",
+            }),
+        }
+    }
+
+    fn link_config(&self, key: Key) -> LinkConfig {
+        let config = self.desired.links.get(&key).cloned();
+        config.unwrap_or(LinkConfig { address: Vec::new(), mtu: None, up: true })
+    }
+
+    pub(super) fn put_tunnel_spec(&mut self, spec: &TunnelSpec) -> Done {
+        let kind = spec.kind;
+        let key = self.desired.names.key(&spec.name).filter(|k| k.tunnel_kind() == Some(kind));
+        let Some(key) = key else {
+            let name = spec.name.clone();
+            return Err(Refusal::KindName { name, kind: kind.prefix() }.on("name"));
+        };
+        let name = &spec.name;
+        if !spec.link0 {
+            return Err(Refusal::Mobile(name.clone()).on("link0"));
+        }
+        if kind == TunnelKind::Ipip && spec.link1 {
+            return Err(Refusal::IpipLink(name.clone(), "link1").on("link1"));
+        }
+        let config = TunnelConfig {
+            endpoints: both(name, ["tunnel addresses", "local", "remote"], spec.local, spec.remote)?,
+            pair: both(name, ["inner addresses", "address", "peer"], spec.address, spec.peer)?,
+            link1: spec.link1,
+            mtu: spec.mtu,
+            ttl: spec.ttl,
+            dscp: spec.dscp,
+            df: spec.df,
+            up: spec.up,
+        };
+        check_endpoints(name, kind, config.endpoints)?;
+        check_pair(name, config.pair)?;
+        check_numbers(name, kind, &config)?;
+        self.put_tunnel(key, Some(config));
+        Ok(())
+    }
+
+    pub(super) fn put_vlan_spec(&mut self, spec: &VlanSpec) -> Done {
+        let key = self.desired.names.key(&spec.name).filter(|k| matches!(k, Key::Vlan(..)));
+        let key = key.ok_or_else(|| Refusal::NotCreatable(spec.name.clone()).on("name"))?;
+        for (at, net) in spec.address.iter().enumerate() {
+            values::host_of(*net).map_err(|r| r.on("address"))?;
+            if spec.address[..at].iter().any(|other| other.addr() == net.addr()) {
+                return Err(Refusal::AddressTwice(spec.name.clone(), net.addr()).on("address"));
+            }
+        }
+        if let Some(mtu) = spec.mtu {
+            self.check_link_mtu(key, &spec.name, mtu)?;
+        }
+        let (address, mtu, up) = (spec.address.clone(), spec.mtu, spec.up);
+        self.put_link(key, Some(LinkConfig { address, mtu, up }));
+        Ok(())
+    }
+
+    pub(super) fn set_address(
+        &mut self,
+        name: &str,
+        address: Ipv4Addr,
+        prefix_len: Option<u8>,
+        peer: Option<Ipv4Addr>,
+        alias: bool,
+    ) -> Done {
+        let key = self.existing(name).map_err(|r| r.on("name"))?;
+        if key.is_link() {
+            if let Some(peer) = peer {
+                return Err(Refusal::NoPeerHere(name.to_owned(), peer).on("peer"));
+            }
+            return self.set_link_address(key, name, address, prefix_len, alias);
+        }
+        let (key, _, mut config) = self.tunnel_config(name)?;
+        let Some(peer) = peer else { return Err(Refusal::NeedsPeer(name.to_owned()).on("peer")) };
+        if alias {
+            return Err(Refusal::NoAlias(name.to_owned()).on("alias"));
+        }
+        if let Some(got) = prefix_len.filter(|len| *len != 32) {
+            let expected = "32 on a tunnel";
+            return Err(Refusal::PrefixLen { address, got, expected }.on("prefix_len"));
+        }
+        check_pair(name, Some((address, peer)))?;
+        config.pair = Some((address, peer));
+        config.up = true;
+        self.put_tunnel(key, Some(config));
+        Ok(())
+    }
+
+    fn set_link_address(
+        &mut self,
+        key: Key,
+        name: &str,
+        address: Ipv4Addr,
+        prefix_len: Option<u8>,
+        alias: bool,
+    ) -> Done {
+        let got = prefix_len.unwrap_or_else(|| values::classful(address));
+        let bad = Refusal::PrefixLen { address, got, expected: "1 to 32" };
+        let net = Ipv4Net::new(address, got).map_err(|_| bad.on("prefix_len"))?;
+        values::host_of(net).map_err(|r| r.on("address"))?;
+        let mut config = self.link_config(key);
+        let kept = if alias { &config.address[..] } else { config.address.get(1..).unwrap_or(&[]) };
+        if kept.iter().any(|other| other.addr() == address) {
+            return Err(Refusal::AddressTwice(name.to_owned(), address).on("address"));
+        }
+        match config.address.first_mut() {
+            Some(first) if !alias => *first = net,
+            _ => config.address.push(net),
+        }
+        self.put_link(key, Some(config));
+        Ok(())
+    }
+
+    pub(super) fn delete_address(&mut self, name: &str, address: Ipv4Addr) -> Done {
+        let key = self.existing(name).map_err(|r| r.on("name"))?;
+        let none = || Refusal::NoAddress(name.to_owned(), address).on("address");
+        if key.is_link() {
+            let mut config = self.link_config(key);
+            let at = config.address.iter().position(|net| net.addr() == address);
+            config.address.remove(at.ok_or_else(none)?);
+            self.put_link(key, Some(config));
+            return Ok(());
+        }
+        let (key, _, mut config) = self.tunnel_config(name)?;
+        config.pair.take().filter(|(own, _)| *own == address).ok_or_else(none)?;
+        self.put_tunnel(key, Some(config));
+        Ok(())
+    }
+
+    pub(super) fn set_endpoints(
+        &mut self,
+        name: &str,
+        endpoints: Option<(Ipv4Addr, Ipv4Addr)>,
+    ) -> Done {
+        let (key, kind, mut config) = self.tunnel_config(name).map_err(|r| r.on("name"))?;
+        if kind == TunnelKind::Ipip {
+            return Err(Refusal::IpipEndpoints(name.to_owned()).on("local"));
+        }
+        check_endpoints(name, kind, endpoints)?;
+        config.endpoints = endpoints;
+        self.put_tunnel(key, Some(config));
+        Ok(())
+    }
+
+    pub(super) fn set_interface(&mut self, name: &str, op: &Op) -> Done {
+        let key = self.existing(name).map_err(|r| r.on("name"))?;
+        if key.is_link() { self.set_link(key, name, op) } else { self.set_tunnel(name, op) }
+    }
+
+    fn set_link(&mut self, key: Key, name: &str, op: &Op) -> Done {
+        let Op::SetInterface { up, link0, link1, mtu, ttl, dscp, df, .. } = op else {
+            return Ok(());
+        };
+        for (given, what) in [
+            (link0.is_some(), "link0"),
+            (link1.is_some(), "link1"),
+            (ttl.is_some(), "ttl"),
+            (dscp.is_some(), "dscp"),
+            (df.is_some(), "df"),
+        ] {
+            if given {
+                return Err(Refusal::NotATunnel(name.to_owned(), what).on(what));
+            }
+        }
+        let mut config = self.link_config(key);
+        config.up = up.unwrap_or(config.up);
+        match *mtu {
+            None => {}
+            Some(0) => config.mtu = self.default_mtu(key),
+            Some(mtu) => {
+                self.check_link_mtu(key, name, mtu)?;
+                config.mtu = Some(mtu);
+            }
+        }
+        self.put_link(key, Some(config));
+        Ok(())
+    }
+
+    fn max_mtu(&self, key: Key) -> u16 {
+        let port = key.port().and_then(|(port, _)| self.facts.get(port.index()));
+        port.map_or(MAX_DATAGRAM, |facts| facts.max_mtu)
+    }
+
+    fn default_mtu(&self, key: Key) -> Option<u16> {
+        matches!(key, Key::Port(_)).then(|| self.max_mtu(key).min(1500))
+    }
+
+    fn check_link_mtu(&self, key: Key, name: &str, got: u16) -> Done {
+        check_mtu(name, got, self.max_mtu(key))
+    }
+
+    fn set_tunnel(&mut self, name: &str, op: &Op) -> Done {
+        let Op::SetInterface { up, link0, link1, mtu, ttl, dscp, df, .. } = op else {
+            return Ok(());
+        };
+        let (key, kind, mut config) = self.tunnel_config(name)?;
+        if *link0 == Some(false) {
+            return Err(Refusal::Mobile(name.to_owned()).on("link0"));
+        }
+        if kind == TunnelKind::Ipip {
+            if link0.is_some() {
+                return Err(Refusal::IpipLink(name.to_owned(), "link0").on("link0"));
+            }
+            // Clear is what it always is, so clearing it is no mistake.
+            if *link1 == Some(true) {
+                return Err(Refusal::IpipLink(name.to_owned(), "link1").on("link1"));
+            }
+        }
+        config.up = up.unwrap_or(config.up);
+        config.link1 = link1.unwrap_or(config.link1);
+        if let Some(mtu) = *mtu {
+            config.mtu = Some(mtu).filter(|mtu| *mtu != 0);
+        }
+        config.ttl = ttl.unwrap_or(config.ttl);
+        config.dscp = dscp.unwrap_or(config.dscp);
+        config.df = df.unwrap_or(config.df);
+        check_numbers(name, kind, &config)?;
+        self.put_tunnel(key, Some(config));
+        Ok(())
+    }
+}
+
+/// Two addresses of which either both are set or none.
+fn both(
+    name: &str,
+    [what, first, second]: [&'static str; 3],
+    one: Option<Ipv4Addr>,
+    other: Option<Ipv4Addr>,
+) -> Result<Option<(Ipv4Addr, Ipv4Addr)>, Fault> {
+    match (one, other) {
+        (Some(one), Some(other)) => Ok(Some((one, other))),
+        (None, None) => Ok(None),
+        (one, _) => {
+            let missing = if one.is_some() { second } else { first };
+            Err(Refusal::HalfPair { name: name.to_owned(), what, first, second }.on(missing))
+        }
+    }
+}
+
+fn check_endpoints(
+    name: &str,
+    kind: TunnelKind,
+    endpoints: Option<(Ipv4Addr, Ipv4Addr)>,
+) -> Done {
+    let Some((local, remote)) = endpoints else { return Ok(()) };
+    if kind == TunnelKind::Ipip {
+        return Err(Refusal::IpipEndpoints(name.to_owned()).on("local"));
+    }
+    values::unicast("tunnel source", local).map_err(|r| r.on("local"))?;
+    values::unicast("tunnel destination", remote).map_err(|r| r.on("remote"))?;
+    if local == remote {
+        return Err(Refusal::SameEnds { name: name.to_owned(), address: local }.on("remote"));
+    }
+    Ok(())
+}
+
+fn check_pair(name: &str, pair: Option<(Ipv4Addr, Ipv4Addr)>) -> Done {
+    let Some((address, peer)) = pair else { return Ok(()) };
+    values::unicast("address", address).map_err(|r| r.on("address"))?;
+    values::unicast("far end", peer).map_err(|r| r.on("peer"))?;
+    if address == peer {
+        return Err(Refusal::SameEnds { name: name.to_owned(), address }.on("peer"));
+    }
+    Ok(())
+}
+
+fn check_numbers(name: &str, kind: TunnelKind, config: &TunnelConfig) -> Done {
+    if let Some(mtu) = config.mtu {
+        check_mtu(name, mtu, MAX_DATAGRAM - kind.overhead())?;
+    }
+    if config.ttl == 0 {
+        return Err(Refusal::Ttl(name.to_owned()).on("ttl"));
+    }
+    match config.dscp {
+        Dscp::Fixed(dscp) if dscp > 63 => {
+            Err(Refusal::Dscp(name.to_owned(), dscp).on("dscp"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_mtu(name: &str, got: u16, most: u16) -> Done {
+    if (LEAST_MTU..=most).contains(&got) {
+        return Ok(());
+    }
+    Err(Refusal::Mtu { name: name.to_owned(), got, least: LEAST_MTU, most }.on("mtu"))
+}

@@ -1,0 +1,176 @@
+//! Interfaces as resolved: their numbers, and ports and VLANs with what they
+//! inherit from each other.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::desired::LinkConfig;
+use super::key::Key;
+use super::rib::Candidate;
+use crate::control::topology::Link;
+use crate::ids::{IfId, PortId};
+use crate::tables::Tables;
+use crate::tables::epoch::{Guard, Limbo};
+
+/// An interface that has a number.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) key: Key,
+    pub(super) name: String,
+}
+
+/// A port or VLAN.
+#[derive(Debug)]
+pub(super) struct LinkState {
+    /// As engines see it; `mtu` and `up` take the port below into account.
+    pub(super) link: Link,
+    /// Own addresses with prefix lengths.
+    pub(super) address: Vec<Ipv4Net>,
+    /// What it says in the RIB.
+    pub(super) says: Vec<(Ipv4Net, Candidate)>,
+}
+
+/// Numbers of all interfaces, and all links.
+pub(super) struct Links {
+    ids: HashMap<Key, IfId>,
+    records: HashMap<IfId, Record>,
+    pub(super) states: BTreeMap<IfId, LinkState>,
+    free: Vec<IfId>,
+    fresh: u32,
+    capacity: u32,
+    limbo: Limbo<IfId>,
+}
+
+impl Links {
+    /// No interface; as many as the tables have room for can be.
+    pub(super) fn new(tables: &Tables) -> Links {
+        let capacity = tables.tunnels.capacity().min(crate::ids::MAX_INTERFACES);
+        Links {
+            ids: HashMap::new(),
+            records: HashMap::new(),
+            states: BTreeMap::new(),
+            free: Vec::new(),
+            fresh: 0,
+            capacity: u32::try_from(capacity).unwrap_or(u32::MAX),
+            limbo: tables.limbo(),
+        }
+    }
+
+    /// The number of an interface.
+    pub(super) fn id(&self, key: Key) -> Option<IfId> {
+        self.ids.get(&key).copied()
+    }
+
+    /// The interface of a number.
+    pub(super) fn record(&self, id: IfId) -> Option<&Record> {
+        self.records.get(&id)
+    }
+
+    /// The name of an interface, for messages.
+    pub(super) fn name(&self, id: IfId) -> &str {
+        self.record(id).map_or("?", |record| &record.name)
+    }
+
+    /// Gives a number to an interface that has none: ports their own (they come
+    /// first), others a free one. `None` when there are as many as can be.
+    pub(super) fn enter(&mut self, key: Key, name: String) -> Option<IfId> {
+        if let Some(id) = self.id(key) {
+            return Some(id);
+        }
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None if self.fresh < self.capacity => {
+                self.fresh += 1;
+                IfId(self.fresh - 1)
+            }
+            None => return None,
+        };
+        self.ids.insert(key, id);
+        self.records.insert(id, Record { key, name });
+        Some(id)
+    }
+
+    /// Takes the number of an interface away; it is used again after a grace
+    /// period.
+    pub(super) fn leave(&mut self, key: Key, guard: &Guard) {
+        if let Some(id) = self.ids.remove(&key) {
+            self.records.remove(&id);
+            self.states.remove(&id);
+            self.limbo.retire(id, guard);
+        }
+    }
+
+    /// Begins the grace period of what was given back.
+    pub(super) fn seal(&mut self, guard: &Guard) {
+        self.limbo.seal(guard);
+    }
+
+    /// Takes numbers whose grace period is over back into use.
+    pub(super) fn reclaim(&mut self) {
+        while let Some(id) = self.limbo.pop() {
+            self.free.push(id);
+        }
+    }
+
+    /// Numbers that can be given out now.
+    pub(super) fn free(&self) -> usize {
+        self.free.len() + (self.capacity - self.fresh) as usize
+    }
+
+    /// Interfaces there are.
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// All interfaces in the order they are shown.
+    pub(super) fn sorted(&self) -> Vec<(Key, IfId)> {
+        let mut all: Vec<(Key, IfId)> = self.ids.iter().map(|(key, id)| (*key, *id)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// True if a link is up (its port too).
+    pub(super) fn is_up(&self, id: IfId) -> bool {
+        self.states.get(&id).is_some_and(|state| state.link.up)
+    }
+
+    /// Largest IP datagram of a link.
+    pub(super) fn mtu(&self, id: IfId) -> u16 {
+        self.states.get(&id).map_or(0, |state| state.link.mtu)
+    }
+
+    /// VLANs of a port, by their keys.
+    pub(super) fn vlans_of(&self, port: PortId) -> Vec<Key> {
+        let on_port = |record: &&Record| matches!(record.key, Key::Vlan(p, _) if p == port);
+        let links = self.states.keys().filter_map(|id| self.record(*id));
+        links.filter(on_port).map(|record| record.key).collect()
+    }
+}
+
+/// What a link with these addresses says in the RIB: own addresses always; its
+/// subnets, with their broadcast and network addresses, while it is up.
+pub(super) fn says(id: IfId, config: &LinkConfig, up: bool) -> Vec<(Ipv4Net, Candidate)> {
+    let mut says = Vec::new();
+    for net in &config.address {
+        says.push((host(net.addr()), Candidate::Local));
+        if !up {
+            continue;
+        }
+        says.push((net.trunc(), Candidate::Connected(id)));
+        if net.prefix_len() < 31 {
+            says.push((host(net.broadcast()), Candidate::Broadcast));
+            says.push((host(net.network()), Candidate::Broadcast));
+        }
+    }
+    // Aliases in one subnet say the same of it.
+    says.sort_unstable();
+    says.dedup();
+    says
+}
+
+/// The /32 of an address.
+pub(super) fn host(address: Ipv4Addr) -> Ipv4Net {
+    Ipv4Net::from(address)
+}

@@ -1,0 +1,151 @@
+//! Adjacencies: the finished bytes.
+//!
+//! ```text
+//!  ├─ Ethernet 14 or 18 ─┼──────── outer IPv4 20 ────────┼─ GRE 4 (gre only) ─┤
+//!    next hop, ours,       total length 0   id 0            00 00 08 00
+//!    tag, 0800             TOS  DSCP of the tunnel, 0 if copied; ECN 0
+//!                          DF   set, or clear if copied
+//!                          TTL  the tunnel's
+//!                          checksum 0
+//! ```
+//!
+//! `partial_checksum` is the sum of exactly these 20 bytes: the path adds total
+//! length, id, and what it changes in TOS and DF.
+
+use super::desired::TunnelConfig;
+use crate::control::topology::Link;
+use crate::ids::{IfId, Mac};
+use crate::model::spec::{Dscp, OuterDf, TunnelKind};
+use crate::tables::adjacency::{Adjacency, AdjacencyKind, Encapsulation, MAX_REWRITE, flags};
+use crate::wire::ether::EtherRepr;
+use crate::wire::gre::GreRepr;
+use crate::wire::ipv4::Ipv4Repr;
+use crate::wire::{ETHERTYPE_IPV4, checksum};
+
+/// What is known of a neighbour's link address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Station {
+    /// Nothing: ask.
+    Unknown,
+    /// It did not answer.
+    Failed,
+    /// It is this.
+    Known(Mac),
+}
+
+/// Total length, id and checksum: bytes of the outer header that are zero in
+/// the template, whatever `Ipv4Repr` puts there.
+const BLANK: [usize; 6] = [2, 3, 4, 5, 10, 11];
+
+/// A connected subnet: control asks for whoever is addressed.
+pub(super) fn connected(link: &Link) -> Adjacency {
+    let mut adjacency = Adjacency::plain(AdjacencyKind::Resolve, link.id);
+    adjacency.port = link.port;
+    adjacency.mtu = link.mtu;
+    adjacency.underlay_mtu = link.mtu;
+    adjacency
+}
+
+/// A neighbour on a link.
+pub(super) fn neighbour(link: &Link, station: Station) -> Adjacency {
+    let mut adjacency = connected(link);
+    match station {
+        _ if !link.up => adjacency.kind = AdjacencyKind::Unreachable,
+        Station::Unknown => {}
+        Station::Failed => adjacency.kind = AdjacencyKind::Unreachable,
+        Station::Known(mac) => {
+            adjacency.kind = AdjacencyKind::Rewrite;
+            put_link_header(&mut adjacency, link, mac);
+        }
+    }
+    adjacency
+}
+
+/// A tunnel: over a neighbour on a link, or not running.
+pub(super) fn tunnel(
+    id: IfId,
+    kind: TunnelKind,
+    config: &TunnelConfig,
+    below: Option<(&Link, Station)>,
+) -> Adjacency {
+    let mut adjacency = Adjacency::plain(AdjacencyKind::Unreachable, id);
+    adjacency.mtu = tunnel_mtu(kind, config, below.map(|(link, _)| link.mtu));
+    let Some((link, station)) = below else { return adjacency };
+    adjacency.port = link.port;
+    adjacency.underlay_if = link.id;
+    adjacency.underlay_mtu = link.mtu;
+    match station {
+        Station::Failed => {}
+        Station::Unknown => adjacency.kind = AdjacencyKind::Resolve,
+        Station::Known(mac) => {
+            adjacency.kind = AdjacencyKind::Tunnel;
+            put_link_header(&mut adjacency, link, mac);
+            put_tunnel_header(&mut adjacency, kind, config);
+        }
+    }
+    adjacency
+}
+
+/// Largest inner datagram: as configured, but with outer DF always set no more
+/// than fits the underlay; by default what fits.
+pub(super) fn tunnel_mtu(kind: TunnelKind, config: &TunnelConfig, underlay: Option<u16>) -> u16 {
+    /// What an Ethernet most likely takes, while there is no underlay.
+    const USUAL: u16 = 1500;
+    let fits = underlay.unwrap_or(USUAL).saturating_sub(kind.overhead());
+    match (config.mtu, config.df, underlay) {
+        (None, ..) => fits,
+        (Some(mtu), OuterDf::Set, Some(_)) => mtu.min(fits),
+        (Some(mtu), ..) => mtu,
+    }
+}
+
+fn put_link_header(adjacency: &mut Adjacency, link: &Link, mac: Mac) {
+    let header = EtherRepr {
+        destination: mac,
+        source: link.mac,
+        vlan: (link.vlan != 0).then_some(link.vlan),
+        ethertype: ETHERTYPE_IPV4,
+    };
+    let len = header.emit(&mut adjacency.rewrite).map_or(0, |len| len as u8);
+    adjacency.l2_len = len;
+    adjacency.rewrite_len = len;
+}
+
+/// Joins outer IPv4 (and GRE) to the link header that is there.
+fn put_tunnel_header(adjacency: &mut Adjacency, kind: TunnelKind, config: &TunnelConfig) {
+    let Some((local, remote)) = config.outer(kind) else { return };
+    let (tos, copy_dscp) = match config.dscp {
+        Dscp::Copy => (0, flags::COPY_DSCP),
+        Dscp::Fixed(dscp) => (dscp << 2, 0),
+    };
+    let copy_df = if config.df == OuterDf::Copy { flags::COPY_DF } else { 0 };
+    let outer = Ipv4Repr {
+        src: local,
+        dst: remote,
+        protocol: kind.protocol(),
+        ttl: config.ttl,
+        tos,
+        id: 0,
+        df: copy_df == 0,
+        payload_len: 0,
+    };
+    let at = usize::from(adjacency.l2_len);
+    let rest = &mut adjacency.rewrite[at..];
+    let Ok(mut len) = outer.emit(rest) else { return };
+    for blank in BLANK {
+        rest[blank] = 0;
+    }
+    adjacency.partial_checksum = checksum::sum(&rest[..len]);
+    adjacency.encap = match kind {
+        TunnelKind::Gre => Encapsulation::Gre,
+        TunnelKind::Ipip => Encapsulation::Ipip,
+    };
+    if kind == TunnelKind::Gre {
+        len += GreRepr::base(ETHERTYPE_IPV4).emit(&mut rest[len..]).unwrap_or(0);
+    }
+    adjacency.flags = copy_dscp | copy_df;
+    adjacency.rewrite_len = (at + len) as u8;
+}
+
+// The longest we make: VLAN tag, outer IPv4, GRE.
+const _: () = assert!(18 + 20 + 4 <= MAX_REWRITE);

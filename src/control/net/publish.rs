@@ -1,0 +1,221 @@
+//! Into the tables, in the order that keeps readers right: what is referred to
+//! before what refers to it, and out again the other way round.
+
+use arrayvec::ArrayVec;
+use ipnet::Ipv4Net;
+use std::sync::atomic::Ordering;
+
+use super::commit::{Done, Work};
+use super::hops::Hop;
+use super::key::Key;
+use super::links::host;
+use super::rib::Candidate;
+use super::{Net, plan};
+use crate::ids::{IfId, MAX_PORTS, NextHopId};
+use crate::tables::adjacency::{Adjacency, AdjacencyKind};
+use crate::tables::epoch::Guard;
+use crate::tables::interfaces::{Attachment, Interfaces, OWN_FAST, PortEntry};
+
+impl Net {
+    /// Publishes all of it. A transaction counts up the generation.
+    pub(super) fn publish(&mut self, mut work: Work, transaction: bool) -> Done {
+        let guard = self.tables.pin();
+        let (puts, takes) = self.compare(&mut work);
+        self.plan(&work, &guard);
+        let mut unused = self.fill_fib(puts);
+        for prefix in takes {
+            self.tables.fib4.remove(u32::from(prefix.network()), prefix.prefix_len());
+            unused.extend(self.installed.remove(&prefix));
+        }
+        self.publish_snapshot(work.snapshot, &guard);
+        for key in &work.unkeyed {
+            self.tables.decap.remove(*key, &guard);
+        }
+        let slots = work.slots.iter().map(|(id, slot)| (id.index(), *slot));
+        self.tables.tunnels.set_many(slots, &guard);
+        for hop in unused {
+            self.hops.release(hop, &guard);
+        }
+        for key in &work.gone {
+            self.links.leave(*key, &guard);
+        }
+        self.hops.seal(&guard);
+        self.links.seal(&guard);
+        drop(guard);
+        if transaction {
+            self.tables.generation.fetch_add(1, Ordering::Release);
+        }
+        self.housekeeping();
+        work.done
+    }
+
+    /// Where a prefix leads now.
+    fn leads(&self, prefix: Ipv4Net) -> Option<Hop> {
+        match self.rib.get(prefix).candidates().first() {
+            Some(Candidate::Local) => Some(Hop::Local),
+            Some(Candidate::Broadcast) => Some(Hop::Broadcast),
+            Some(Candidate::Connected(link)) => Some(Hop::Link(*link)),
+            Some(Candidate::Tunnel(tunnel)) => Some(Hop::Tunnel(*tunnel)),
+            Some(Candidate::Static(_)) => {
+                Some(self.routes.get(&prefix).copied().unwrap_or(Hop::Unreachable))
+            }
+            None if prefix.prefix_len() == 32 => {
+                let link = self.active.get(&prefix.addr())?;
+                Some(Hop::Neighbour(*link, prefix.addr()))
+            }
+            None => None,
+        }
+    }
+
+    /// What to write into the FIB, with slots taken, and what to take out.
+    #[allow(clippy::type_complexity)]
+    fn compare(&mut self, work: &mut Work) -> (Vec<(Ipv4Net, Hop, NextHopId)>, Vec<Ipv4Net>) {
+        let (mut puts, mut takes) = (Vec::new(), Vec::new());
+        for prefix in std::mem::take(&mut work.prefixes) {
+            let Some(mut hop) = self.leads(prefix) else {
+                if self.installed.contains_key(&prefix) {
+                    takes.push(prefix);
+                }
+                continue;
+            };
+            if self.installed.get(&prefix) == Some(&hop) {
+                continue;
+            }
+            let slot = self.hops.acquire(hop).or_else(|| {
+                tracing::error!(%prefix, slots = self.hops.len(), "no next hop slot is left");
+                hop = Hop::Unreachable;
+                self.hops.acquire(hop)
+            });
+            let Some((id, new)) = slot else { continue };
+            if new {
+                work.hops.insert(hop);
+            }
+            puts.push((prefix, hop, id));
+        }
+        (puts, takes)
+    }
+
+    /// Plans the adjacencies of hops in use.
+    fn plan(&mut self, work: &Work, guard: &Guard) {
+        let used = work.hops.iter().filter_map(|hop| Some((self.hops.get(*hop)?, *hop)));
+        let mut planned: Vec<(usize, Adjacency)> =
+            used.map(|(id, hop)| (id.index(), self.adjacency(hop))).collect();
+        planned.sort_unstable_by_key(|(index, _)| *index);
+        self.planned += planned.len() as u64;
+        self.tables.adjacencies.set_many(planned, guard);
+    }
+
+    /// What is in a hop's slot.
+    fn adjacency(&self, hop: Hop) -> Adjacency {
+        let plain = |kind| Adjacency::plain(kind, IfId::NONE);
+        let link = |id: IfId| self.links.states.get(&id).map(|state| &state.link);
+        match hop {
+            Hop::Blackhole => plain(AdjacencyKind::Blackhole),
+            Hop::Unreachable => plain(AdjacencyKind::Unreachable),
+            Hop::Local => plain(AdjacencyKind::Local),
+            Hop::Broadcast => plain(AdjacencyKind::Broadcast),
+            Hop::Link(id) => link(id).map_or(plain(AdjacencyKind::Unreachable), plan::connected),
+            Hop::Neighbour(id, address) => match link(id) {
+                Some(link) => plan::neighbour(link, self.station(id, address)),
+                None => plain(AdjacencyKind::Unreachable),
+            },
+            Hop::Tunnel(id) => self.tunnel_adjacency(id),
+        }
+    }
+
+    fn tunnel_adjacency(&self, id: IfId) -> Adjacency {
+        let off = Adjacency::plain(AdjacencyKind::Unreachable, id);
+        let Some(state) = self.tunnels.get(&id) else { return off };
+        let kind = state.key.tunnel_kind();
+        let (Some(kind), Some(config)) = (kind, self.desired.tunnels.get(&state.key)) else {
+            return off;
+        };
+        let below = state.underlay.ok().and_then(|below| {
+            let link = &self.links.states.get(&below.link)?.link;
+            Some((link, self.station(below.link, below.next_hop)))
+        });
+        plan::tunnel(id, kind, config, below)
+    }
+
+    /// Writes FIB entries; gives the hops they had.
+    fn fill_fib(&mut self, puts: Vec<(Ipv4Net, Hop, NextHopId)>) -> Vec<Hop> {
+        let mut unused = Vec::new();
+        for (prefix, hop, id) in puts {
+            let network = u32::from(prefix.network());
+            match self.tables.fib4.insert(network, prefix.prefix_len(), id) {
+                Ok(()) => unused.extend(self.installed.insert(prefix, hop)),
+                Err(full) => {
+                    // Room for all but learned neighbours was made sure of;
+                    // without its host route a neighbour's packets are held and
+                    // resolved one by one, which is slow and not wrong.
+                    tracing::warn!(%prefix, %full, "a neighbour gets no host route");
+                    unused.push(hop);
+                }
+            }
+        }
+        unused
+    }
+
+    /// Publishes ports and own addresses anew if anything in them changed.
+    fn publish_snapshot(&self, changed: bool, guard: &Guard) {
+        let own = self.own_fast();
+        let current = self.tables.interfaces.load(guard);
+        if !changed && own == current.own {
+            return;
+        }
+        let ports = if changed { self.port_entries() } else { current.ports.clone() };
+        let echo = self.desired.icmp.echo;
+        self.tables.interfaces.replace(Interfaces { ports, own, echo }, guard);
+    }
+
+    /// Outer sources of tunnels first, then addresses of links.
+    fn own_fast(&self) -> ArrayVec<u32, OWN_FAST> {
+        /// Outer sources looked at: enough to find those that are ours, however
+        /// many are configured that are not.
+        const LOOK: usize = 4 * OWN_FAST;
+        let index = &self.desired.index;
+        let ours = |address: &&std::net::Ipv4Addr| index.owners(**address).next().is_some();
+        let outer = index.locals.keys().take(LOOK).filter(ours).copied();
+        let links = self.links.states.values().take(LOOK);
+        let links = links.flat_map(|state| state.address.iter().map(Ipv4Net::addr));
+        let mut own = ArrayVec::new();
+        for address in outer.chain(links).map(u32::from) {
+            if own.is_full() {
+                break;
+            }
+            if !own.contains(&address) {
+                own.push(address);
+            }
+        }
+        own
+    }
+
+    fn port_entries(&self) -> ArrayVec<PortEntry, MAX_PORTS> {
+        let mut ports: ArrayVec<PortEntry, MAX_PORTS> = ArrayVec::new();
+        for facts in self.facts.iter().take(MAX_PORTS) {
+            ports.push(PortEntry { mac: facts.mac, untagged: None, vlans: Vec::new() });
+        }
+        for (id, state) in &self.links.states {
+            let attachment = Attachment { id: *id, up: state.link.up };
+            let Some(port) = ports.get_mut(state.link.port.index()) else { continue };
+            match self.links.record(*id).map(|record| record.key) {
+                Some(Key::Vlan(_, vlan)) => port.vlans.push((vlan, attachment)),
+                _ => port.untagged = Some(attachment),
+            }
+        }
+        for port in &mut ports {
+            port.vlans.sort_unstable_by_key(|(vlan, _)| *vlan);
+        }
+        ports
+    }
+
+    /// Where a destination leads, with the prefix that says so.
+    pub(super) fn longest(&self, to: std::net::Ipv4Addr) -> Option<(Ipv4Net, Hop)> {
+        let itself = host(to);
+        if let Some(hop) = self.leads(itself) {
+            return Some((itself, hop));
+        }
+        let (prefix, _) = self.rib.longest(to)?;
+        Some((prefix, self.leads(prefix)?))
+    }
+}

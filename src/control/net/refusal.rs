@@ -1,0 +1,144 @@
+//! Why a change is refused: every text that a refusal can have, in one place.
+//! Each names the thing, the value and what was expected.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::ids::Mac;
+use crate::model::api::ErrorCode;
+use crate::tables::decap::DecapFull;
+use crate::tables::fib4::FibFull;
+
+/// One reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("there is no interface `{0}`")]
+    NoInterface(String),
+    #[error("{0} has no address {1}")]
+    NoAddress(String, Ipv4Addr),
+    #[error("there is no static route to {0}")]
+    NoRoute(Ipv4Net),
+    #[error("there is no ARP entry for {0}")]
+    NoEntry(Ipv4Addr),
+    #[error("{0} exists already")]
+    Exists(String),
+    #[error(
+        "`{0}` cannot be created: expected gre, greN, ipip, ipipN, or PORT.VLAN with a configured \
+         port and a VLAN from 1 to 4094"
+    )]
+    NotCreatable(String),
+    #[error("{0} is a port and stays as long as Greyhound runs: take it out of the configuration")]
+    PortStays(String),
+    #[error("{name} is {is}: expected {expected}")]
+    WrongKind { name: String, is: &'static str, expected: &'static str },
+    #[error("the {what} {address} is {why}: expected a unicast address of a host")]
+    NotUnicast { what: &'static str, address: Ipv4Addr, why: &'static str },
+    #[error("{address} is the {what} of {subnet}: expected the address of a host in it")]
+    NotHost { address: Ipv4Addr, what: &'static str, subnet: Ipv4Net },
+    #[error("a prefix length of {got} for {address}: expected {expected}")]
+    PrefixLen { address: Ipv4Addr, got: u8, expected: &'static str },
+    #[error("{0} has the address {1} already")]
+    AddressTwice(String, Ipv4Addr),
+    #[error("{subnet} of {name} overlaps {other_subnet} of {other}: overlapping addresses")]
+    Overlap { name: String, subnet: Ipv4Net, other: String, other_subnet: Ipv4Net },
+    #[error("{0} is a tunnel and needs the address of its far end: expected `{0} ADDRESS PEER`")]
+    NeedsPeer(String),
+    #[error("{0} is not point to point and takes no far end: got {1}")]
+    NoPeerHere(String, Ipv4Addr),
+    #[error("{0} is a tunnel and has one pair of addresses: an alias is not possible")]
+    NoAlias(String),
+    #[error("{name}: {what} {first} and {second} are set one without the other: expected both")]
+    HalfPair { name: String, what: &'static str, first: &'static str, second: &'static str },
+    #[error("{name}: both ends are {address}: a tunnel cannot lead to itself")]
+    SameEnds { name: String, address: Ipv4Addr },
+    #[error(
+        "{0} takes no tunnel addresses: its address and peer are inner and outer pair at once"
+    )]
+    IpipEndpoints(String),
+    #[error("{0} takes no {1}: an ipip interface always finds its route with link1 clear")]
+    IpipLink(String, &'static str),
+    #[error("{0}: MOBILE encapsulation (link0 clear, RFC 2004) is not supported yet: it comes later")]
+    Mobile(String),
+    #[error("{address} is our own address on {own} and {what}: {why}")]
+    OwnAddress { address: Ipv4Addr, own: String, what: String, why: &'static str },
+    #[error("{name} and {other} are both {kind} tunnels from {local} to {remote}: duplicate tunnel")]
+    DuplicateTunnel {
+        name: String,
+        other: String,
+        kind: &'static str,
+        local: Ipv4Addr,
+        remote: Ipv4Addr,
+    },
+    #[error("{name} and {other} both have the far end {peer}: expected one tunnel to each")]
+    DuplicatePeer { name: String, other: String, peer: Ipv4Addr },
+    #[error("{name}: an MTU of {got}: expected {least} to {most}")]
+    Mtu { name: String, got: u16, least: u16, most: u16 },
+    #[error("{0}: a TTL of 0: expected 1 to 255")]
+    Ttl(String),
+    #[error("{0}: a DSCP of {1}: expected 0 to 63, or copy")]
+    Dscp(String, u8),
+    #[error("{0} is not a tunnel: {1} cannot be set")]
+    NotATunnel(String, &'static str),
+    #[error("`{name}` is a {kind} tunnel: expected a name like {kind}0")]
+    KindName { name: String, kind: &'static str },
+    #[error("{0} has bits beyond its prefix length: expected {1}")]
+    HostBits(Ipv4Net, Ipv4Net),
+    #[error("{0} cannot be routed: it is {1}")]
+    Unroutable(Ipv4Net, &'static str),
+    #[error("{0} has a static route already: change or delete it")]
+    RouteExists(Ipv4Net),
+    #[error("the link address {0} is {1}: expected a unicast address")]
+    BadMac(Mac, &'static str),
+    #[error("{0} is in the subnet of no port or VLAN: name the port")]
+    NoLinkFor(Ipv4Addr),
+    #[error("{what} cannot change from `{was}` to `{wanted}` while Greyhound runs: restart it")]
+    Fixed { what: String, was: String, wanted: String },
+    #[error("there are {0} interfaces, as many as there can be")]
+    TooManyInterfaces(usize),
+    #[error("there are {0} next hops, as many as there can be")]
+    TooManyNextHops(usize),
+    #[error(transparent)]
+    Fib(#[from] FibFull),
+    #[error(transparent)]
+    Decap(#[from] DecapFull),
+}
+
+impl Refusal {
+    /// How the API calls it.
+    pub(super) fn code(&self) -> ErrorCode {
+        match self {
+            Refusal::NoInterface(_)
+            | Refusal::NoAddress(..)
+            | Refusal::NoRoute(_)
+            | Refusal::NoEntry(_) => ErrorCode::NotFound,
+            _ => ErrorCode::Refused,
+        }
+    }
+
+    /// This refusal about a field of what was asked for.
+    pub(super) fn on(self, field: &'static str) -> Fault {
+        Fault { field, refusal: self }
+    }
+}
+
+/// A refusal and the field it is about, empty for the whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// Field of the op's object.
+    pub(super) field: &'static str,
+    /// Why.
+    pub(super) refusal: Refusal,
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Fault {
+        refusal.on("")
+    }
+}
+
+/// Where in a file: `tunnel[2]` and `remote` make `tunnel[2].remote`; a verb
+/// has just one place.
+pub(super) fn place(at: &str, field: &str) -> String {
+    if at.is_empty() || field.is_empty() { at.to_owned() } else { format!("{at}.{field}") }
+}

@@ -1,0 +1,173 @@
+//! The last step of a transaction that can fail: room for all of it. What is
+//! taken here is given back if any of it is not to be had.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ipnet::Ipv4Net;
+
+use super::desired::{Desired, Item, Object};
+use super::hops::{Hop, Hops};
+use super::key::Key;
+use super::links::{self, Links};
+use super::refusal::Refusal;
+use crate::ids::{IfId, TableId};
+use crate::model::spec::TunnelKind;
+use crate::tables::Tables;
+use crate::tables::tunnel::{DecapKey, Tunnel};
+
+/// Enters new interfaces and publishes new decapsulation keys, after making
+/// sure that the FIB and the adjacency table have room.
+pub(super) fn reserve(
+    desired: &Desired,
+    before: &BTreeMap<Object, Item>,
+    links: &mut Links,
+    hops: &mut Hops,
+    installed: &HashMap<Ipv4Net, Hop>,
+    tables: &Tables,
+) -> Result<(), Refusal> {
+    let fresh: Vec<Key> = before.values().filter_map(|old| created(desired, old)).collect();
+    if links.free() < fresh.len() || hops.free() < fresh.len() + before.len() {
+        tables.collect();
+        links.reclaim();
+        hops.reclaim();
+    }
+    if links.free() < fresh.len() {
+        return Err(Refusal::TooManyInterfaces(links.len()));
+    }
+    let prefixes: Vec<Ipv4Net> = prefixes(desired, before)
+        .into_iter()
+        .filter(|prefix| !installed.contains_key(prefix))
+        .collect();
+    if hops.free() < prefixes.len() {
+        return Err(Refusal::TooManyNextHops(hops.len()));
+    }
+    let bits = prefixes.iter().map(|net| (u32::from(net.network()), net.prefix_len()));
+    tables.fib4.can_insert(bits)?;
+    for key in &fresh {
+        // Counted above.
+        let _ = links.enter(*key, desired.names.name(*key));
+    }
+    let keyed = decap_keys(desired, before, links, tables);
+    if keyed.is_err() {
+        let guard = tables.pin();
+        fresh.iter().for_each(|key| links.leave(*key, &guard));
+        links.seal(&guard);
+    }
+    keyed
+}
+
+/// The interface that an item of before did not have yet.
+fn created(desired: &Desired, old: &Item) -> Option<Key> {
+    match old {
+        Item::Link(key, None) | Item::Tunnel(key, None) => {
+            Some(*key).filter(|key| desired.exists(*key))
+        }
+        _ => None,
+    }
+}
+
+/// Prefixes that what was touched has now.
+fn prefixes(desired: &Desired, before: &BTreeMap<Object, Item>) -> Vec<Ipv4Net> {
+    let mut prefixes = Vec::new();
+    for object in before.keys() {
+        match object {
+            Object::Link(key) => {
+                if let Some(config) = desired.links.get(key) {
+                    let says = links::says(IfId::NONE, config, true);
+                    prefixes.extend(says.into_iter().map(|(prefix, _)| prefix));
+                }
+            }
+            Object::Tunnel(key) => {
+                if let Some((own, peer)) = desired.tunnels.get(key).and_then(|t| t.pair) {
+                    prefixes.extend([links::host(own), links::host(peer)]);
+                }
+            }
+            Object::Route(to) if desired.routes.contains_key(to) => prefixes.push(*to),
+            Object::Neighbour(address) if desired.neighbours.contains_key(address) => {
+                prefixes.push(links::host(*address));
+            }
+            _ => {}
+        }
+    }
+    prefixes
+}
+
+/// The decapsulation key of a tunnel as it is now.
+pub(super) fn decap_key(desired: &Desired, key: Key) -> Option<DecapKey> {
+    let kind = key.tunnel_kind()?;
+    outer_key(kind, desired.tunnels.get(&key)?.outer(kind)?)
+}
+
+/// What an outer pair is received as: from the remote, to us.
+pub(super) fn outer_key(
+    kind: TunnelKind,
+    (local, remote): (std::net::Ipv4Addr, std::net::Ipv4Addr),
+) -> Option<DecapKey> {
+    let (source, destination) = (u32::from(remote), u32::from(local));
+    Some(DecapKey::ipv4(TableId(0), source, destination, kind.protocol(), None))
+}
+
+/// A tunnel as decapsulation sees it: up when it is administratively up, has
+/// both pairs, and its outer source is ours.
+pub(super) fn slot(desired: &Desired, key: Key, id: IfId) -> Tunnel {
+    let config = desired.tunnels.get(&key);
+    let outer = key.tunnel_kind().and_then(|kind| config?.outer(kind));
+    let (Some(config), Some((local, remote))) = (config, outer) else {
+        return Tunnel { interface: id, ..Tunnel::default() };
+    };
+    let own = desired.index.owners(local).next().is_some();
+    Tunnel {
+        interface: id,
+        up: config.up && config.pair.is_some() && own,
+        table: TableId(0),
+        remote: u32::from(remote),
+    }
+}
+
+/// Publishes tunnels that have a new outer pair, then their keys.
+fn decap_keys(
+    desired: &Desired,
+    before: &BTreeMap<Object, Item>,
+    links: &Links,
+    tables: &Tables,
+) -> Result<(), Refusal> {
+    let mut wanted: Vec<(Key, IfId, DecapKey)> = Vec::new();
+    for old in before.values() {
+        let Item::Tunnel(key, old) = old else { continue };
+        let (Some(kind), Some(id)) = (key.tunnel_kind(), links.id(*key)) else { continue };
+        let had = old.and_then(|old| outer_key(kind, old.outer(kind)?));
+        let has = decap_key(desired, *key);
+        if let Some(has) = has.filter(|_| has != had) {
+            wanted.push((*key, id, has));
+        }
+    }
+    wanted.sort_unstable_by_key(|(_, id, _)| *id);
+    let guard = tables.pin();
+    let slots = wanted.iter().filter(|(_, id, _)| {
+        // One that is in use already gets its new slot with the rest.
+        tables.tunnels.get(id.index(), &guard).interface != *id
+    });
+    let slots: Vec<_> =
+        slots.map(|(key, id, _)| (id.index(), slot(desired, *key, *id))).collect();
+    let written: Vec<usize> = slots.iter().map(|(index, _)| *index).collect();
+    tables.tunnels.set_many(slots, &guard);
+    let mut done = Vec::new();
+    for (_, id, key) in wanted {
+        let old = tables.decap.get(key, &guard);
+        if let Err(full) = tables.decap.insert(key, id.0, &guard) {
+            for (key, old) in done {
+                // A key that is there is changed in place, which cannot fail.
+                let restored = match old {
+                    Some(old) => tables.decap.insert(key, old, &guard).is_ok(),
+                    None => tables.decap.remove(key, &guard).is_some(),
+                };
+                debug_assert!(restored);
+            }
+            let blank = written.into_iter().map(|index| (index, Tunnel::default()));
+            tables.tunnels.set_many(blank, &guard);
+            return Err(full.into());
+        }
+        done.push((key, old));
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! Resolution: from a gateway or an outer destination down to a link and the
+//! neighbour on it.
+//!
+//! * A gateway is looked up like any destination, but never through the route
+//!   being resolved ("longest match that is not through it") and never through
+//!   the default route: a gateway nobody leads to is not made reachable by
+//!   sending everything unknown somewhere. Such a route stays, unresolved:
+//!   packets for it are answered with host unreachable, as BSD does, and do
+//!   not fall to a shorter prefix.
+//! * A tunnel with link1 set looks up its real outer destination (T14). With
+//!   link1 clear it looks up that address with its last bit toggled, which only
+//!   selects the route (T13): own addresses, broadcasts, far ends of tunnels
+//!   (host routes to the toggled address, which say nothing of the real one)
+//!   and routes through this tunnel are passed by.
+//! * What leads into a tunnel ends there: no tunnel runs inside a tunnel yet,
+//!   so there is no chain and no loop, whatever is configured.
+
+use std::net::Ipv4Addr;
+
+use arrayvec::ArrayVec;
+use ipnet::Ipv4Net;
+
+use super::desired::{Target, TunnelConfig};
+use super::hops::Hop;
+use super::links::Links;
+use super::rib::{Candidate, Rib};
+use super::watch::Mark;
+use crate::ids::IfId;
+use crate::model::spec::TunnelKind;
+
+/// Gateways in a row before a route counts as unresolved.
+pub(super) const MAX_DEPTH: usize = 8;
+
+/// A tunnel's underlay as resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Underlay {
+    /// The route that leads there.
+    pub(super) route: Ipv4Net,
+    /// The link outer packets leave by.
+    pub(super) link: IfId,
+    /// The neighbour on it.
+    pub(super) next_hop: Ipv4Addr,
+}
+
+/// Why a tunnel is not running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// It has no inner pair.
+    NoPair,
+    /// It has no outer pair.
+    NoEndpoints,
+    /// It is administratively down.
+    Down,
+    /// The outer source is not ours (now).
+    NotOwn(Ipv4Addr),
+    /// The outer destination is a broadcast address.
+    Broadcast(Ipv4Addr),
+    /// Nothing leads to the outer destination.
+    NoRoute(Ipv4Addr),
+    /// Its route leads nowhere on purpose.
+    Discarded(Ipv4Addr, Ipv4Net),
+    /// Its route does not resolve.
+    Unresolved(Ipv4Addr, Ipv4Net),
+    /// Its route leads through a tunnel: this one or another.
+    Through(Ipv4Addr, IfId),
+    /// The underlay's MTU leaves no room.
+    TooSmall(Underlay),
+}
+
+/// One resolution: collects the marks of all it looks up.
+pub(super) struct Resolver<'a> {
+    rib: &'a Rib,
+    links: &'a Links,
+    /// Prefixes met.
+    pub(super) marks: Vec<Mark>,
+    /// Routes being resolved, outermost first.
+    open: ArrayVec<Ipv4Net, MAX_DEPTH>,
+}
+
+impl<'a> Resolver<'a> {
+    /// A resolution in the state of now.
+    pub(super) fn new(rib: &'a Rib, links: &'a Links) -> Resolver<'a> {
+        Resolver { rib, links, marks: Vec::new(), open: ArrayVec::new() }
+    }
+
+    /// Where a static route leads.
+    pub(super) fn route(&mut self, prefix: Ipv4Net, target: Target) -> Hop {
+        match target {
+            Target::Interface(key) => match self.links.id(key) {
+                Some(id) if !key.is_link() => Hop::Tunnel(id),
+                Some(id) if self.links.is_up(id) => Hop::Link(id),
+                _ => Hop::Unreachable,
+            },
+            _ => self.follow(prefix, target, Ipv4Addr::UNSPECIFIED),
+        }
+    }
+
+    /// Where a static route leads for one address.
+    fn follow(&mut self, prefix: Ipv4Net, target: Target, to: Ipv4Addr) -> Hop {
+        match target {
+            Target::Blackhole => Hop::Blackhole,
+            Target::Reject => Hop::Unreachable,
+            Target::Interface(_) => match self.route(prefix, target) {
+                Hop::Link(link) => Hop::Neighbour(link, to),
+                hop => hop,
+            },
+            Target::Via(gateway) => {
+                if self.open.try_push(prefix).is_err() {
+                    return Hop::Unreachable;
+                }
+                let hop = self.gateway(gateway);
+                self.open.pop();
+                hop
+            }
+        }
+    }
+
+    fn gateway(&mut self, gateway: Ipv4Addr) -> Hop {
+        for (prefix, entry) in self.rib.covers(gateway) {
+            self.marks.push((Some(prefix), gateway));
+            if prefix.prefix_len() == 0 {
+                break;
+            }
+            for candidate in entry.candidates() {
+                match candidate {
+                    Candidate::Local | Candidate::Broadcast => return Hop::Unreachable,
+                    Candidate::Connected(link) => return Hop::Neighbour(link, gateway),
+                    Candidate::Tunnel(tunnel) => return Hop::Tunnel(tunnel),
+                    Candidate::Static(_) if self.open.contains(&prefix) => {}
+                    Candidate::Static(target) => return self.follow(prefix, target, gateway),
+                }
+            }
+        }
+        self.marks.push((None, gateway));
+        Hop::Unreachable
+    }
+
+    /// The link on which an address is reached as a neighbour, if it is.
+    pub(super) fn on_link(&mut self, address: Ipv4Addr) -> Option<IfId> {
+        let Some((prefix, entry)) = self.first(address) else { return None };
+        match *entry.candidates().first()? {
+            Candidate::Connected(link) => Some(link),
+            Candidate::Static(target @ Target::Interface(_)) => {
+                match self.route(prefix, target) {
+                    Hop::Link(link) => Some(link),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// The longest match, marked.
+    fn first(&mut self, address: Ipv4Addr) -> Option<(Ipv4Net, super::rib::Entry)> {
+        let found = self.rib.longest(address);
+        self.marks.push((found.map(|(prefix, _)| prefix), address));
+        found
+    }
+
+    /// What is said first of an address itself, if anything is.
+    fn itself(&mut self, address: Ipv4Addr) -> Option<Candidate> {
+        let (prefix, entry) = self.first(address)?;
+        if prefix.prefix_len() == 32 { entry.candidates().first().copied() } else { None }
+    }
+
+    /// Where a tunnel's outer packets go.
+    pub(super) fn underlay(
+        &mut self,
+        tunnel: IfId,
+        kind: TunnelKind,
+        config: &TunnelConfig,
+    ) -> Result<Underlay, Reason> {
+        let outer = config.outer(kind);
+        // An ipip interface has one pair: without it, it lacks that.
+        if config.pair.is_none() && (kind == TunnelKind::Ipip || outer.is_some()) {
+            return Err(Reason::NoPair);
+        }
+        let Some((local, remote)) = outer else { return Err(Reason::NoEndpoints) };
+        if self.itself(local) != Some(Candidate::Local) {
+            return Err(Reason::NotOwn(local));
+        }
+        if self.itself(remote) == Some(Candidate::Broadcast) {
+            return Err(Reason::Broadcast(remote));
+        }
+        let underlay = if config.link1 {
+            self.explicit(remote)
+        } else {
+            self.implicit(tunnel, remote)
+        }?;
+        let mtu = self.links.mtu(underlay.link);
+        if mtu < kind.overhead() + super::values::LEAST_MTU {
+            return Err(Reason::TooSmall(underlay));
+        }
+        if config.up { Ok(underlay) } else { Err(Reason::Down) }
+    }
+
+    /// link1 set: the real outer destination is looked up.
+    fn explicit(&mut self, remote: Ipv4Addr) -> Result<Underlay, Reason> {
+        let Some((route, entry)) = self.first(remote) else {
+            return Err(Reason::NoRoute(remote));
+        };
+        match entry.candidates().first() {
+            Some(candidate) => self.lower(route, *candidate, remote),
+            None => Err(Reason::NoRoute(remote)),
+        }
+    }
+
+    /// link1 clear: the toggled address selects the route.
+    fn implicit(&mut self, tunnel: IfId, remote: Ipv4Addr) -> Result<Underlay, Reason> {
+        let toggled = Ipv4Addr::from(u32::from(remote) ^ 1);
+        for (route, entry) in self.rib.covers(toggled) {
+            self.marks.push((Some(route), toggled));
+            for candidate in entry.candidates() {
+                if matches!(
+                    candidate,
+                    Candidate::Local | Candidate::Broadcast | Candidate::Tunnel(_)
+                ) {
+                    continue;
+                }
+                match self.lower(route, candidate, remote) {
+                    Err(Reason::Through(_, through)) if through == tunnel => {}
+                    found => return found,
+                }
+            }
+        }
+        self.marks.push((None, toggled));
+        Err(Reason::NoRoute(remote))
+    }
+
+    /// The underlay by one route.
+    fn lower(
+        &mut self,
+        route: Ipv4Net,
+        candidate: Candidate,
+        remote: Ipv4Addr,
+    ) -> Result<Underlay, Reason> {
+        let hop = match candidate {
+            Candidate::Connected(link) => Hop::Neighbour(link, remote),
+            Candidate::Tunnel(tunnel) => Hop::Tunnel(tunnel),
+            Candidate::Static(target) => self.follow(route, target, remote),
+            // A destination of our own is refused, a broadcast was looked at.
+            Candidate::Local | Candidate::Broadcast => Hop::Unreachable,
+        };
+        match hop {
+            Hop::Neighbour(link, next_hop) => Ok(Underlay { route, link, next_hop }),
+            Hop::Tunnel(through) => Err(Reason::Through(remote, through)),
+            Hop::Blackhole => Err(Reason::Discarded(remote, route)),
+            _ if candidate == Candidate::Static(Target::Reject) => {
+                Err(Reason::Discarded(remote, route))
+            }
+            _ => Err(Reason::Unresolved(remote, route)),
+        }
+    }
+}

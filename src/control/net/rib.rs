@@ -1,0 +1,165 @@
+//! The routing information base: for each prefix what every origin says about
+//! it. The FIB holds the answer; this holds the reasons.
+//!
+//! Where several origins have the same prefix, the first of these counts:
+//!
+//! | | origin | why here |
+//! |---|---|---|
+//! | 1 | local | what is for us is for us |
+//! | 2 | broadcast | never a host, never forwarded |
+//! | 3 | connected, tunnel (far end) | made from an interface's own addresses |
+//! | 4 | static | what the operator says, where no interface says it already |
+//! | 5 | neighbour | not in here: an optimisation of "connected", see below |
+//!
+//! Neighbour routes (/32, one per resolved neighbour) never change where
+//! anything leads, only whether a packet has to be held. So lookups made here
+//! do not know them, and learning one re-plans nothing else.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use arrayvec::ArrayVec;
+use ipnet::Ipv4Net;
+use prefix_trie::PrefixMap;
+
+use super::desired::Target;
+use crate::ids::IfId;
+
+/// What one origin says about a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Candidate {
+    /// An own address.
+    Local,
+    /// The broadcast or network address of a connected subnet.
+    Broadcast,
+    /// A subnet connected to a link that is up.
+    Connected(IfId),
+    /// The far end of a tunnel.
+    Tunnel(IfId),
+    /// A static route.
+    Static(Target),
+}
+
+/// All that is said about a prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Interfaces that have it as own address.
+    local: u32,
+    /// Links that have it as broadcast or network address.
+    broadcast: u32,
+    connected: Option<IfId>,
+    tunnel: Option<IfId>,
+    fixed: Option<Target>,
+}
+
+impl Entry {
+    /// What is said, what counts first.
+    pub(super) fn candidates(&self) -> ArrayVec<Candidate, 5> {
+        let all = [
+            (self.local > 0).then_some(Candidate::Local),
+            (self.broadcast > 0).then_some(Candidate::Broadcast),
+            self.connected.map(Candidate::Connected),
+            self.tunnel.map(Candidate::Tunnel),
+            self.fixed.map(Candidate::Static),
+        ];
+        all.into_iter().flatten().collect()
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Entry::default()
+    }
+
+    /// Puts a candidate in, or takes it out.
+    fn change(&mut self, candidate: Candidate, add: bool) {
+        let count = |n: &mut u32| *n = if add { *n + 1 } else { n.saturating_sub(1) };
+        match candidate {
+            Candidate::Local => count(&mut self.local),
+            Candidate::Broadcast => count(&mut self.broadcast),
+            Candidate::Connected(link) => self.connected = add.then_some(link),
+            Candidate::Tunnel(tunnel) => self.tunnel = add.then_some(tunnel),
+            Candidate::Static(target) => self.fixed = add.then_some(target),
+        }
+    }
+}
+
+/// A prefix about which something else is said than before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    /// Which.
+    pub(super) prefix: Ipv4Net,
+    /// It is new: who looked up an address in it found a shorter one.
+    pub(super) new: bool,
+}
+
+/// The base.
+#[derive(Debug, Default)]
+pub(super) struct Rib {
+    map: PrefixMap<Ipv4Net, Entry>,
+    /// What prefixes were before they were touched.
+    before: BTreeMap<Ipv4Net, Entry>,
+}
+
+impl Rib {
+    /// Puts in what an origin says.
+    pub(super) fn add(&mut self, prefix: Ipv4Net, candidate: Candidate) {
+        self.change(prefix, candidate, true);
+    }
+
+    /// Takes out what an origin said.
+    pub(super) fn remove(&mut self, prefix: Ipv4Net, candidate: Candidate) {
+        self.change(prefix, candidate, false);
+    }
+
+    fn change(&mut self, prefix: Ipv4Net, candidate: Candidate, add: bool) {
+        let old = self.get(prefix);
+        self.before.entry(prefix).or_insert(old);
+        let mut new = old;
+        new.change(candidate, add);
+        if new.is_empty() {
+            self.map.remove(&prefix);
+        } else {
+            self.map.insert(prefix, new);
+        }
+    }
+
+    /// Prefixes about which something else is said than at the last call.
+    pub(super) fn take_changes(&mut self) -> Vec<Change> {
+        let before = std::mem::take(&mut self.before);
+        let changed = |(prefix, old): (Ipv4Net, Entry)| {
+            let differs = old.candidates() != self.get(prefix).candidates();
+            differs.then_some(Change { prefix, new: old.is_empty() })
+        };
+        before.into_iter().filter_map(changed).collect()
+    }
+
+    /// All that is said about a prefix.
+    pub(super) fn get(&self, prefix: Ipv4Net) -> Entry {
+        self.map.get(&prefix).copied().unwrap_or_default()
+    }
+
+    /// The prefixes that cover an address, longest first.
+    pub(super) fn covers(&self, address: Ipv4Addr) -> ArrayVec<(Ipv4Net, Entry), 33> {
+        let host = Ipv4Net::from(address);
+        let mut covers: ArrayVec<_, 33> =
+            self.map.cover(&host).map(|(prefix, entry)| (prefix, *entry)).collect();
+        covers.reverse();
+        covers
+    }
+
+    /// The longest match.
+    pub(super) fn longest(&self, address: Ipv4Addr) -> Option<(Ipv4Net, Entry)> {
+        let (prefix, entry) = self.map.get_lpm(&Ipv4Net::from(address))?;
+        Some((prefix, *entry))
+    }
+
+    /// The longest prefix that is shorter than this one and covers it.
+    pub(super) fn parent(&self, prefix: Ipv4Net) -> Option<Ipv4Net> {
+        let shorter = |cover: &Ipv4Net| cover.prefix_len() < prefix.prefix_len();
+        self.map.cover_keys(&prefix).filter(shorter).last()
+    }
+
+    /// All prefixes, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Ipv4Net, &Entry)> {
+        self.map.iter()
+    }
+}

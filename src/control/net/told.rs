@@ -1,0 +1,241 @@
+//! What is told after a transaction: notes for who asked, events for the
+//! engines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use super::commit::Done;
+use super::desired::{Item, LinkConfig, Object, Target};
+use super::hops::Hop;
+use super::key::Key;
+use super::rib::Candidate;
+use super::{Net, Reason};
+use crate::control::topology::{Event, Topology, Way};
+use crate::ids::{IfId, Mac};
+use crate::model::op::Outcome;
+
+/// Most notes of one kind; a transaction can touch a hundred thousand tunnels.
+const MOST: usize = 20;
+
+impl Net {
+    /// Adds what deserves a word.
+    pub(super) fn tell(
+        &self,
+        before: &BTreeMap<Object, Item>,
+        done: &Done,
+        outcome: &mut Outcome,
+    ) {
+        let mut notes: Vec<String> = Vec::new();
+        let tunnels = done.tunnels.iter().filter_map(|(id, ran)| self.tunnel_note(*id, *ran));
+        some_of(&mut notes, "tunnels that are not running", tunnels);
+        let routes = before.keys().filter_map(|object| self.route_note(object));
+        some_of(&mut notes, "routes that do not count", routes);
+        let published = before.keys().filter_map(|object| self.published_note(object));
+        some_of(&mut notes, "silent entries", published);
+        outcome.notes.extend(notes);
+    }
+
+    /// A tunnel that has all it needs from its own configuration and does not
+    /// run; or that ran and does not, unless it was told so.
+    fn tunnel_note(&self, id: IfId, ran: bool) -> Option<String> {
+        let state = self.tunnels.get(&id)?;
+        let reason = state.underlay.err()?;
+        if matches!(reason, Reason::NoPair | Reason::NoEndpoints | Reason::Down) {
+            return None;
+        }
+        let up = self.desired.tunnels.get(&state.key).is_some_and(|config| config.up);
+        if !up {
+            return None;
+        }
+        let name = self.links.name(id);
+        let more = if ran { "any more" } else { "yet" };
+        Some(format!("{name} is not running {more}: {}", self.reason(id, reason)))
+    }
+
+    fn route_note(&self, object: &Object) -> Option<String> {
+        let Object::Route(to) = object else { return None };
+        let target = self.desired.routes.get(to)?;
+        let first = *self.rib.get(*to).candidates().first()?;
+        let waits = |what: String| Some(format!("the static route to {to} waits: it is {what}"));
+        match first {
+            Candidate::Static(_) => {}
+            Candidate::Local => return waits("our own address".to_owned()),
+            Candidate::Broadcast => return waits("a broadcast address".to_owned()),
+            Candidate::Connected(link) => {
+                return waits(format!("connected to {}", self.links.name(link)));
+            }
+            Candidate::Tunnel(tunnel) => {
+                return waits(format!("the far end of {}", self.links.name(tunnel)));
+            }
+        }
+        if self.routes.get(to) != Some(&Hop::Unreachable) {
+            return None;
+        }
+        match target {
+            Target::Via(gateway) => Some(format!(
+                "the gateway {gateway} of {to} is not reachable now: until it is, packets are \
+                 answered with host unreachable"
+            )),
+            Target::Interface(key) => {
+                Some(format!("{} is down: {to} is unreachable", self.desired.names.name(*key)))
+            }
+            Target::Blackhole | Target::Reject => None,
+        }
+    }
+
+    fn published_note(&self, object: &Object) -> Option<String> {
+        let Object::Published(address) = object else { return None };
+        let (key, _) = self.desired.published.get(address)?;
+        let link = self.links.id(*key)?;
+        let elsewhere = match self.way(*address) {
+            Way::Neighbour { link: leaves, .. } => leaves != link,
+            Way::Tunnel { .. } => true,
+            Way::Local | Way::Broadcast | Way::Unreachable => false,
+        };
+        let name = self.links.name(link);
+        (!elsewhere).then(|| {
+            format!(
+                "{address} is published on {name} but silent until a route to it leaves by \
+                 another interface that is running"
+            )
+        })
+    }
+
+    /// What engines have to follow, in order: what went, then what came.
+    pub(super) fn events(
+        &self,
+        before: &BTreeMap<Object, Item>,
+        done: Done,
+        forget: Vec<Event>,
+    ) -> Vec<Event> {
+        let id = |key: Key| self.links.id(key).or_else(|| done.numbers.get(&key).copied());
+        let down = done.down.iter().map(|link| Event::LinkDown { link: *link });
+        let mut events: Vec<Event> = down.collect();
+        let mut came = Vec::new();
+        for old in before.values() {
+            match old {
+                Item::Link(key, old) => {
+                    if let Some(link) = id(*key) {
+                        self.address_events(*key, link, old.as_ref(), &done, &mut events);
+                    }
+                }
+                Item::Neighbour(address, old) => {
+                    let new = self.desired.neighbours.get(address).copied();
+                    let numbered = |entry: Option<(Key, Mac)>| {
+                        entry.and_then(|(key, mac)| Some((id(key)?, mac)))
+                    };
+                    static_events(*address, numbered(old.to_owned()), numbered(new), &mut events);
+                }
+                Item::Published(address, old) => {
+                    let new = self.desired.published.get(address).copied();
+                    if *old == new {
+                        continue;
+                    }
+                    if let Some(link) = old.and_then(|(key, _)| id(key)) {
+                        events.push(Event::Unpublished { link, address: *address });
+                    }
+                    came.extend(new.and_then(|entry| self.published_event(*address, entry)));
+                }
+                Item::Icmp(_) => came.push(Event::Icmp(self.desired.icmp.clone())),
+                Item::Tunnel(..) | Item::Route(..) => {}
+            }
+        }
+        events.extend(forget);
+        self.up_events(&done, &mut came);
+        // Whatever went is told before whatever came, whoever it is about.
+        let (gone, here): (Vec<Event>, Vec<Event>) = events.into_iter().partition(|event| {
+            !matches!(event, Event::AddressAdded { .. } | Event::StaticAdded { .. })
+        });
+        let mut events = gone;
+        events.extend(here);
+        events.extend(came);
+        if done.routes {
+            events.push(Event::RoutesChanged);
+        }
+        events
+    }
+
+    fn published_event(
+        &self,
+        address: Ipv4Addr,
+        (key, mac): (Key, Option<Mac>),
+    ) -> Option<Event> {
+        let link = self.links.id(key)?;
+        let mac = mac.or_else(|| Some(self.links.states.get(&link)?.link.mac))?;
+        Some(Event::Published { link, address, mac })
+    }
+
+    /// Addresses that came to a link or left it.
+    fn address_events(
+        &self,
+        key: Key,
+        link: IfId,
+        old: Option<&LinkConfig>,
+        done: &Done,
+        events: &mut Vec<Event>,
+    ) {
+        let list = |config: Option<&LinkConfig>| -> Vec<Ipv4Addr> {
+            config.iter().flat_map(|c| c.address.iter().map(ipnet::Ipv4Net::addr)).collect()
+        };
+        let (had, has) = (list(old), list(self.desired.links.get(&key)));
+        let left = had.iter().filter(|address| !has.contains(address));
+        events.extend(left.map(|address| Event::AddressRemoved { link, address: *address }));
+        // A link that came up announces all of them, below.
+        if !done.up.contains(&link) {
+            let came = has.iter().filter(|address| !had.contains(address));
+            events.extend(came.map(|address| Event::AddressAdded { link, address: *address }));
+        }
+    }
+
+    /// A link that came up announces its addresses, and its static neighbours
+    /// are told again, since `LinkDown` said to forget all of them.
+    fn up_events(&self, done: &Done, came: &mut Vec<Event>) {
+        for link in done.up.iter().copied() {
+            let Some(state) = self.links.states.get(&link) else { continue };
+            let addresses = state.address.iter().map(ipnet::Ipv4Net::addr);
+            came.extend(addresses.map(|address| Event::AddressAdded { link, address }));
+            let range = (link, Ipv4Addr::UNSPECIFIED)..=(link, Ipv4Addr::BROADCAST);
+            for ((_, address), entry) in self.neighbours.range(range) {
+                let address = *address;
+                came.extend(entry.fixed.map(|mac| Event::StaticAdded { link, address, mac }));
+            }
+        }
+        // Said once, even if it was put in place in the same transaction.
+        let mut seen = BTreeSet::new();
+        came.retain(|event| match event {
+            Event::StaticAdded { link, address, .. } => seen.insert((*link, *address)),
+            _ => true,
+        });
+    }
+}
+
+fn static_events(
+    address: Ipv4Addr,
+    old: Option<(IfId, Mac)>,
+    new: Option<(IfId, Mac)>,
+    events: &mut Vec<Event>,
+) {
+    if old == new {
+        return;
+    }
+    let moved = old.map(|(link, _)| link) != new.map(|(link, _)| link);
+    if let (Some((link, _)), true) = (old, moved) {
+        events.push(Event::StaticRemoved { link, address });
+    }
+    events.extend(new.map(|(link, mac)| Event::StaticAdded { link, address, mac }));
+}
+
+/// Adds the first few and says how many more there are.
+fn some_of(notes: &mut Vec<String>, what: &str, all: impl Iterator<Item = String>) {
+    let mut more = 0;
+    for (n, note) in all.enumerate() {
+        if n < MOST {
+            notes.push(note);
+        } else {
+            more += 1;
+        }
+    }
+    if more > 0 {
+        notes.push(format!("and {more} more {what}"));
+    }
+}

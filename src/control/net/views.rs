@@ -1,0 +1,348 @@
+//! How it is shown: interfaces, routes, tables, and the running state as a
+//! configuration.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::desired::Target;
+use super::hops::Hop;
+use super::key::Key;
+use super::links::host;
+use super::plan::Station;
+use super::rib::Candidate;
+use super::{Net, Reason, Underlay, plan};
+use crate::ids::IfId;
+use crate::model::spec::{
+    Dscp, NeighbourSpec, OuterDf, PortSpec, PublishSpec, RouteSpec, RouteTarget, State,
+    TunnelSpec, VlanSpec,
+};
+use crate::model::view::{
+    AddressView, InterfaceView, RouteView, TablesView, Traffic, TunnelView, UnderlayView,
+};
+
+impl Net {
+    /// The running state as a configuration; reproduces itself.
+    pub fn state(&self) -> State {
+        let desired = &self.desired;
+        let name = |key: &Key| desired.names.name(*key);
+        let ports = self.facts.iter().map(|facts| {
+            let config = desired.links.get(&Key::Port(facts.id));
+            let address = config.map(|c| c.address.clone()).unwrap_or_default();
+            let mtu = config.and_then(|c| c.mtu).unwrap_or(facts.spec.mtu);
+            let up = config.map_or(facts.spec.up, |c| c.up);
+            PortSpec { address, mtu, up, ..facts.spec.clone() }
+        });
+        let vlans = desired.links.iter().filter(|(key, _)| matches!(key, Key::Vlan(..)));
+        let vlans = vlans.map(|(key, config)| VlanSpec {
+            name: name(key),
+            address: config.address.clone(),
+            mtu: config.mtu,
+            up: config.up,
+        });
+        State {
+            ports: ports.collect(),
+            vlans: vlans.collect(),
+            tunnels: desired.tunnels.keys().filter_map(|key| self.tunnel_spec(*key)).collect(),
+            routes: desired.routes.iter().map(|(to, t)| self.route_spec(*to, *t)).collect(),
+            neighbours: desired
+                .neighbours
+                .iter()
+                .map(|(address, (link, mac))| NeighbourSpec {
+                    address: *address,
+                    port: Some(name(link)),
+                    mac: *mac,
+                })
+                .collect(),
+            published: desired
+                .published
+                .iter()
+                .map(|(address, (link, mac))| PublishSpec {
+                    address: *address,
+                    port: Some(name(link)),
+                    mac: *mac,
+                })
+                .collect(),
+            icmp: desired.icmp.clone(),
+        }
+    }
+
+    pub(super) fn tunnel_spec(&self, key: Key) -> Option<TunnelSpec> {
+        let config = self.desired.tunnels.get(&key)?;
+        Some(TunnelSpec {
+            name: self.desired.names.name(key),
+            kind: key.tunnel_kind()?,
+            local: config.endpoints.map(|(local, _)| local),
+            remote: config.endpoints.map(|(_, remote)| remote),
+            address: config.pair.map(|(address, _)| address),
+            peer: config.pair.map(|(_, peer)| peer),
+            link0: true,
+            link1: config.link1,
+            mtu: config.mtu,
+            ttl: config.ttl,
+            dscp: config.dscp,
+            df: config.df,
+            up: config.up,
+        })
+    }
+
+    pub(super) fn route_spec(&self, to: Ipv4Net, target: Target) -> RouteSpec {
+        let target = match target {
+            Target::Via(gateway) => RouteTarget::Via(gateway),
+            Target::Interface(key) => RouteTarget::Interface(self.desired.names.name(key)),
+            Target::Blackhole => RouteTarget::Blackhole,
+            Target::Reject => RouteTarget::Reject,
+        };
+        RouteSpec { to, target }
+    }
+
+    /// The name of an interface.
+    pub fn name(&self, id: IfId) -> Option<&str> {
+        self.links.record(id).map(|record| record.name.as_str())
+    }
+
+    /// The interface of a name.
+    pub fn interface_named(&self, name: &str) -> Option<IfId> {
+        self.links.id(self.desired.names.key(name)?)
+    }
+
+    /// All interfaces: ports, then VLANs, then tunnels. Traffic is zero.
+    pub fn interfaces(&self) -> Vec<(IfId, InterfaceView)> {
+        let sorted = self.links.sorted();
+        sorted.into_iter().filter_map(|(key, id)| Some((id, self.interface(key, id)?))).collect()
+    }
+
+    fn interface(&self, key: Key, id: IfId) -> Option<InterfaceView> {
+        let name = self.links.name(id).to_owned();
+        let index = id.0 + 1;
+        let Some(kind) = key.tunnel_kind() else {
+            let state = self.links.states.get(&id)?;
+            let mut flags = vec!["BROADCAST", "MULTICAST"];
+            if self.desired.links.get(&key).is_some_and(|config| config.up) {
+                flags.insert(0, "UP");
+            }
+            if state.link.up {
+                flags.insert(2, "RUNNING");
+            }
+            return Some(InterfaceView {
+                name,
+                index,
+                kind: if state.link.vlan == 0 { "port" } else { "vlan" }.to_owned(),
+                flags: flags.into_iter().map(str::to_owned).collect(),
+                mtu: state.link.mtu,
+                mac: Some(state.link.mac),
+                addresses: state.address.iter().map(|net| address_view(*net)).collect(),
+                tunnel: None,
+                traffic: Traffic::default(),
+            });
+        };
+        let config = self.desired.tunnels.get(&key)?;
+        let underlay = self.tunnels.get(&id).map(|state| state.underlay)?;
+        let flags = [
+            (config.up, "UP"),
+            (true, "POINTOPOINT"),
+            (underlay.is_ok(), "RUNNING"),
+            (true, "LINK0"),
+            (config.link1, "LINK1"),
+            (true, "MULTICAST"),
+        ];
+        let below = underlay.ok().map(|below| self.links.mtu(below.link));
+        Some(InterfaceView {
+            name,
+            index,
+            kind: kind.prefix().to_owned(),
+            flags: flags.iter().filter(|(on, _)| *on).map(|(_, f)| (*f).to_owned()).collect(),
+            mtu: plan::tunnel_mtu(kind, config, below),
+            mac: None,
+            addresses: config.pair.iter().map(|(address, peer)| pair_view(*address, *peer)).collect(),
+            tunnel: Some(TunnelView {
+                kind: kind.prefix().to_owned(),
+                local: config.outer(kind).map(|(local, _)| local),
+                remote: config.outer(kind).map(|(_, remote)| remote),
+                ttl: config.ttl,
+                dscp: match config.dscp {
+                    Dscp::Copy => "copy".to_owned(),
+                    Dscp::Fixed(dscp) => dscp.to_string(),
+                },
+                df: if config.df == OuterDf::Copy { "copy" } else { "set" }.to_owned(),
+                underlay: underlay.ok().map(|below| self.underlay_view(below)),
+                reason: underlay.err().map(|reason| self.reason(id, reason)),
+            }),
+            traffic: Traffic::default(),
+        })
+    }
+
+    fn underlay_view(&self, below: Underlay) -> UnderlayView {
+        let fixed = self.neighbours.get(&(below.link, below.next_hop)).and_then(|n| n.fixed);
+        let state = match self.station(below.link, below.next_hop) {
+            Station::Known(_) if fixed.is_some() => "permanent",
+            Station::Known(_) => "reachable",
+            Station::Failed => "failed",
+            Station::Unknown => "incomplete",
+        };
+        UnderlayView {
+            route: below.route,
+            interface: self.links.name(below.link).to_owned(),
+            next_hop: below.next_hop,
+            state: state.to_owned(),
+        }
+    }
+
+    /// Why a tunnel is not running, as a sentence without its name.
+    pub(super) fn reason(&self, id: IfId, reason: Reason) -> String {
+        match reason {
+            Reason::NoPair => "it has no inner addresses".to_owned(),
+            Reason::NoEndpoints => "it has no tunnel addresses".to_owned(),
+            Reason::Down => "it is down".to_owned(),
+            Reason::NotOwn(local) => format!("its tunnel source {local} is not one of our addresses"),
+            Reason::Broadcast(remote) => format!("{remote} is a broadcast address"),
+            Reason::NoRoute(remote) => format!("there is no route to {remote}"),
+            Reason::Discarded(remote, route) => {
+                format!("the route to {remote} ({route}) discards packets")
+            }
+            Reason::Unresolved(remote, route) => {
+                format!("the route to {remote} ({route}) does not resolve: its gateway is not reachable")
+            }
+            Reason::Through(remote, through) if through == id => {
+                format!("the route to {remote} leads through {} itself", self.links.name(id))
+            }
+            Reason::Through(remote, through) => format!(
+                "the route to {remote} leads through {}: tunnels in tunnels are not supported yet",
+                self.links.name(through)
+            ),
+            Reason::TooSmall(below) => format!(
+                "the MTU of {}, {}, leaves no room for {} bytes",
+                self.links.name(below.link),
+                self.links.mtu(below.link),
+                super::values::LEAST_MTU
+            ),
+        }
+    }
+
+    /// All routes in order of prefix, what counts first. Without `all`, those
+    /// that somebody configured, and those to tunnels and connected subnets.
+    pub fn routes(&self, all: bool) -> Vec<RouteView> {
+        let mut views = Vec::new();
+        for (prefix, entry) in self.rib.iter() {
+            for (place, candidate) in entry.candidates().into_iter().enumerate() {
+                let shown = !matches!(candidate, Candidate::Local | Candidate::Broadcast);
+                if all || shown {
+                    views.push(self.route_view(prefix, candidate, place == 0));
+                }
+            }
+        }
+        if all {
+            let neighbours = self.active.iter();
+            views.extend(neighbours.map(|(address, link)| self.neighbour_view(*address, *link)));
+            // Stable: what counts stays first.
+            views.sort_by_key(|view| view.to);
+        }
+        views
+    }
+
+    /// The longest match for a destination.
+    pub fn lookup_route(&self, to: Ipv4Addr) -> Option<RouteView> {
+        self.get_route(host(to)).or_else(|| self.get_route(self.rib.longest(to)?.0))
+    }
+
+    /// The route of this very prefix.
+    pub fn get_route(&self, to: Ipv4Net) -> Option<RouteView> {
+        if let Some(candidate) = self.rib.get(to).candidates().first() {
+            return Some(self.route_view(to, *candidate, true));
+        }
+        let link = self.active.get(&to.addr()).filter(|_| to.prefix_len() == 32)?;
+        Some(self.neighbour_view(to.addr(), *link))
+    }
+
+    fn neighbour_view(&self, address: Ipv4Addr, link: IfId) -> RouteView {
+        RouteView {
+            to: host(address),
+            gateway: None,
+            interface: Some(self.links.name(link).to_owned()),
+            flags: "UH".to_owned(),
+            origin: "neighbour".to_owned(),
+            mtu: Some(self.links.mtu(link)),
+        }
+    }
+
+    fn route_view(&self, to: Ipv4Net, candidate: Candidate, counts: bool) -> RouteView {
+        let (hop, origin, mut letters) = match candidate {
+            Candidate::Local => (Hop::Local, "local", "l"),
+            Candidate::Broadcast => (Hop::Broadcast, "broadcast", "b"),
+            Candidate::Connected(link) => (Hop::Link(link), "connected", "C"),
+            Candidate::Tunnel(tunnel) => (Hop::Tunnel(tunnel), "tunnel", ""),
+            Candidate::Static(_) => {
+                (self.routes.get(&to).copied().unwrap_or(Hop::Unreachable), "static", "S")
+            }
+        };
+        let mut gateway = None;
+        let mut resolved = counts && hop != Hop::Unreachable;
+        if let Candidate::Static(target) = candidate {
+            match target {
+                Target::Via(address) => gateway = Some(address),
+                Target::Blackhole => letters = "SB",
+                Target::Reject => (letters, resolved) = ("SR", counts),
+                Target::Interface(_) => {}
+            }
+        }
+        let flags = [
+            (resolved, "U"),
+            (gateway.is_some(), "G"),
+            (to.prefix_len() == 32, "H"),
+            (true, letters),
+        ];
+        let (interface, mtu) = match hop {
+            Hop::Link(id) | Hop::Neighbour(id, _) => (Some(id), Some(self.links.mtu(id))),
+            Hop::Tunnel(id) => (Some(id), self.tunnel_mtu(id)),
+            Hop::Local => (self.owner(to.addr()), None),
+            Hop::Broadcast => (self.desired.index.link_of(to.addr()).and_then(|k| self.links.id(k)), None),
+            Hop::Blackhole | Hop::Unreachable => (None, None),
+        };
+        RouteView {
+            to,
+            gateway,
+            interface: interface.map(|id| self.links.name(id).to_owned()),
+            flags: flags.iter().filter(|(on, _)| *on).map(|(_, f)| *f).collect(),
+            origin: origin.to_owned(),
+            mtu,
+        }
+    }
+
+    fn owner(&self, address: Ipv4Addr) -> Option<IfId> {
+        self.links.id(self.desired.index.owners(address).next()?)
+    }
+
+    fn tunnel_mtu(&self, id: IfId) -> Option<u16> {
+        let state = self.tunnels.get(&id)?;
+        let below = state.underlay.ok()?;
+        let config = self.desired.tunnels.get(&state.key)?;
+        Some(plan::tunnel_mtu(state.key.tunnel_kind()?, config, Some(self.links.mtu(below.link))))
+    }
+
+    /// How full the tables are.
+    pub fn tables_view(&self) -> TablesView {
+        let fib = self.tables.fib4.stats();
+        TablesView {
+            fib4_prefixes: fib.prefixes as u64,
+            fib4_groups: fib.groups_used as u64,
+            fib4_groups_max: fib.groups_total as u64,
+            next_hops: self.hops.len() as u64,
+            tunnels: self.tables.decap.len() as u64,
+            bytes: self.tables.bytes() as u64,
+            generation: self.tables.generation.load(std::sync::atomic::Ordering::Acquire),
+        }
+    }
+}
+
+fn address_view(net: Ipv4Net) -> AddressView {
+    AddressView {
+        address: net.addr(),
+        prefix_len: net.prefix_len(),
+        peer: None,
+        broadcast: (net.prefix_len() < 31).then(|| net.broadcast()),
+    }
+}
+
+fn pair_view(address: Ipv4Addr, peer: Ipv4Addr) -> AddressView {
+    AddressView { address, prefix_len: 32, peer: Some(peer), broadcast: None }
+}

@@ -1,0 +1,75 @@
+//! Who has to be resolved anew when a prefix changes.
+//!
+//! Resolving looks up addresses. Each lookup leaves a mark on every prefix it
+//! met, the one it ended at and those it passed by, and on "none" if it found
+//! nothing. A prefix that changes or goes concerns those who left a mark on it;
+//! a new prefix concerns those who left one on the next shorter prefix for an
+//! address that the new one covers. Nobody else's lookup can end differently,
+//! so a change costs what it changes, however many tunnels there are.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::ids::IfId;
+
+/// Something that is resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Dependent {
+    /// A static route.
+    Route(Ipv4Net),
+    /// A tunnel's underlay.
+    Tunnel(IfId),
+    /// Whether a neighbour's address is reached on its link.
+    Neighbour(IfId, Ipv4Addr),
+}
+
+/// A prefix met, and the address that was looked up.
+pub(super) type Mark = (Option<Ipv4Net>, Ipv4Addr);
+
+/// All marks.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    at: HashMap<Option<Ipv4Net>, BTreeSet<(Ipv4Addr, Dependent)>>,
+    of: HashMap<Dependent, Vec<Mark>>,
+}
+
+impl Watch {
+    /// Replaces the marks of a dependent; none: it is gone.
+    pub(super) fn set(&mut self, who: Dependent, marks: Vec<Mark>) {
+        for (prefix, address) in self.of.remove(&who).unwrap_or_default() {
+            if let Some(set) = self.at.get_mut(&prefix) {
+                set.remove(&(address, who));
+                if set.is_empty() {
+                    self.at.remove(&prefix);
+                }
+            }
+        }
+        for (prefix, address) in &marks {
+            self.at.entry(*prefix).or_default().insert((*address, who));
+        }
+        if !marks.is_empty() {
+            self.of.insert(who, marks);
+        }
+    }
+
+    /// Those with a mark on a prefix.
+    pub(super) fn at(&self, prefix: Ipv4Net) -> impl Iterator<Item = Dependent> {
+        self.at.get(&Some(prefix)).into_iter().flatten().map(|(_, who)| *who)
+    }
+
+    /// Those with a mark on `parent` for an address within `prefix`.
+    pub(super) fn within(
+        &self,
+        parent: Option<Ipv4Net>,
+        prefix: Ipv4Net,
+    ) -> impl Iterator<Item = Dependent> {
+        // The least of all dependents, to begin a range with.
+        let first = (prefix.network(), Dependent::Route(Ipv4Net::default()));
+        let last = prefix.broadcast();
+        let set = self.at.get(&parent).into_iter();
+        let marks = set.flat_map(move |set| set.range(first..));
+        marks.take_while(move |(address, _)| *address <= last).map(|(_, who)| *who)
+    }
+}
