@@ -38,6 +38,8 @@ pub struct BenchOptions {
     pub room: usize,
     /// Slots of the exchange between worker and control, each way.
     pub slots: usize,
+    /// Bytes per slot.
+    pub slot_room: usize,
     /// Table sizes.
     pub tables: TablesConfig,
     /// Most interfaces.
@@ -50,7 +52,8 @@ impl Default for BenchOptions {
         BenchOptions {
             buffers: 2048,
             room: 9216,
-            slots: 512,
+            slots: 1024,
+            slot_room: 9216,
             tables: TablesConfig {
                 adjacencies: 1 << 14,
                 tunnels: 1 << 12,
@@ -110,7 +113,7 @@ impl Bench {
         let worker_counters = Arc::new(WorkerCounters::new(options.interfaces));
         let control_counters = Arc::new(ControlCounters::default());
         let (worker_end, control_end) =
-            exchange(ExchangeConfig { slots: options.slots, room: options.room });
+            exchange(ExchangeConfig { slots: options.slots, room: options.slot_room });
         let control = Control::new(
             Arc::clone(&tables),
             facts.clone(),

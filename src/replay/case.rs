@@ -107,6 +107,16 @@ impl Case {
         })
     }
 
+    /// The configuration file's text.
+    pub fn config(&self) -> &str {
+        &self.config
+    }
+
+    /// Frames that arrive, by port name.
+    pub fn inputs(&self) -> impl Iterator<Item = (&str, &[Sent])> {
+        self.inputs.iter().map(|(port, frames)| (port.as_str(), frames.as_slice()))
+    }
+
     /// The whole counter difference the case expects.
     pub fn counters(&self) -> &Sheet {
         &self.counters

@@ -242,7 +242,7 @@ mac = "{RM}"
         c.tx("en0", to_lan(hop(packet), dst=mac), "en1", at)
 
 
-@case("A silent neighbour is probed after a minute, three times, and then forgotten", until=70.0)
+@case("A silent neighbour is probed after a minute, three times, and then forgotten", until=69.5)
 def arp_ageing(c):
     c.config = UNKNOWN
     heard(c, request(NEW, NEW_MAC, C0))

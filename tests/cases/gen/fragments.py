@@ -168,7 +168,7 @@ def fragments_refused(c):
     c.control_drop("fragment_invalid")
     beyond = IP(src=A, dst=C1, proto=47, id=3, frag=8191) / Raw(body[:64])
     collected(c, IP(raw(beyond)))
-    c.control_drop("fragment_invalid")
+    c.control_drop("fragment_too_large")
     assert second and last and rebuilt
 
 

@@ -81,19 +81,25 @@ def icmp_to_us(c):
     c.config = ROUTER
     broken = bytearray(raw(echo(dst=C0)))
     broken[30] ^= 1
+    timestamp = IP(raw(IP(src=H, dst=C0, proto=1) / Raw(with_icmp_checksum(b"\x0d" + b"\0" * 19))))
     for packet, reason in (
         (echo(dst=C0, reply=True), "icmp_unexpected"),
         (IP(bytes(broken)), "icmp_invalid"),
-        (IP(raw(IP(src=H, dst=C0) / Raw(with_icmp_checksum(b"\x0d\0\0\0" + b"\0" * 16)), )), None),
+        (timestamp, "icmp_unsupported"),
     ):
-        if reason:
-            c.rx("en0", at_c0(packet))
-            c.punt("en0", "local_icmp")
-            c.control_drop(reason)
-    timestamp = IP(raw(IP(src=H, dst=C0, proto=1) / Raw(with_icmp_checksum(b"\x0d" + b"\0" * 19))))
-    c.rx("en0", at_c0(timestamp))
-    c.punt("en0", "local_icmp")
-    c.control_drop("icmp_unsupported")
+        c.rx("en0", at_c0(packet))
+        c.punt("en0", "local_icmp")
+        c.control_drop(reason)
+
+
+@case("ICMP errors addressed to us are read by control")
+def icmp_errors_to_us(c):
+    c.config = ROUTER
+    for kind, code in ((3, 0), (3, 4), (11, 0)):
+        message = error(kind, code, udp(src=C0, dst=FAR), H, mtu=1400)
+        c.rx("en0", at_c0(message))
+        c.punt("en0", "local_icmp")
+        c.consumed()
 
 
 @case("TTL 1 and 0 in transit: time exceeded, from the address of the interface it goes back by")
@@ -255,7 +261,10 @@ def error_rate(c):
         if i < 2:
             told(c, cause, "port_unreachable", 3, 3)
         else:
+            # Made, and not sent.
             untold(c, at_c0(cause), "port_unreachable")
+            c.add("control.originated")
+            c.control_drop("icmp_rate_limited")
     told(c, udp(dst=C0, id=9), "port_unreachable", 3, 3, at=1.5)
 
 

@@ -98,8 +98,9 @@ class Case:
 
     def drop(self, origin, reason, came=None, leaving=None):
         """The worker drops a packet of `origin`. `came`: the interface it
-        arrived on (default: the origin, unless control made it); `leaving`: the
-        one it was to leave by, if the drop is that one's doing."""
+        arrived on (default: the origin, unless control made it; False: it
+        belonged to none); `leaving`: the one it was to leave by, if the drop is
+        that one's doing."""
         self.add(f"origin.{origin}.dropped.{reason}")
         if leaving:
             self.add(f"interface.{leaving}.tx_dropped")

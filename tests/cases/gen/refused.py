@@ -9,8 +9,12 @@ from .net import *  # noqa: F403
 
 
 def refuse(c, frame, reason, port="en0", iface=None):
+    """A frame is refused. Until one is known to belong to an interface, it
+    counts for none."""
+    if reason in ("frame_too_short", "not_our_mac", "unknown_vlan"):
+        iface = False
     c.rx(port, frame, iface=iface)
-    c.drop(port, reason)
+    c.drop(port, reason, came=iface)
 
 
 @case("Frames shorter than their link header are refused, also behind a VLAN tag")
@@ -40,7 +44,7 @@ address = ["172.20.0.1/16"]
 """
     for vlan in (1, 20, 21, 4094):
         frame = Ether(src=HM, dst=M0) / Dot1Q(vlan=vlan, type=0x0800) / udp()
-        refuse(c, frame, "unknown_vlan", iface=False)
+        refuse(c, frame, "unknown_vlan")
 
 
 @case("Ethernet payloads other than IPv4 and ARP are refused: IPv6, MPLS, a second tag, lengths")
@@ -216,18 +220,17 @@ blackhole = true
 def mixed_burst(c):
     c.config = GATEWAY
     bad = [
-        (Raw(b"\1" * 9), "frame_too_short", None),
-        (at_c0(udp(), dst="02:00:00:00:00:63"), "not_our_mac", None),
-        (at_c0(rebuilt(udp(), version=6)), "ipv4_bad_version", None),
-        (at_c0(udp(dst="127.0.0.1")), "martian_destination", None),
-        (at_c0(udp(src="127.0.0.1")), "martian_source", None),
-        (Ether(src=HM, dst=M0) / Dot1Q(vlan=9, type=0x0800) / udp(), "unknown_vlan", False),
-        (at_c0(udp(dst="239.0.0.1")), "multicast", None),
+        (Raw(b"\1" * 9), "frame_too_short"),
+        (at_c0(udp(), dst="02:00:00:00:00:63"), "not_our_mac"),
+        (at_c0(rebuilt(udp(), version=6)), "ipv4_bad_version"),
+        (at_c0(udp(dst="127.0.0.1")), "martian_destination"),
+        (at_c0(udp(src="127.0.0.1")), "martian_source"),
+        (Ether(src=HM, dst=M0) / Dot1Q(vlan=9, type=0x0800) / udp(), "unknown_vlan"),
+        (at_c0(udp(dst="239.0.0.1")), "multicast"),
     ]
     for i in range(63):
         if i % 3 == 0:
-            frame, reason, iface = bad[i // 3 % len(bad)]
-            refuse(c, frame, reason, iface=iface)
+            refuse(c, *bad[i // 3 % len(bad)])
         else:
             packet = udp(id=i, n=i, ttl=64 - i % 5)
             c.rx("en0", at_c0(packet))
