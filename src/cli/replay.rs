@@ -1,60 +1,69 @@
-//! `greyhound replay`: pcap cases through the real path, without ports.
+//! `greyhound replay`: pcap cases through the real path, without ports and
+//! without a running gateway.
 
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use anyhow::Context;
+use clap::Args;
 
+use super::{Failure, Session};
 use crate::replay::{Case, Report};
 
-/// Run pcap cases through the real path and control, in virtual time.
-///
-/// Each CASE is a folder with gateway.toml, in.PORT.pcap, out.PORT.pcap,
-/// counters.toml and case.toml. Exit status 0 only if every packet and every
-/// counter of every case is as expected.
-#[derive(Debug, clap::Args)]
-pub struct Args {
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
     /// Folders of cases
     #[arg(required = true, value_name = "CASE")]
-    cases: Vec<PathBuf>,
+    pub cases: Vec<PathBuf>,
     /// Print the reports as JSON, one object a line
     #[arg(long)]
-    json: bool,
+    pub json: bool,
     /// Write what came out as DIR/CASE/out.PORT.pcap
     #[arg(long, value_name = "DIR")]
-    write: Option<PathBuf>,
+    pub write: Option<PathBuf>,
     /// Hand frames over in bursts of at most N
-    #[arg(long, value_name = "N")]
-    burst: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub burst: Option<u16>,
 }
 
-/// Runs the cases; failure if any differs.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut out = std::io::stdout().lock();
-    let mut all_passed = true;
+/// What `--help` ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  greyhound replay tests/cases/gre_encap
+  greyhound replay --write /tmp/got tests/cases/arp_*
+
+A case is a folder with gateway.toml, in.PORT.pcap, out.PORT.pcap, counters.toml
+and case.toml. Exit code 0 only if every packet and every counter of every case
+is as expected.";
+
+/// Runs the cases, all of them; fails if any differs.
+pub fn run(args: &ReplayArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    let mut differ = 0;
     for folder in &args.cases {
-        // `.` and `a/..` have no name of their own.
-        let folder = folder.canonicalize().with_context(|| folder.display().to_string())?;
-        let report = Case::load(&folder)?
-            .run(args.burst)
-            .with_context(|| format!("case {}", folder.display()))?;
-        if let Some(target) = &args.write {
-            report.write(&target.join(&report.name))?;
-        }
-        all_passed &= report.passed();
-        print(&mut out, &report, args.json)?;
+        let report = one(args, folder).map_err(|error| Failure::Gateway(error.into()))?;
+        differ += usize::from(!report.passed());
+        print(&report, args.json, session)?;
     }
-    Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    match differ {
+        0 => Ok(()),
+        _ => Err(Failure::Gateway(anyhow::anyhow!(
+            "{differ} of {} cases came out differently",
+            args.cases.len()
+        ))),
+    }
 }
 
-fn print(out: &mut impl Write, report: &Report, json: bool) -> anyhow::Result<()> {
-    if json {
-        let mut line = serde_json::to_value(report)?;
-        line["passed"] = report.passed().into();
-        writeln!(out, "{line}")?;
-    } else {
-        write!(out, "{report}")?;
+fn one(args: &ReplayArgs, folder: &std::path::Path) -> Result<Report, crate::replay::ReplayError> {
+    let report = Case::load(folder)?.run(args.burst.map(usize::from))?;
+    if let Some(target) = &args.write {
+        report.write(&target.join(&report.name))?;
     }
-    Ok(())
+    Ok(report)
+}
+
+fn print(report: &Report, json: bool, session: &mut Session<'_>) -> Result<(), Failure> {
+    if json {
+        let text = serde_json::to_string(report).map_err(Failure::Json)?;
+        return session.print(&format!("{text}\n"));
+    }
+    session.print(&report.to_string())
 }

@@ -47,10 +47,10 @@ pub struct BenchOptions {
 }
 
 impl Default for BenchOptions {
-    /// Enough for any case: bursts of a thousand frames, datagrams of 9000.
+    /// Enough for any case: bursts of 500 frames, datagrams of 9000.
     fn default() -> BenchOptions {
         BenchOptions {
-            buffers: 2048,
+            buffers: 512,
             room: 9216,
             slots: 1024,
             slot_room: 9216,

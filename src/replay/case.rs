@@ -88,6 +88,8 @@ struct Moment<'a> {
 impl Case {
     /// Reads the case in a folder.
     pub fn load(folder: &Path) -> Result<Case, ReplayError> {
+        // `.` has no name of its own.
+        let folder = &folder.canonicalize().map_err(|error| file_error(folder, error))?;
         let settings_path = folder.join("case.toml");
         let settings: CaseFile = toml::from_str(&read_text(&settings_path)?)
             .map_err(|error| malformed(&settings_path, error))?;
@@ -187,7 +189,8 @@ impl Case {
         }
         let title = self.title.clone();
         let name = self.name.clone();
-        Ok(Report { name, title, packets, counters, conservation, got: got_by_port })
+        let passed = packets.is_empty() && counters.is_empty() && conservation.is_empty();
+        Ok(Report { name, title, passed, packets, counters, conservation, got: got_by_port })
     }
 
     fn port(&self, bench: &Bench, kind: &str, name: &str) -> Result<PortId, ReplayError> {

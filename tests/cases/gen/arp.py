@@ -1,5 +1,6 @@
 """ARP (RFC 826), resolution with held packets, proxy ARP (RFC 1027)."""
 
+from scapy.layers.inet import IP
 from scapy.packet import Raw
 
 from .kit import case, hop, raw
@@ -223,6 +224,40 @@ def arp_held_bound(c):
     heard(c, reply(NEW, NEW_MAC, C0, M0), at=0.5)
     for packet in packets[4:]:
         released(c, packet, at=0.5)
+
+
+@case("What we make ourselves waits for the neighbour like everything else: an echo reply and an "
+      "ICMP error, TTL untouched")
+def arp_for_own_packets(c):
+    c.config = UNKNOWN
+    request_ = echo(src=NEW, dst=C0)
+    c.rx("en0", at_c0(request_, src=NEW_MAC))
+    c.punt("en0", "resolve")
+    said(c, request(C0, M0, NEW))
+    cause = udp(src=NEW, dst=C0)
+    c.rx("en0", at_c0(cause, src=NEW_MAC), 0.1)
+    c.drop("en0", "port_unreachable")
+    message = error(3, 3, cause, C0)
+    c.inject(message)
+    c.punt("control", "resolve")
+    heard(c, reply(NEW, NEW_MAC, C0, M0), at=0.5)
+    answer = IP(raw(IP(src=C0, dst=NEW, ttl=64, id=1, proto=1)
+                    / Raw(with_icmp_checksum(b"\0" + raw(request_)[21:]))))
+    for packet in (answer, message):
+        c.inject(packet, made=False)
+        c.tx("en0", to_lan(packet, dst=NEW_MAC), "control", 0.5, free_id=(0,))
+
+
+@case("arp -d while packets are held: they are given up, and the next one asks anew")
+def arp_forget(c):
+    c.config = ROUTER
+    waits(c, udp(src=FAR, dst=NEW))
+    said(c, request(C0, M0, NEW))
+    c.verb(0.5, {"op": "delete-arp", "address": NEW})
+    c.control_drop("neighbour_forgotten")
+    waits(c, udp(src=FAR, dst=NEW, id=2), at=2.0)
+    said(c, request(C0, M0, NEW), at=2.0)
+    c.held(1)
 
 
 @case("A neighbour that moves to another link address is followed at once")

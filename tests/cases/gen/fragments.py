@@ -172,6 +172,35 @@ def fragments_refused(c):
     assert second and last and rebuilt
 
 
+@case("Congestion that one outer fragment saw comes out with the datagram (RFC 3168 5.3); where "
+      "another fragment does not know ECN, the datagram is refused")
+def fragments_ecn(c):
+    c.config = GATEWAY
+    inner = udp(src=A_IN, dst=H, n=1000, tos=2)
+    whole = in_gre(inner, A, C1, df=False, id=1)
+    first, second = pieces(whole, 600)
+    collected(c, rebuilt(first, tos=3))
+    collected(c, second)
+    c.merged(1)
+    c.inject(whole, made=False)
+    c.tunnel_rx("gre0", inner)
+    c.tx("en0", to_lan(rebuilt(hop(inner), tos=3)), "control")
+    first, second = pieces(in_gre(inner, A, C1, df=False, id=2), 600)
+    collected(c, rebuilt(first, tos=3))
+    collected(c, rebuilt(second, tos=0))
+    c.control_drop("fragment_ecn", 2)
+
+
+@case("One source cannot have more than 128 datagrams under way")
+def fragments_limit(c):
+    c.config = GATEWAY
+    for i in range(130):
+        part = IP(src=A, dst=C1, proto=47, id=i, flags="MF") / Raw(payload(8))
+        collected(c, IP(raw(part)))
+    c.held(128)
+    c.control_drop("fragment_limits", 2)
+
+
 @case("What is not complete in time is given up, and the sender told if the first piece came",
       until=70.0)
 def fragments_timeout(c):

@@ -1,6 +1,6 @@
 """ICMP: echo, errors, and where errors are forbidden (IC-03)."""
 
-from scapy.layers.inet import ICMP, IP, TCP
+from scapy.layers.inet import ICMP, IP, TCP, IPOption_LSRR
 from scapy.packet import Raw
 
 from .kit import case, hop, pieces, raw, rebuilt
@@ -90,6 +90,25 @@ def icmp_to_us(c):
         c.rx("en0", at_c0(packet))
         c.punt("en0", "local_icmp")
         c.control_drop(reason)
+
+
+@case("A source-routed echo request is not answered (RFC 7126)")
+def echo_source_routed(c):
+    c.config = ROUTER
+    request = echo(dst=C0, options=[IPOption_LSRR(routers=["192.0.2.1"], pointer=4)])
+    c.rx("en0", at_c0(request))
+    c.punt("en0", "local_icmp")
+    c.control_drop("echo_refused")
+
+
+@case("An error that has no way back is made and dropped")
+def icmp_no_return(c):
+    c.config = EN0 + EN1 + KNOWN
+    cause = udp(src=FAR, dst="198.18.0.1")
+    c.rx("en1", at_c1(cause))
+    c.drop("en1", "no_route")
+    c.add("control.originated")
+    c.control_drop("icmp_no_return")
 
 
 @case("ICMP errors addressed to us are read by control")

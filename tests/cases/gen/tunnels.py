@@ -152,7 +152,7 @@ interface = "gre0"
     c.drop("en1", "tunnel_down", came="gre0")
     packet = udp(dst="172.16.0.1")
     c.rx("en0", at_c0(packet))
-    c.drop("en0", "unreachable")
+    c.drop("en0", "unreachable", leaving="gre0")
     message = error(3, 1, packet, C0)
     send_error(c, message, "en0", to_lan(message))
 
