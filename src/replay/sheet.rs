@@ -77,7 +77,6 @@ impl Sheet {
             ("fragments_created", &control.fragments_created),
             ("injected", &control.injected),
             ("consumed", &control.consumed),
-            ("dropped_total", &control.dropped),
             ("merged", &control.merged),
         ] {
             self.set(&format!("control.{what}"), counter.get());

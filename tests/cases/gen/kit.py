@@ -124,7 +124,6 @@ class Case:
 
     def control_drop(self, reason, n=1):
         """Control dropped a packet."""
-        self.add("control.dropped_total", n)
         self.add(f"control.dropped.{reason}", n)
 
     def held(self, n):
