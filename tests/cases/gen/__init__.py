@@ -1,0 +1,1 @@
+"""The pcap cases, one function each; see `../generate.py`."""
