@@ -24,7 +24,6 @@ use std::time::Duration;
 
 use self::held::Holding;
 use self::published::Published;
-use self::reception::Defence;
 use self::table::{Entry, Key, State, Table};
 use super::tally::ControlDrop;
 use super::topology::{Event, World};
@@ -97,8 +96,8 @@ pub struct Neighbours {
     published: BTreeMap<Key, Published>,
     /// Where looking again at published entries goes on, if it has to.
     review: Option<Key>,
-    /// Own addresses that somebody else claimed.
-    defences: BTreeMap<Key, Defence>,
+    /// When an own address that somebody else claims was last defended.
+    defences: BTreeMap<Key, Duration>,
 }
 
 impl Neighbours {

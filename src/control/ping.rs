@@ -234,10 +234,7 @@ impl Ping {
         };
         let key = (echo.ident, echo.sequence, ip.src_addr());
         let ours = |p: &Pending| p.from == ip.dst_addr() && now < p.deadline;
-        if !self.pending.get(&key).is_some_and(ours) {
-            return false;
-        }
-        let Some(pending) = self.pending.remove(&key) else { return false };
+        let Some(pending) = self.take(key, ours) else { return false };
         let view = PingView::Reply {
             from: ip.src_addr(),
             bytes: message.len() - ICMP_LEN,
@@ -254,12 +251,15 @@ impl Ping {
         let Some((key, source)) = message.get(ICMP_LEN..).and_then(quoted_probe) else {
             return false;
         };
-        if !self.pending.get(&key).is_some_and(|p| p.from == source) {
-            return false;
-        }
-        let Some(pending) = self.pending.remove(&key) else { return false };
+        let Some(pending) = self.take(key, |p| p.from == source) else { return false };
         self.done.push((pending.token, PingView::Error { from, message: text(kind) }));
         true
+    }
+
+    /// Takes the probe off the list, if it is there and `ours` says so.
+    fn take(&mut self, key: Key, ours: impl Fn(&Pending) -> bool) -> Option<Pending> {
+        self.pending.get(&key).filter(|pending| ours(pending))?;
+        self.pending.remove(&key)
     }
 
     /// Forgets a probe whose caller went away.

@@ -93,8 +93,8 @@ pub struct Reassembly {
     datagrams: HashMap<Key, Datagram>,
     /// By deadline, which is also by age.
     deadlines: BTreeSet<(Duration, Key)>,
-    /// Datagrams under way from each source.
-    sources: BTreeMap<u32, usize>,
+    /// The same, of each source.
+    sources: BTreeMap<u32, BTreeSet<(Duration, Key)>>,
     bytes: usize,
 }
 
@@ -124,8 +124,8 @@ impl Reassembly {
         let Some((fragment, key)) = Fragment::read(bytes, in_if) else {
             return self.counters.drop_packet(ControlDrop::FragmentInvalid);
         };
-        if !self.datagrams.contains_key(&key) && !self.open(now, key) {
-            return self.counters.drop_packet(ControlDrop::FragmentLimits);
+        if !self.datagrams.contains_key(&key) {
+            self.open(now, key);
         }
         let cost = fragment.cost();
         self.make_room(key, cost);
@@ -177,21 +177,24 @@ impl Reassembly {
         self.datagrams.len()
     }
 
-    /// Begins a datagram. False if its source has its share.
-    fn open(&mut self, now: Duration, key: Key) -> bool {
-        let of_source = self.sources.get(&key.source).copied().unwrap_or(0);
-        if of_source >= self.config.per_source {
-            return false;
+    /// Begins a datagram. Where there are too many, of its source or
+    /// altogether, the newest displaces the oldest: incomplete ones are left
+    /// over whenever fragments are lost, and must not keep others out.
+    fn open(&mut self, now: Duration, key: Key) {
+        let full = |set: &BTreeSet<(Duration, Key)>, most: usize| {
+            set.first().filter(|_| set.len() >= most.max(1)).map(|(_, oldest)| *oldest)
+        };
+        let of_source = self.sources.get(&key.source);
+        if let Some(oldest) = of_source.and_then(|set| full(set, self.config.per_source)) {
+            self.close(oldest, ControlDrop::FragmentLimits);
         }
-        while self.datagrams.len() >= self.config.datagrams.max(1) {
-            let Some((_, oldest)) = self.deadlines.first().copied() else { break };
+        if let Some(oldest) = full(&self.deadlines, self.config.datagrams) {
             self.close(oldest, ControlDrop::FragmentLimits);
         }
         let deadline = now + self.config.timeout;
         self.datagrams.insert(key, Datagram::new(deadline));
         self.deadlines.insert((deadline, key));
-        *self.sources.entry(key.source).or_default() += 1;
-        true
+        self.sources.entry(key.source).or_default().insert((deadline, key));
     }
 
     /// Gives up the oldest datagrams, but not `keep`, until `cost` bytes fit.
@@ -228,10 +231,11 @@ impl Reassembly {
 
     fn remove(&mut self, key: Key) -> Option<Datagram> {
         let datagram = self.datagrams.remove(&key)?;
-        self.deadlines.remove(&(datagram.deadline(), key));
-        if let Some(count) = self.sources.get_mut(&key.source) {
-            *count -= 1;
-            if *count == 0 {
+        let timed = (datagram.deadline(), key);
+        self.deadlines.remove(&timed);
+        if let Some(of_source) = self.sources.get_mut(&key.source) {
+            of_source.remove(&timed);
+            if of_source.is_empty() {
                 self.sources.remove(&key.source);
             }
         }

@@ -16,12 +16,6 @@ use crate::wire::ETHERTYPE_ARP;
 use crate::wire::arp::{ARP_REQUEST, ArpRepr};
 use crate::wire::ether::EtherRepr;
 
-/// When we last did something about somebody else's use of our address.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Defence {
-    last: Duration,
-}
-
 /// Why we answer for a target.
 enum Answer {
     /// The address is ours.
@@ -109,11 +103,11 @@ impl Neighbours {
     fn defend(&mut self, world: &mut impl World, now: Duration, link: &Link, arp: &ArpRepr) {
         let (address, mac) = (arp.sender_ip, arp.sender_mac);
         let key = (link.id, address);
-        let lately = |d: &Defence| now.saturating_sub(d.last) < self.config.defend;
+        let lately = |last: &Duration| now.saturating_sub(*last) < self.config.defend;
         if self.defences.get(&key).is_some_and(lately) {
             return;
         }
-        self.defences.insert(key, Defence { last: now });
+        self.defences.insert(key, now);
         tracing::warn!(
             %address, %mac, port = link.port.0, vlan = link.vlan,
             "{mac} claims our own address {address}"

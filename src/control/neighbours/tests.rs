@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::control::tally::fake::*;
-use crate::control::topology::{Topology, Way};
+use crate::control::topology::Way;
 use crate::exchange::InjectKind;
 use crate::ids::{Mac, PortId};
 
@@ -64,12 +64,7 @@ fn read((kind, frame): &(InjectKind, Vec<u8>)) -> Sent {
 }
 
 /// An ARP frame as a host would send it.
-pub(super) fn arp(
-    op: u16,
-    sender: (Mac, Ipv4Addr),
-    target: (Mac, Ipv4Addr),
-    to: Mac,
-) -> Vec<u8> {
+pub(super) fn arp(op: u16, sender: (Mac, Ipv4Addr), target: (Mac, Ipv4Addr), to: Mac) -> Vec<u8> {
     let packet = etherparse::ArpPacket::new(
         etherparse::ArpHardwareId::ETHERNET,
         etherparse::EtherType::IPV4,

@@ -1,1 +1,242 @@
+use super::*;
+use crate::control::tally::ControlDrop;
+use crate::control::tally::fake::*;
+use crate::control::topology::Way;
+use crate::wire::icmp::error::{ErrorSender, build_error};
+use crate::wire::icmp::{answer_echo, validate as validate_icmp};
+use crate::wire::ipv4;
 
+struct Bench {
+    engine: Ping,
+    world: Fake,
+    counters: Arc<ControlCounters>,
+}
+
+fn request(to: Ipv4Addr) -> PingRequest {
+    PingRequest {
+        to,
+        from: None,
+        ident: 77,
+        sequence: 3,
+        size: 56,
+        ttl: 64,
+        dont_fragment: false,
+        timeout: at(1000),
+    }
+}
+
+impl Bench {
+    fn new(room: usize) -> Bench {
+        let counters = counters();
+        Bench { engine: Ping::new(room, counters.clone()), world: Fake::default(), counters }
+    }
+
+    fn start(&mut self, request: PingRequest) -> Result<PingToken, PingError> {
+        let started = self.engine.start(&mut self.world, at(0), &request);
+        assert_conserved(&self.counters);
+        started
+    }
+
+    /// The probe just sent, as one datagram.
+    fn sent(&mut self) -> Vec<u8> {
+        let sent = self.world.sent();
+        assert_eq!(sent.len(), 1);
+        assert_eq!(sent[0].0, InjectKind::Originate);
+        sent[0].1.clone()
+    }
+
+    fn reply(&mut self, ms: u64, packet: &[u8]) -> bool {
+        let ip = ipv4::validate(packet, false).expect("valid");
+        self.engine.on_reply(at(ms), ip, &packet[ip.header_len()..])
+    }
+
+    fn error(&mut self, kind: IcmpErrorKind, about: &[u8]) -> bool {
+        let sender = ErrorSender { address: ROUTER, ttl: 60, id: 1 };
+        let error = build_error(kind, sender, about).expect("valid cause");
+        let message = &error[IPV4_LEN..];
+        let kind = IcmpErrorKind::of(validate_icmp(message).expect("valid")).expect("an error");
+        self.engine.on_error(ROUTER, kind, message)
+    }
+}
+
+#[test]
+fn the_probe_is_what_etherparse_would_send() {
+    let mut b = Bench::new(2048);
+    b.start(PingRequest { ttl: 9, dont_fragment: true, ..request(HOST) }).expect("sent");
+    let packet = b.sent();
+    let data: Vec<u8> = (28..84).collect();
+    let mut theirs = Vec::new();
+    etherparse::PacketBuilder::ipv4(OWN.octets(), HOST.octets(), 9)
+        .icmpv4_echo_request(77, 3)
+        .write(&mut theirs, &data)
+        .expect("to memory");
+    assert_eq!(packet[20..], theirs[20..]);
+    let ip = Ipv4Repr::of(ipv4::validate(&packet, false).expect("valid"));
+    assert_eq!((ip.src, ip.dst, ip.ttl, ip.df), (OWN, HOST, 9, true));
+}
+
+#[test]
+fn a_reply_is_timed_and_told_once() {
+    let mut b = Bench::new(2048);
+    let token = b.start(request(HOST)).expect("sent");
+    let mut packet = b.sent();
+    answer_echo(&mut packet, 61, 1).expect("an echo request");
+    assert!(b.reply(12, &packet));
+    assert!(!b.reply(13, &packet), "a duplicate");
+    let reply = PingView::Reply { from: HOST, bytes: 56, ttl: 61, rtt_ms: 12.0 };
+    assert_eq!(b.engine.next_deadline(), Some(Duration::ZERO));
+    assert_eq!(b.engine.take_done(at(20)), [(token, reply)]);
+    assert_eq!(b.engine.take_done(at(5000)), []);
+    assert_eq!(b.engine.next_deadline(), None);
+}
+
+#[test]
+fn others_replies_are_not_ours() {
+    let mut b = Bench::new(2048);
+    b.start(request(HOST)).expect("sent");
+    let mut packet = b.sent();
+    assert!(!b.reply(1, &packet), "the request itself");
+    answer_echo(&mut packet, 61, 1).expect("an echo request");
+    // identifier, sequence number, who answers, whom
+    for at in [25, 27, 15, 19] {
+        let mut other = packet.clone();
+        other[at] ^= 1;
+        assert!(ipv4::fill_checksum(&mut other));
+        assert!(!b.reply(1, &other), "byte {at}");
+    }
+    assert!(!b.reply(1000, &packet), "too late");
+    assert_eq!(b.engine.take_done(at(1000)).len(), 1);
+}
+
+#[test]
+fn errors_are_matched_by_what_they_quote_and_read_well() {
+    for (kind, text) in [
+        (IcmpErrorKind::TtlExceeded, "Time to live exceeded"),
+        (IcmpErrorKind::HostUnreachable, "Destination Host Unreachable"),
+        (IcmpErrorKind::NetUnreachable, "Destination Net Unreachable"),
+        (IcmpErrorKind::FragmentationNeeded { mtu: 1400 }, "Frag needed and DF set (mtu = 1400)"),
+    ] {
+        let mut b = Bench::new(2048);
+        let token = b.start(request(FAR)).expect("sent");
+        let mut packet = b.sent();
+        // On the way the TTL went down, and the checksum with it.
+        packet[8] = 1;
+        assert!(b.error(kind, &packet));
+        let view = PingView::Error { from: ROUTER, message: text.into() };
+        assert_eq!(b.engine.take_done(at(1)), [(token, view)]);
+    }
+}
+
+#[test]
+fn errors_about_other_things_are_not_ours() {
+    let mut b = Bench::new(2048);
+    b.start(request(FAR)).expect("sent");
+    let packet = b.sent();
+    for at in [12, 16, 25, 27] {
+        let mut other = packet.clone();
+        other[at] ^= 1;
+        assert!(!b.error(IcmpErrorKind::TtlExceeded, &other), "byte {at}");
+    }
+    let mut reply = packet.clone();
+    reply[20] = 0;
+    assert!(!b.error(IcmpErrorKind::TtlExceeded, &reply));
+    assert!(!b.error(IcmpErrorKind::TtlExceeded, &udp(OWN, FAR, 9, b"")));
+    for len in 0..36 {
+        let quote = [&[11, 0, 0, 0, 0, 0, 0, 0][..], &packet].concat();
+        assert!(!b.engine.on_error(ROUTER, IcmpErrorKind::TtlExceeded, &quote[..len]), "{len}");
+    }
+    assert!(b.error(IcmpErrorKind::TtlExceeded, &packet));
+}
+
+#[test]
+fn silence_is_a_timeout() {
+    let mut b = Bench::new(2048);
+    let token = b.start(request(HOST)).expect("sent");
+    assert_eq!(b.engine.next_deadline(), Some(at(1000)));
+    assert_eq!(b.engine.take_done(at(999)), []);
+    assert_eq!(b.engine.take_done(at(1000)), [(token, PingView::Timeout)]);
+    let token = b.start(request(HOST)).expect("the same again");
+    b.engine.cancel(token);
+    assert_eq!(b.engine.take_done(at(5000)), []);
+}
+
+#[test]
+fn an_own_address_can_be_pinged_and_so_can_the_tunnel() {
+    let mut b = Bench::new(2048);
+    b.start(request(OWN)).expect("sent");
+    let mut packet = b.sent();
+    assert_eq!(packet[12..16], packet[16..20]);
+    answer_echo(&mut packet, 64, 1).expect("the worker answers");
+    assert!(b.reply(1, &packet));
+    let inner = Ipv4Addr::new(10, 9, 9, 1);
+    b.world.addresses.push((GRE0, inner, 32));
+    let way = Way::Tunnel { tunnel: GRE0, underlay: Some((EN1, ROUTER)) };
+    b.world.routes.push((MOBILE.into(), way));
+    b.start(request(MOBILE)).expect("sent");
+    assert_eq!(b.sent()[12..16], inner.octets());
+    b.start(PingRequest { from: Some(OWN), sequence: 4, ..request(MOBILE) }).expect("sent");
+    assert_eq!(b.sent()[12..16], OWN.octets());
+}
+
+#[test]
+fn more_than_a_slot_goes_in_pieces() {
+    let mut b = Bench::new(1500);
+    b.start(PingRequest { size: 4000, ..request(HOST) }).expect("sent");
+    assert_eq!((b.counters.originated.get(), b.counters.fragments_created.get()), (1, 2));
+    let sent = b.world.sent();
+    let mut engine = crate::control::reassembly::Reassembly::new(
+        crate::control::reassembly::ReassemblyConfig::with_room(9000),
+        b.counters.clone(),
+    );
+    for (_, piece) in sent.iter().rev() {
+        assert!(piece.len() <= 1500);
+        engine.on_fragment(&mut b.world, at(0), EN0, piece);
+    }
+    let whole = b.world.sent().pop().expect("reassembled").1;
+    let message = &whole[IPV4_LEN..];
+    assert_eq!(message.len(), 4008);
+    assert!(validate_icmp(message).is_ok());
+
+    let df = PingRequest { size: 1473, dont_fragment: true, sequence: 5, ..request(HOST) };
+    let error = b.start(df).expect_err("does not fit");
+    assert_eq!(error, PingError::TooLong { size: 1473, most: 1472 });
+    b.start(PingRequest { size: 1472, ..df }).expect("fits");
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused_with_a_reason() {
+    let mut b = Bench::new(2048);
+    b.world.routes.clear();
+    let ours = request(HOST);
+    b.start(ours).expect("sent");
+    for (request, text) in [
+        (request(FAR), "no route to 198.51.100.2"),
+        (
+            PingRequest { from: Some(FAR), sequence: 9, ..ours },
+            "198.51.100.2 is not an address of this gateway",
+        ),
+        (
+            request(Ipv4Addr::new(10, 255, 255, 255)),
+            "10.255.255.255 is a broadcast or multicast address: only hosts can be pinged",
+        ),
+        (
+            PingRequest { size: 65_508, sequence: 9, ..ours },
+            "65508 bytes of data are too many: at most 65507 can be sent",
+        ),
+        (PingRequest { ttl: 0, ..ours }, "a TTL of 0 cannot be sent: expected 1 to 255"),
+        (ours, "a ping of 10.0.0.163 with identifier 77 and sequence 3 is under way already"),
+    ] {
+        let error = b.start(request).expect_err(text);
+        assert_eq!(error.to_string(), text);
+    }
+    b.world.room = 0;
+    let next = PingRequest { sequence: 4, ..ours };
+    assert_eq!(b.start(next), Err(PingError::QueueFull));
+    assert_eq!(b.counters.dropped_for(ControlDrop::InjectQueueFull), 1);
+    b.world.room = usize::MAX;
+    for sequence in 0..MAX_PENDING as u16 - 1 {
+        b.start(PingRequest { ident: 1, sequence, ..ours }).expect("sent");
+    }
+    assert_eq!(b.start(next), Err(PingError::TooMany));
+    assert_eq!(b.engine.take_done(at(1000)).len(), MAX_PENDING);
+}

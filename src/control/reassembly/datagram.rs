@@ -32,7 +32,7 @@ impl<'a> Fragment<'a> {
     pub fn read(bytes: &'a [u8], in_if: IfId) -> Option<(Fragment<'a>, Key)> {
         let ip = ipv4::validate(bytes, false).ok()?;
         let (start, len, more) = (ip.fragment_offset(), ip.payload_len(), ip.more_fragments());
-        if !ip.is_fragment() || len == 0 || (more && !len.is_multiple_of(8)) {
+        if !ip.is_fragment() || len == 0 || (more && len % 8 != 0) {
             return None;
         }
         let key = Key {

@@ -155,8 +155,7 @@ fn logged(f: impl FnOnce()) -> String {
             Ok(())
         }
     }
-    let subscriber =
-        tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).finish();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).finish();
     tracing::subscriber::with_default(subscriber, f);
     String::from_utf8(std::mem::take(&mut *LOG.lock().expect("not poisoned"))).expect("text")
 }
