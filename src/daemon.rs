@@ -10,23 +10,21 @@
 //! found before a device is touched and no packet meets half a configuration.
 //! On the way out it goes the other way round.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam::channel::{Sender, bounded, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::cli::run::RunArgs;
 use crate::config::{self, Config};
-use crate::control::api::{Asked, Server, Socket};
-use crate::control::net::PortFacts;
+use crate::control::api::{Server, Socket};
 use crate::control::service::{Hardware, Service};
-use crate::control::views::WorkerPlan;
 use crate::control::Control;
 use crate::dpdk::{DpdkIo, Eal, EalConfig, Pool, Port, start_worker};
 use crate::exchange::{ExchangeConfig, WorkerEnd, exchange};

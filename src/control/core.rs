@@ -171,7 +171,7 @@ impl Control {
     /// Why it was not sent.
     pub fn ping(&mut self, request: PingRequest, now: Duration) -> Result<PingToken, PingError> {
         let mut hands = Hands { net: &mut self.net, ends: &mut self.ends };
-        self.engines.ping.start(&mut hands, now, request)
+        self.engines.ping.start(&mut hands, now, &request)
     }
 
     /// Pings that ended since the last call.

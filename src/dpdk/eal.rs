@@ -163,6 +163,12 @@ impl Eal {
         std::mem::forget(self);
     }
 
+    /// Ticks per second of the clock that workers read.
+    pub fn ticks_per_second(&self) -> u64 {
+        // SAFETY: reads a number that the EAL measured when it started.
+        unsafe { dpdk_sys::gh_tsc_hz() }
+    }
+
     /// Bytes of packet memory that nothing uses yet.
     pub fn free_memory(&self) -> u64 {
         // SAFETY: the EAL is up.

@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use prefix_trie::PrefixMap;
 
 use super::key::{Key, Names, Numbers};
-use crate::ids::Mac;
+use crate::ids::{Mac, PortId};
 use crate::model::spec::{Dscp, IcmpSpec, OuterDf, TunnelKind};
 
 /// A port or VLAN sub-interface.
@@ -147,6 +147,17 @@ impl Index {
     /// Interfaces that have an address as their own.
     pub(super) fn owners(&self, address: Ipv4Addr) -> impl Iterator<Item = Key> {
         with_address(&self.own, address)
+    }
+
+    /// Own addresses, each once, however many interfaces have it.
+    pub(super) fn own_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let from = |least: Ipv4Addr| {
+            let first = (least, Key::Port(PortId(0)));
+            self.own.range(first..).next().map(|(address, _)| *address)
+        };
+        std::iter::successors(from(Ipv4Addr::UNSPECIFIED), move |address| {
+            from(Ipv4Addr::from(u32::from(*address).checked_add(1)?))
+        })
     }
 
     /// The link whose subnet has an address.

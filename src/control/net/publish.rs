@@ -3,6 +3,7 @@
 
 use arrayvec::ArrayVec;
 use ipnet::Ipv4Net;
+use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 
 use super::commit::{Done, Work};
@@ -158,36 +159,35 @@ impl Net {
 
     /// Publishes ports and own addresses anew if anything in them changed.
     fn publish_snapshot(&self, changed: bool, guard: &Guard) {
-        let own = self.own_fast();
+        let (own, own_complete) = self.own_fast();
         let current = self.tables.interfaces.load(guard);
-        if !changed && own == current.own {
+        if !changed && own == current.own && own_complete == current.own_complete {
             return;
         }
         let ports = if changed { self.port_entries() } else { current.ports.clone() };
         let echo = self.desired.icmp.echo;
-        self.tables.interfaces.replace(Interfaces { ports, own, echo }, guard);
+        self.tables.interfaces.replace(Interfaces { ports, own, own_complete, echo }, guard);
     }
 
-    /// Outer sources of tunnels first, then addresses of links.
-    fn own_fast(&self) -> ArrayVec<u32, OWN_FAST> {
+    /// Outer sources of tunnels first, then all others as far as they fit, and
+    /// whether that is all of them.
+    fn own_fast(&self) -> (ArrayVec<u32, OWN_FAST>, bool) {
         /// Outer sources looked at: enough to find those that are ours, however
         /// many are configured that are not.
         const LOOK: usize = 4 * OWN_FAST;
         let index = &self.desired.index;
-        let ours = |address: &&std::net::Ipv4Addr| index.owners(**address).next().is_some();
+        let ours = |address: &&Ipv4Addr| index.owners(**address).next().is_some();
         let outer = index.locals.keys().take(LOOK).filter(ours).copied();
-        let links = self.links.states.values().take(LOOK);
-        let links = links.flat_map(|state| state.address.iter().map(Ipv4Net::addr));
         let mut own = ArrayVec::new();
-        for address in outer.chain(links).map(u32::from) {
-            if own.is_full() {
-                break;
+        for address in outer.chain(index.own_addresses()).map(u32::from) {
+            if own.contains(&address) {
+                continue;
             }
-            if !own.contains(&address) {
-                own.push(address);
+            if own.try_push(address).is_err() {
+                return (own, false);
             }
         }
-        own
+        (own, true)
     }
 
     fn port_entries(&self) -> ArrayVec<PortEntry, MAX_PORTS> {
@@ -210,7 +210,7 @@ impl Net {
     }
 
     /// Where a destination leads, with the prefix that says so.
-    pub(super) fn longest(&self, to: std::net::Ipv4Addr) -> Option<(Ipv4Net, Hop)> {
+    pub(super) fn longest(&self, to: Ipv4Addr) -> Option<(Ipv4Net, Hop)> {
         let itself = host(to);
         if let Some(hop) = self.leads(itself) {
             return Some((itself, hop));
