@@ -217,9 +217,9 @@ impl Checker<'_> {
 
     fn tunnels(&mut self) {
         let tunnels = &self.draft.tunnels;
-        if tunnels.len() > MAX_INTERFACES / 2 {
-            let message =
-                format!("{} tunnels, expected at most {}", tunnels.len(), MAX_INTERFACES / 2);
+        let interfaces = self.draft.ports.len() + self.draft.vlans.len() + tunnels.len();
+        if interfaces > MAX_INTERFACES {
+            let message = format!("{interfaces} interfaces, expected at most {MAX_INTERFACES}");
             self.problem("tunnel".into(), message);
         }
         self.unique(
