@@ -13,6 +13,9 @@ use greyhound::dpdk::eal::Memory;
 use greyhound::dpdk::{Eal, EalError, start_worker};
 use greyhound::model::spec::Hugepages;
 
+/// Held by tests that count or reserve hugepages, which are the whole machine's.
+static HUGEPAGES: Mutex<()> = Mutex::new(());
+
 #[test]
 fn threads_stay_where_they_were_and_a_worker_has_one_core() {
     isolated("threads_stay_where_they_were_and_a_worker_has_one_core", || {
@@ -87,6 +90,7 @@ fn ordinary_pages_hold_a_pool_and_the_eal_starts_once() {
 
 #[test]
 fn hugepages_are_used_when_there_are_enough() {
+    let _alone = HUGEPAGES.lock();
     isolated("hugepages_are_used_when_there_are_enough", || {
         let _pages = Reserved::at_least(160);
         let mut config = eal_config(&[]);
@@ -104,10 +108,11 @@ fn hugepages_are_used_when_there_are_enough() {
 
 #[test]
 fn too_few_hugepages_are_refused_or_announced() {
+    let _alone = HUGEPAGES.lock();
     isolated("too_few_hugepages_are_refused_or_announced", || {
         let free: u64 = read_number("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
         let mut config = eal_config(&[]);
-        config.memory_mib = u32::try_from(free * 2 + 64).unwrap();
+        config.memory_mib = u32::try_from(free * 2 + 2048).unwrap();
         config.hugepages = Hugepages::On;
         let error = Eal::init(&config).unwrap_err().to_string();
         assert!(error.contains("hugepages = \"on\"") && error.contains("nr_hugepages"), "{error}");

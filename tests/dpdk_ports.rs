@@ -20,7 +20,7 @@ fn a_ring_gives_back_the_same_bytes_in_the_same_order() {
         let eal = eal(&["net_ring0"]);
         let pool = pool(&eal, 1500);
         let en0 = port(&eal, "en0", "net_ring0", &pool);
-        let mut io = DpdkIo::new(&[en0.clone()], &[(EN0, 0)], 0, &pool).unwrap();
+        let mut io = DpdkIo::new(std::slice::from_ref(&en0), &[(EN0, 0)], 0, &pool).unwrap();
         let frames: Vec<Vec<u8>> = (0..40u8).map(|i| vec![i; 60 + usize::from(i) * 37]).collect();
         let mut burst = Burst::new();
         for frame in &frames {
