@@ -284,7 +284,7 @@ fn impossible_wishes_name_port_driver_and_limits() {
     isolated("impossible_wishes_name_port_driver_and_limits", || {
         sh("ip link add ghd0 type veth peer name ghd1; ip link set ghd0 up; ip link set ghd1 up");
         let device = "net_af_packet0,iface=ghd0";
-        let eal = eal(&[device, "net_ring0"]);
+        let eal = eal(&[device, "net_af_packet1,iface=ghd1,qpairs=2", "net_ring0"]);
         let pool = pool(&eal, 1500);
         let config = port_config("en0", device, &pool);
         let refusal = |change: fn(&mut greyhound::dpdk::PortConfig)| {
@@ -305,6 +305,10 @@ fn impossible_wishes_name_port_driver_and_limits() {
             PortError::NotFound { .. }
         ));
         assert!(Port::start(&eal, &config).is_ok(), "after all that it starts");
+        let mut config = port_config("en2", "net_af_packet1", &pool);
+        (config.rx_queues, config.tx_queues) = (2, 2);
+        let two = Port::start(&eal, &config).unwrap();
+        assert_eq!((two.rx_queues(), two.tx_queues()), (2, 2));
         let mut config = port_config("en1", "net_ring0", &pool);
         config.mtu = 9000;
         let error = Port::start(&eal, &config).unwrap_err().to_string();
