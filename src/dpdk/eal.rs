@@ -262,16 +262,16 @@ fn attach(device: &Device, at_start: &[String]) -> Result<(), EalError> {
     let (code, messages) = log::watch(|| unsafe {
         dpdk_sys::gh_device_attach(c"vdev".as_ptr(), name.as_ptr(), options.as_ptr())
     });
-    Errno::check(code).map_err(|reason| failed(explain(reason), &messages))
+    Errno::check(code).map_err(|reason| failed(explain(reason, &messages), &messages))
 }
 
-fn explain(reason: Errno) -> String {
+fn explain(reason: Errno, messages: &[String]) -> String {
+    if messages.iter().any(|message| message.contains("failed to parse device")) {
+        return "DPDK has no driver for a device of this name".to_owned();
+    }
     match reason.0 {
-        libc::EFAULT | libc::ENOENT | libc::ENODEV => {
-            "no driver of this name, or it refused the arguments".to_owned()
-        }
         libc::EEXIST => "a device of this name exists already".to_owned(),
-        _ => format!("the driver refused: {reason}"),
+        _ => format!("its driver refused it: {reason}"),
     }
 }
 
