@@ -39,6 +39,9 @@ mod tally;
 mod tx;
 mod verdict;
 
+#[cfg(test)]
+mod tests;
+
 use crossbeam_epoch::Guard;
 
 use crate::buf::{Burst, PacketIo};
