@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use greyhound::buf::PacketBuf;
@@ -53,18 +54,33 @@ fn case(name: &str) -> Case {
 fn every_case_comes_out_as_expected() {
     let cases = cases();
     assert!(cases.len() >= 100, "only {} cases found", cases.len());
-    let mut failed = Vec::new();
-    for case in &cases {
-        let sizes = case.bursts.iter().copied().map(Some);
-        for burst in std::iter::once(None).chain(sizes) {
-            match case.run(burst) {
-                Ok(report) if report.passed() => {}
-                Ok(report) => failed.push(format!("burst {burst:?}: {report}")),
-                Err(error) => failed.push(format!("{} (burst {burst:?}): {error}", case.name)),
-            }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut failed = Vec::new();
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            failed.extend(failures(case));
         }
-    }
+        failed
+    };
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
+    let failed: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
     assert!(failed.is_empty(), "{} runs failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+/// The runs of a case, in all its burst sizes, that do not pass.
+fn failures(case: &Case) -> Vec<String> {
+    let sizes = case.bursts.iter().copied().map(Some);
+    std::iter::once(None)
+        .chain(sizes)
+        .filter_map(|burst| match case.run(burst) {
+            Ok(report) if report.passed() => None,
+            Ok(report) => Some(format!("burst {burst:?}: {report}")),
+            Err(error) => Some(format!("{} (burst {burst:?}): {error}", case.name)),
+        })
+        .collect()
 }
 
 /// Bursts of 1, 7, 32 and 64 of the same traffic.

@@ -3,7 +3,7 @@
 from scapy.layers.inet import IP
 from scapy.packet import Raw
 
-from .kit import case, hop, raw
+from .kit import case, fresh, hop, raw
 from .net import *  # noqa: F403
 from .net import arp as arp_frame
 
@@ -241,7 +241,7 @@ def arp_for_own_packets(c):
     c.inject(message)
     c.punt("control", "resolve")
     heard(c, reply(NEW, NEW_MAC, C0, M0), at=0.5)
-    answer = IP(raw(IP(src=C0, dst=NEW, ttl=64, id=1, proto=1)
+    answer = IP(raw(IP(src=C0, dst=NEW, ttl=64, id=fresh(), proto=1)
                     / Raw(with_icmp_checksum(b"\0" + raw(request_)[21:]))))
     for packet in (answer, message):
         c.inject(packet, made=False)

@@ -110,17 +110,17 @@ def vlan(c):
     c.rx("en0", Ether(src=mac, dst=M0) / Dot1Q(vlan=20, type=0x0800) / packet)
     c.tx("en1", to_net(hop(packet)), "en0")
     answer = udp(src=FAR, dst=host)
-    c.rx("en1", at_c1(answer))
+    c.rx("en1", at_c1(answer), 0.1)
     tagged = Ether(src=M0, dst=mac) / Dot1Q(vlan=20, type=0x0800) / hop(answer)
-    c.tx("en0", tagged, "en1", iface="en0.20")
+    c.tx("en0", tagged, "en1", 0.1, iface="en0.20")
     # From one VLAN of the port to its untagged network and back.
     packet = udp(src=H, dst=host, id=3)
-    c.rx("en0", at_c0(packet))
+    c.rx("en0", at_c0(packet), 0.2)
     tagged = Ether(src=M0, dst=mac) / Dot1Q(vlan=20, type=0x0800) / hop(packet)
-    c.tx("en0", tagged, "en0", iface="en0.20")
+    c.tx("en0", tagged, "en0", 0.2, iface="en0.20")
     packet = udp(src=host, dst=H, id=4)
-    c.rx("en0", Ether(src=mac, dst=M0) / Dot1Q(vlan=20, prio=5, type=0x0800) / packet)
-    c.tx("en0", to_lan(hop(packet)), "en0")
+    c.rx("en0", Ether(src=mac, dst=M0) / Dot1Q(vlan=20, prio=5, type=0x0800) / packet, 0.3)
+    c.tx("en0", to_lan(hop(packet)), "en0", 0.3)
 
 
 @case("A frame with VLAN 0 is a priority tag: it belongs to the port itself")

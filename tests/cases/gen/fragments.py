@@ -3,7 +3,7 @@
 from scapy.layers.inet import IP, IPOption
 from scapy.packet import Raw
 
-from .kit import case, hop, pieces, raw, rebuilt
+from .kit import case, fresh, hop, pieces, raw, rebuilt
 from .net import *  # noqa: F403
 
 NARROW = changed(ROUTER, 'device = "net_null1"', 'device = "net_null1"\nmtu = 1000')
@@ -135,7 +135,7 @@ def reassemble_echo(c):
     c.merged(1)
     c.inject(request, made=False)
     message = with_icmp_checksum(b"\0" + raw(request)[21:])
-    reply = IP(raw(IP(src=C0, dst=H, ttl=64, id=1, proto=1) / Raw(message)))
+    reply = IP(raw(IP(src=C0, dst=H, ttl=64, id=fresh(), proto=1) / Raw(message)))
     parts = pieces(reply, 1500)
     c.cut("control", len(parts))
     for part in parts:

@@ -3,7 +3,7 @@
 from scapy.layers.inet import ICMP, IP, TCP, IPOption_LSRR
 from scapy.packet import Raw
 
-from .kit import case, hop, pieces, raw, rebuilt
+from .kit import case, fresh, hop, pieces, raw, rebuilt
 from .net import *  # noqa: F403
 
 
@@ -11,7 +11,7 @@ def answered(c, request, frame_of, port, source=None, at=0.0):
     """An echo request to us is answered on the spot."""
     c.rx(port, frame_of[0](request), at)
     reply = IP(raw(IP(src=request.dst, dst=request.src, tos=request.tos, ttl=64,
-                      flags=request.flags, id=1) / Raw(reply_of(request))))
+                      flags=request.flags, id=fresh()) / Raw(reply_of(request))))
     reply = rebuilt(reply, proto=1)
     c.tx(port, frame_of[1](reply), port, at, free_id=(0,))
 
@@ -63,7 +63,7 @@ def echo_through_tunnel(c):
     request = echo(src=A_IN, dst=C0)
     c.rx("en1", at_c1(in_gre(request, A, C1)))
     c.tunnel_rx("gre0", request)
-    reply = IP(raw(IP(src=C0, dst=A_IN, ttl=64, id=1, proto=1) / Raw(reply_of(request))))
+    reply = IP(raw(IP(src=C0, dst=A_IN, ttl=64, id=fresh(), proto=1) / Raw(reply_of(request))))
     outer = in_gre(reply)
     c.tx("en1", to_net(outer), "en1", tunnel=("gre0", len(reply)), free_id=(0, 1))
 

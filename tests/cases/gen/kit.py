@@ -20,6 +20,14 @@ from scapy.layers.inet import IP
 from scapy.layers.l2 import Dot1Q, Ether
 
 CASES = []
+FRESH = [0]
+
+
+def fresh():
+    """An identification that no other datagram of the case has. Its value is
+    Greyhound's to choose (`free_id`), that it is another one is not."""
+    FRESH[0] += 1
+    return FRESH[0]
 
 
 def case(title, **options):
@@ -224,6 +232,7 @@ def pcap(frames):
 
 def make(name, title, options, build):
     """Runs a case's function."""
+    FRESH[0] = 0
     made = Case(name, title, **options)
     build(made)
     return made

@@ -12,7 +12,7 @@ from scapy.layers.l2 import ARP, GRE, Ether
 from scapy.packet import Raw
 from scapy.utils import checksum
 
-from .kit import hop, raw, rebuilt
+from .kit import fresh, hop, raw, rebuilt
 
 M0, M1 = "02:00:00:00:00:01", "02:00:00:00:00:02"
 HM, RM = "02:aa:00:00:01:63", "02:bb:00:00:02:54"
@@ -138,7 +138,7 @@ def in_ip(inner, src=C1, dst=B, df=True, ttl=64, tos=None, id=0):
     return IP(raw(outer / inner))
 
 
-def error(kind, code, about, src, mtu=0, ttl=64, id=1):
+def error(kind, code, about, src, mtu=0, ttl=64):
     """The ICMP error about a datagram (as received): quoted up to 576 bytes in
     all, precedence internetwork control, the rest of the TOS its own."""
     about = raw(about)
@@ -149,7 +149,7 @@ def error(kind, code, about, src, mtu=0, ttl=64, id=1):
         message = ICMP(type=3, code=4, reserved=0, length=0, nexthopmtu=mtu)
     tos = 0xC0 | (cause.tos & 0x1C)
     body = raw(message)[:8] + quote
-    header = IP(src=src, dst=cause.src, tos=tos, ttl=ttl, id=id, proto=1)
+    header = IP(src=src, dst=cause.src, tos=tos, ttl=ttl, id=fresh(), proto=1)
     return IP(raw(header / Raw(with_icmp_checksum(body))))
 
 
