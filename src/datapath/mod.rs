@@ -42,7 +42,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-use crossbeam_epoch::Guard;
+use crate::tables::epoch::Guard;
 
 use crate::buf::{Burst, PacketIo};
 use crate::exchange::WorkerEnd;

@@ -7,13 +7,19 @@ use proptest::prelude::*;
 
 /// Addresses of a small world, so that random ops meet each other.
 const HOSTS: [&str; 12] = [
-    "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.1", "10.0.1.2", "10.0.1.6", "10.0.1.7",
-    "10.0.2.1", "10.0.2.2", "10.0.2.3", "10.0.3.1", "10.0.3.9",
+    "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.1", "10.0.1.2", "10.0.1.6", "10.0.1.7", "10.0.2.1",
+    "10.0.2.2", "10.0.2.3", "10.0.3.1", "10.0.3.9",
 ];
 
 const NETS: [&str; 8] = [
-    "10.0.0.0/16", "10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24", "10.0.2.0/30", "10.0.3.0/24",
-    "10.0.1.6/32", "10.0.2.2/32",
+    "10.0.0.0/16",
+    "10.0.0.0/24",
+    "10.0.1.0/24",
+    "10.0.2.0/24",
+    "10.0.2.0/30",
+    "10.0.3.0/24",
+    "10.0.1.6/32",
+    "10.0.2.2/32",
 ];
 
 const NAMES: [&str; 7] = ["en0", "en1", "en0.20", "gre0", "gre1", "ipip0", "ipip1"];
@@ -92,7 +98,14 @@ fn described(m: &Machine, adjacency: &Adjacency) -> String {
     let (out, below) = (name(a.out_if), name(a.underlay_if));
     format!(
         "{:?} {:?} {:?} {} {} {} {out} {below} {:x} {:?}",
-        a.kind, a.encap, a.port, a.flags, a.mtu, a.underlay_mtu, a.partial_checksum, a.rewrite()
+        a.kind,
+        a.encap,
+        a.port,
+        a.flags,
+        a.mtu,
+        a.underlay_mtu,
+        a.partial_checksum,
+        a.rewrite()
     )
 }
 
