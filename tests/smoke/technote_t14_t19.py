@@ -41,7 +41,9 @@ def technote_t15():
         o.inet.sysctl("net.ipv4.conf.all.arp_ignore", 1)
         o.inet.sysctl("net.ipv4.conf.all.rp_filter", 0)
         o.inet.sysctl("net.ipv4.conf.alt.rp_filter", 0)
-        wire = o.lab.capture(o.gw, "en1", "ip proto 47 and src host " + C_OUTER)
+        # On the far side of the veth: what net_af_packet sends passes by captures
+        # on its own device. `alt` sits on toc, so toc's capture has both.
+        wire = o.lab.capture(o.inet, "toc", "ip proto 47 and src host " + C_OUTER)
         expect_ping(o.lan, A_INNER, count=2)
         o.c.note("route change default 203.0.113.253")
         assert o.c.tunnel()["tunnel"]["underlay"]["next_hop"] == "203.0.113.253"
