@@ -101,6 +101,7 @@ uint64_t gh_heap_free(void);
 struct rte_mbuf *gh_mbuf_alloc(struct rte_mempool *pool);
 int gh_mbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, uint32_t n);
 void gh_mbuf_free(struct rte_mbuf *mbuf);
+/* n is at least 1. */
 void gh_mbuf_free_bulk(struct rte_mbuf **mbufs, uint32_t n);
 /* Links b behind a: only tests need chains. */
 int gh_mbuf_chain(struct rte_mbuf *a, struct rte_mbuf *b);

@@ -23,9 +23,10 @@ use signal_hook::iterator::Signals;
 
 use crate::cli::run::RunArgs;
 use crate::config::{self, Config};
+use crate::control::Control;
 use crate::control::api::{Server, Socket};
 use crate::control::service::{Hardware, Service};
-use crate::control::Control;
+use crate::dpdk::affinity::allowed_cpus;
 use crate::dpdk::{DpdkIo, Eal, EalConfig, Pool, Port, start_worker};
 use crate::exchange::{ExchangeConfig, WorkerEnd, exchange};
 use crate::ids::{MAX_INTERFACES, PortId};
@@ -113,14 +114,17 @@ impl Gateway {
         let Config { settings, state } = config;
         let began = Instant::now();
         let devices = state.ports.iter().map(|port| port.device.clone()).collect();
-        let eal = Eal::init(&EalConfig::new(&settings.dpdk, devices))?;
-        let plan = Plan::new(&eal, &settings.dpdk, &state.ports)?;
+        let mut dpdk = settings.dpdk.clone();
+        dpdk.workers = plan::cores(&allowed_cpus(), &dpdk.workers)?;
+        let eal = Eal::init(&EalConfig::new(&dpdk, devices))?;
+        let plan = Plan::new(&eal, &dpdk, &state.ports)?;
         let (pool, ports) = ports::start(&eal, &settings.dpdk, &state.ports, &plan)?;
 
         let tables = Arc::new(Tables::new(TablesConfig::default()));
         let slot = ExchangeConfig { slots: EXCHANGE_SLOTS, room: ports::frame_room(&pool) };
         let cores = plan.workers.len();
-        let (worker_ends, control_ends): (Vec<_>, Vec<_>) = (0..cores).map(|_| exchange(slot)).unzip();
+        let (worker_ends, control_ends): (Vec<_>, Vec<_>) =
+            (0..cores).map(|_| exchange(slot)).unzip();
         let counters: Vec<_> =
             (0..cores).map(|_| Arc::new(WorkerCounters::new(MAX_INTERFACES))).collect();
         let control = Control::new(
@@ -140,8 +144,7 @@ impl Gateway {
         };
         let plans = plan.views(settings.dpdk.idle);
         let metrics = settings.metrics.clone();
-        let mut service =
-            Service::new(control, hardware, settings.clone(), plans, calls, scrapes);
+        let mut service = Service::new(control, hardware, settings.clone(), plans, calls, scrapes);
         let notes = service
             .start(&config::ops(&state), began.elapsed())
             .map_err(|error| anyhow::anyhow!("{error}"))?;
@@ -152,7 +155,8 @@ impl Gateway {
         let stop = Arc::new(AtomicBool::new(false));
         let ready = Arc::new(AtomicBool::new(false));
         let metrics = start_metrics(metrics.as_deref(), scrape, Arc::clone(&ready))?;
-        let start = WorkerStart { eal: &eal, plan: &plan, ports: &ports, pool: &pool, tables: &tables };
+        let start =
+            WorkerStart { eal: &eal, plan: &plan, ports: &ports, pool: &pool, tables: &tables };
         let workers = start.all(&settings, &counters, worker_ends, &stop)?;
         let server = socket.serve(ask)?;
         ready.store(true, Ordering::Release);
@@ -181,9 +185,8 @@ impl Gateway {
         let Some(path) = path else {
             return tracing::warn!("SIGHUP, but there is no configuration file to read again");
         };
-        let done = std::fs::read_to_string(path)
-            .map_err(|error| error.to_string())
-            .and_then(|text| {
+        let done =
+            std::fs::read_to_string(path).map_err(|error| error.to_string()).and_then(|text| {
                 self.service.apply(&text, self.began.elapsed()).map_err(|error| error.to_string())
             });
         match done {
@@ -254,19 +257,20 @@ impl WorkerStart<'_> {
         let (ports, pool) = (self.ports.to_vec(), Arc::clone(self.pool));
         let (tables, stop) = (Arc::clone(self.tables), Arc::clone(stop));
         let (said, hear) = bounded(1);
-        let worker = start_worker(self.eal, planned.core, &format!("gh-worker{number}"), move || {
-            let io = match DpdkIo::new(&ports, &queues, number as u16, &pool) {
-                Ok(io) => io,
-                Err(error) => {
-                    // The starter waits for this very message.
-                    let _ = said.send(Err(error));
-                    return;
-                }
-            };
-            let _ = said.send(Ok(()));
-            let config = WorkerConfig { queues, idle };
-            Worker::new(io, tables, counters, end, config).run(&stop);
-        })?;
+        let worker =
+            start_worker(self.eal, planned.core, &format!("gh-worker{number}"), move || {
+                let io = match DpdkIo::new(&ports, &queues, number as u16, &pool) {
+                    Ok(io) => io,
+                    Err(error) => {
+                        // The starter waits for this very message.
+                        let _ = said.send(Err(error));
+                        return;
+                    }
+                };
+                let _ = said.send(Ok(()));
+                let config = WorkerConfig { queues, idle };
+                Worker::new(io, tables, counters, end, config).run(&stop);
+            })?;
         match hear.recv() {
             Ok(Ok(())) => Ok(worker),
             Ok(Err(error)) => Err(error.into()),
@@ -309,7 +313,8 @@ fn announce(settings: &Settings, ports: &[Arc<Port>], metrics: Option<&MetricsSe
             link_up = view.link_up, rx_queues = view.rx_queues, tx_queues = view.tx_queues, "port"
         );
     }
-    let metrics = metrics.map_or_else(|| "off".to_owned(), |m| format!("http://{}/metrics", m.address));
+    let metrics =
+        metrics.map_or_else(|| "off".to_owned(), |m| format!("http://{}/metrics", m.address));
     tracing::info!(socket = %settings.socket.display(), metrics, "greyhound is up");
     // It may be that nobody listens for it.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

@@ -23,9 +23,9 @@ pub mod buf;
 pub mod cli;
 pub mod config;
 pub mod control;
-pub mod datapath;
 #[cfg(feature = "dpdk")]
 pub mod daemon;
+pub mod datapath;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
 pub mod exchange;

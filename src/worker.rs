@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_epoch::Guard;
+use crate::tables::epoch::Guard;
 
 use crate::buf::PacketIo;
 use crate::datapath::{Path, Shared};

@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use greyhound::model::api::{Call, Request};
 use greyhound::model::op::{Located, Op};
 use greyhound::model::spec::PublishSpec;
+use greyhound::model::view::ControlView;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -303,7 +304,7 @@ fn a_gateway_that_speaks_otherwise_is_named() {
         ("{\"version\":1,\"id\":1}\n", ["sock", "does not speak"]),
         ("{\"version\":1,\"id\":1,\"result\":5}\n", ["sock", "does not speak"]),
         ("{\"version\":1,\"id\":7,\"result\":[]}\n", ["request 7", "not 1"]),
-        ("{\"version\":9,\"id\":1,\"new\":[]}\n", ["version 9", "speaks version"]),
+        ("{\"version\":9,\"id\":1,\"new\":[]}\n", ["version 9", "command speaks 1"]),
     ] {
         Fake::new(move |_| Reply::Raw(raw.to_owned())).run("show ports").refused(1, &words);
     }
@@ -461,6 +462,65 @@ fn the_technotes_arp_line_runs_as_typed() {
     let out = fake.bash("command -v ping; ping").out;
     let folder = Path::new(out.trim()).parent().unwrap();
     assert_eq!(std::fs::read_link(folder.join("ping")).unwrap(), Path::new(GREYHOUND));
+}
+
+/// Answers that fit any question.
+fn agreeable(call: &Call) -> Reply {
+    Reply::Result(match call {
+        Call::ShowInterfaces { .. } | Call::ShowTunnels => {
+            json!([interface("en0", "port", Some(MAC))])
+        }
+        Call::ShowDrops => json!({"drops": [], "origins": [], "control": ControlView::default()}),
+        Call::LookupRoute { .. } | Call::GetRoute { .. } => {
+            json!({"to": "10.0.0.0/8", "gateway": "10.0.0.1", "interface": "gre0",
+                   "flags": "UGS", "origin": "static", "mtu": 1476})
+        }
+        Call::ShowNeighbours => {
+            json!([{"address": "10.0.0.25", "mac": MAC, "interface": "en0", "state": "published",
+                    "expires_s": null, "held": 0}])
+        }
+        Call::Ping { .. } => {
+            json!({"outcome": "reply", "from": "12.0.0.2", "bytes": 56, "ttl": 64, "rtt_ms": 0.5})
+        }
+        Call::ShowConfig => json!(""),
+        Call::Transaction { .. } | Call::Apply { .. } => json!({"created": ["gre0"]}),
+        _ => json!([]),
+    })
+}
+
+/// The lines of a verb's `--help` between `Examples:` and the next blank one,
+/// without what explains them.
+fn examples(verb: &str) -> Vec<String> {
+    let help = run(Path::new("/nonexistent"), &format!("{verb} --help")).quietly();
+    let (_, examples) = help.split_once("Examples:\n").unwrap();
+    examples
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  "))
+        .filter(|line| line.starts_with(verb))
+        .map(|line| line.split("  ").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn documented_lines_run_as_they_stand() {
+    let text = include_str!("../docs/verbs.md");
+    let mut lines: Vec<String> =
+        text.lines().filter_map(|l| l.strip_prefix("$ ")).map(str::to_owned).collect();
+    lines.extend(["ifconfig", "route", "arp", "netstat", "ping"].into_iter().flat_map(examples));
+    // Endless ones cannot be waited for.
+    lines.retain(|line| !line.starts_with("ping") || line.contains("-c"));
+    assert!(lines.len() > 60, "{} examples", lines.len());
+    let fake = Fake::new(agreeable);
+    let folder = Path::new(GREYHOUND).parent().unwrap().display();
+    for line in lines {
+        let line = format!(
+            "set -o pipefail; PATH=$PATH:{folder}; {}",
+            line.replace(" -c 2 ", " -c 2 -i 0 ")
+        );
+        let ran = fake.bash(&line);
+        assert!(ran.code == 0 && ran.err.is_empty(), "{line}\n{ran:?}");
+    }
 }
 
 #[test]

@@ -8,10 +8,15 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, mpsc};
 
 use dpdk_support::{affinities, eal, eal_config, isolated, pool, sh};
+use greyhound::buf::{Burst, PacketBuf, PacketIo};
 use greyhound::dpdk::affinity::{allowed_cpus, eal_thread};
 use greyhound::dpdk::eal::Memory;
-use greyhound::dpdk::{Eal, EalError, start_worker};
+use greyhound::dpdk::{DpdkIo, Eal, EalError, Mbuf, start_worker};
+use greyhound::ids::PortId;
 use greyhound::model::spec::Hugepages;
+
+/// Held by tests that count or reserve hugepages, which are the whole machine's.
+static HUGEPAGES: Mutex<()> = Mutex::new(());
 
 #[test]
 fn threads_stay_where_they_were_and_a_worker_has_one_core() {
@@ -87,14 +92,29 @@ fn ordinary_pages_hold_a_pool_and_the_eal_starts_once() {
 
 #[test]
 fn hugepages_are_used_when_there_are_enough() {
+    let _alone = HUGEPAGES.lock();
     isolated("hugepages_are_used_when_there_are_enough", || {
         let _pages = Reserved::at_least(160);
-        let mut config = eal_config(&[]);
+        let mut config = eal_config(&["net_ring0"]);
         config.hugepages = Hugepages::On;
         let eal = Eal::init(&config).unwrap();
         assert_eq!(eal.memory(), Memory::Hugepages);
         let pool = pool(&eal, 1500);
-        assert!(pool.alloc().is_some());
+        // The whole chain once in this mode: a port, a registered worker, its cache.
+        let en0 = dpdk_support::port(&eal, "en0", "net_ring0", &pool);
+        let (end, workers_pool) = (PortId(0), Arc::clone(&pool));
+        let core = *allowed_cpus().last().unwrap();
+        let worker = start_worker(&eal, core, "worker-0", move || {
+            let mut io = DpdkIo::new(&[en0], &[(end, 0)], 0, &workers_pool).unwrap();
+            let mut burst = Burst::new();
+            burst.push(dpdk_support::packet(&mut io, b"through hugepages"));
+            assert_eq!(io.tx(end, &mut burst), 1);
+            let bytes = |mbuf: &Mbuf| assert_eq!(mbuf.data(), b"through hugepages");
+            assert_eq!(dpdk_support::receive(&mut io, end, 1, bytes), 1);
+        })
+        .unwrap();
+        worker.join().unwrap();
+        assert_eq!(pool.in_use(), 0);
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let huge = status.lines().find_map(|line| line.strip_prefix("HugetlbPages:")).unwrap();
         let kib: u64 = huge.trim().trim_end_matches(" kB").parse().unwrap();
@@ -104,10 +124,11 @@ fn hugepages_are_used_when_there_are_enough() {
 
 #[test]
 fn too_few_hugepages_are_refused_or_announced() {
+    let _alone = HUGEPAGES.lock();
     isolated("too_few_hugepages_are_refused_or_announced", || {
         let free: u64 = read_number("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
         let mut config = eal_config(&[]);
-        config.memory_mib = u32::try_from(free * 2 + 64).unwrap();
+        config.memory_mib = u32::try_from(free * 2 + 2048).unwrap();
         config.hugepages = Hugepages::On;
         let error = Eal::init(&config).unwrap_err().to_string();
         assert!(error.contains("hugepages = \"on\"") && error.contains("nr_hugepages"), "{error}");
@@ -173,7 +194,18 @@ fn a_missing_kernel_interface_is_named() {
 fn an_unknown_driver_is_named() {
     isolated("an_unknown_driver_is_named", || {
         let error = Eal::init(&eal_config(&["net_nosuch0,a=b"])).unwrap_err().to_string();
-        assert!(error.contains("device `net_nosuch0,a=b`: no driver of this name"), "{error}");
+        let expected = "device `net_nosuch0,a=b`: DPDK has no driver for a device of this name";
+        assert!(error.starts_with(expected), "{error}");
+    });
+}
+
+#[test]
+fn what_a_driver_says_is_passed_on() {
+    isolated("what_a_driver_says_is_passed_on", || {
+        let error = Eal::init(&eal_config(&["net_pcap0,rx_pcap=/nonexistent.pcap"])).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("its driver refused it"), "{text}");
+        assert!(text.contains("Couldn't open /nonexistent.pcap"), "{text}");
     });
 }
 

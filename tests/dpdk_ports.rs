@@ -20,7 +20,7 @@ fn a_ring_gives_back_the_same_bytes_in_the_same_order() {
         let eal = eal(&["net_ring0"]);
         let pool = pool(&eal, 1500);
         let en0 = port(&eal, "en0", "net_ring0", &pool);
-        let mut io = DpdkIo::new(&[en0.clone()], &[(EN0, 0)], 0, &pool).unwrap();
+        let mut io = DpdkIo::new(std::slice::from_ref(&en0), &[(EN0, 0)], 0, &pool).unwrap();
         let frames: Vec<Vec<u8>> = (0..40u8).map(|i| vec![i; 60 + usize::from(i) * 37]).collect();
         let mut burst = Burst::new();
         for frame in &frames {
@@ -280,11 +280,68 @@ fn a_tag_taken_out_by_the_driver_is_seen_and_not_passed_on() {
 }
 
 #[test]
+fn a_tap_carries_frames_to_and_from_the_kernel() {
+    isolated("a_tap_carries_frames_to_and_from_the_kernel", || {
+        let eal = eal(&["net_tap0,iface=ghdtap0"]);
+        let pool = pool(&eal, 1500);
+        let en0 = port(&eal, "en0", "net_tap0", &pool);
+        let mac = en0.mac();
+        let at_start = pool.in_use();
+        sh("ip addr add 10.99.0.2/24 dev ghdtap0; ip link set ghdtap0 up");
+        let mut io = DpdkIo::new(std::slice::from_ref(&en0), &[(EN0, 0)], 0, &pool).unwrap();
+        // A ping makes the kernel ask who has 10.99.0.1.
+        let mut ping = std::process::Command::new("ping")
+            .args(["-c1", "-W3", "10.99.0.1"])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut request = Vec::new();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while request.is_empty() {
+            assert!(std::time::Instant::now() < end, "no ARP request came out of the kernel");
+            receive_arp(&mut io, &mut request);
+        }
+        assert_eq!(request[38..42], [10, 99, 0, 1]);
+        // Answer: we have it. Then the kernel's neighbour table knows our address.
+        let (sender, target) = (request[22..32].to_vec(), request[38..42].to_vec());
+        let mut answer = [&sender[..6], &mac.0, &request[12..20], &[0, 2], &mac.0].concat();
+        answer.extend([target.as_slice(), &sender].concat());
+        let mut burst = Burst::new();
+        burst.push(packet(&mut io, &answer));
+        assert_eq!(io.tx(EN0, &mut burst), 1);
+        sh(&format!(
+            "for i in $(seq 50); do ip neigh show 10.99.0.1 | grep -q {mac} && exit 0; sleep 0.1; done; exit 1"
+        ));
+        ping.kill().unwrap();
+        ping.wait().unwrap();
+        let mut rest = Burst::new();
+        while io.rx(EN0, 0, &mut rest) > 0 {
+            io.free(&mut rest);
+        }
+        assert_eq!(pool.in_use(), at_start);
+        drop((io, en0));
+        assert_eq!(pool.in_use(), 0, "the tap gave its buffers back");
+    });
+}
+
+/// Copies an ARP request out of what has arrived, if there is one.
+fn receive_arp(io: &mut DpdkIo, request: &mut Vec<u8>) {
+    let mut burst = Burst::new();
+    io.rx(EN0, 0, &mut burst);
+    for mbuf in &burst {
+        if mbuf.data()[12..14] == [8, 6] {
+            *request = mbuf.data().to_vec();
+        }
+    }
+    io.free(&mut burst);
+}
+
+#[test]
 fn impossible_wishes_name_port_driver_and_limits() {
     isolated("impossible_wishes_name_port_driver_and_limits", || {
         sh("ip link add ghd0 type veth peer name ghd1; ip link set ghd0 up; ip link set ghd1 up");
         let device = "net_af_packet0,iface=ghd0";
-        let eal = eal(&[device, "net_ring0"]);
+        let eal = eal(&[device, "net_af_packet1,iface=ghd1,qpairs=2", "net_ring0"]);
         let pool = pool(&eal, 1500);
         let config = port_config("en0", device, &pool);
         let refusal = |change: fn(&mut greyhound::dpdk::PortConfig)| {
@@ -305,6 +362,10 @@ fn impossible_wishes_name_port_driver_and_limits() {
             PortError::NotFound { .. }
         ));
         assert!(Port::start(&eal, &config).is_ok(), "after all that it starts");
+        let mut config = port_config("en2", "net_af_packet1", &pool);
+        (config.rx_queues, config.tx_queues) = (2, 2);
+        let two = Port::start(&eal, &config).unwrap();
+        assert_eq!((two.rx_queues(), two.tx_queues()), (2, 2));
         let mut config = port_config("en1", "net_ring0", &pool);
         config.mtu = 9000;
         let error = Port::start(&eal, &config).unwrap_err().to_string();

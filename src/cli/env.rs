@@ -7,10 +7,10 @@
 //! the path), so that two builds do not fight, and to the user: commands found
 //! there run with the user's rights, so nobody else may be able to change it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -28,11 +28,15 @@ Examples:
 pub fn run(session: &mut Session<'_>) -> Result<(), Failure> {
     let folder = shims()?;
     let socket = std::path::absolute(session.socket).unwrap_or_else(|_| session.socket.to_owned());
-    let path = quoted(folder.as_os_str().as_bytes());
-    session.print(&format!(
-        "export PATH={path}:\"$PATH\"\nexport GREYHOUND_SOCKET={}\n",
-        quoted(socket.as_os_str().as_bytes())
-    ))
+    // Once is enough, however often a shell asks.
+    if !comes_first(&folder, std::env::var_os("PATH").as_deref()) {
+        session.print(&format!("export PATH={}:\"$PATH\"\n", quoted(folder.as_os_str())))?;
+    }
+    session.print(&format!("export GREYHOUND_SOCKET={}\n", quoted(socket.as_os_str())))
+}
+
+fn comes_first(folder: &Path, path: Option<&OsStr>) -> bool {
+    path.is_some_and(|path| std::env::split_paths(path).next().is_some_and(|first| first == folder))
 }
 
 /// The folder of links, made if it is not there yet.
@@ -111,8 +115,8 @@ fn link(executable: &Path, link: &Path) -> Result<(), Failure> {
 }
 
 /// A word for any POSIX shell.
-fn quoted(bytes: &[u8]) -> String {
-    format!("'{}'", String::from_utf8_lossy(bytes).replace('\'', r"'\''"))
+fn quoted(word: &OsStr) -> String {
+    format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -162,6 +166,14 @@ mod tests {
 
     #[test]
     fn words_are_quoted_for_the_shell() {
-        assert_eq!(quoted(b"/a b/it's"), r"'/a b/it'\''s'");
+        assert_eq!(quoted(OsStr::new("/a b/it's")), r"'/a b/it'\''s'");
+    }
+
+    #[test]
+    fn path_is_set_once() {
+        let folder = Path::new("/run/x");
+        assert!(comes_first(folder, Some(OsStr::new("/run/x:/bin"))));
+        assert!(!comes_first(folder, Some(OsStr::new("/bin:/run/x"))));
+        assert!(!comes_first(folder, None));
     }
 }

@@ -47,6 +47,9 @@ pub enum Failure {
     /// `ping` without an answer.
     #[error("no reply from {0}")]
     NoReply(std::net::Ipv4Addr),
+    /// `replay` with a case that came out otherwise.
+    #[error("not every packet and counter is as expected")]
+    Differs,
     /// A file or folder.
     #[error("cannot {action} {path}")]
     File {

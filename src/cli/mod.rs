@@ -26,6 +26,7 @@ pub mod failure;
 pub mod ifconfig;
 pub mod netstat;
 pub mod ping;
+pub mod replay;
 pub mod route;
 pub mod run;
 pub mod shell;
@@ -92,6 +93,9 @@ pub enum Verb {
     /// Send echo requests from the gateway, as BSD's ping
     #[command(after_help = ping::EXAMPLES)]
     Ping(BsdArgs),
+    /// Run pcap cases through the real path and compare packets and counters
+    #[command(after_help = replay::EXAMPLES)]
+    Replay(replay::ReplayArgs),
     /// Print the shell commands that put the BSD verbs first on PATH
     #[command(after_help = env::EXAMPLES)]
     Env,
@@ -213,6 +217,7 @@ fn dispatch(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Fa
         Verb::Arp(args) => bsd(arp::run, name, args, session),
         Verb::Netstat(args) => bsd(netstat::run, name, args, session),
         Verb::Ping(args) => bsd(ping::run, name, args, session),
+        Verb::Replay(args) => replay::run(&args, session),
         Verb::Env => env::run(session),
         Verb::Shell(args) => shell::run(&args, session),
     }
@@ -250,6 +255,7 @@ impl Verb {
             Verb::Arp(_) => "arp",
             Verb::Netstat(_) => "netstat",
             Verb::Ping(_) => "ping",
+            Verb::Replay(_) => "replay",
             Verb::Env => "env",
             Verb::Shell(_) => "shell",
         }

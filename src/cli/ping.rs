@@ -163,14 +163,19 @@ struct Sums {
     sent: u32,
     received: u32,
     last_sent: Option<Instant>,
-    rtts_ms: Vec<f64>,
+    min_ms: f64,
+    max_ms: f64,
+    sum_ms: f64,
 }
 
 impl Sums {
     fn add(&mut self, answer: &PingView) {
         if let PingView::Reply { rtt_ms, .. } = answer {
+            let first = self.received == 0;
+            self.min_ms = if first { *rtt_ms } else { self.min_ms.min(*rtt_ms) };
+            self.max_ms = self.max_ms.max(*rtt_ms);
+            self.sum_ms += rtt_ms;
             self.received += 1;
-            self.rtts_ms.push(*rtt_ms);
         }
     }
 
@@ -183,9 +188,8 @@ impl Sums {
              {sent} packets transmitted, {received} packets received, {percent:.1}% packet loss\n"
         );
         if received > 0 {
-            let min = self.rtts_ms.iter().copied().fold(f64::INFINITY, f64::min);
-            let max = self.rtts_ms.iter().copied().fold(0.0, f64::max);
-            let avg = self.rtts_ms.iter().sum::<f64>() / f64::from(received);
+            let (min, max) = (self.min_ms, self.max_ms);
+            let avg = self.sum_ms / f64::from(received);
             // Writing to a String cannot fail.
             let _ = writeln!(out, "round-trip min/avg/max = {min:.3}/{avg:.3}/{max:.3} ms");
         }
@@ -321,7 +325,7 @@ mod tests {
     fn answers_and_summary_print_as_in_bsd() {
         let from = Ipv4Addr::new(12, 0, 0, 2);
         let mut sums = Sums { sent: 4, ..Sums::default() };
-        for rtt_ms in [0.1, 0.3] {
+        for rtt_ms in [0.3, 0.1] {
             sums.add(&PingView::Reply { from, bytes: 56, ttl: 64, rtt_ms });
         }
         sums.add(&PingView::Timeout);

@@ -16,6 +16,7 @@ use crate::model::spec::{
     DpdkSettings, Dscp, Hugepages, IcmpSpec, Idle, NeighbourSpec, OuterDf, PortSpec, PublishSpec,
     QueueSettings, RouteSpec, RouteTarget, Settings, TunnelKind, TunnelSpec, VlanSpec,
 };
+use crate::wire::ipv4::martian;
 
 /// Where metrics are served unless the file says otherwise.
 pub const DEFAULT_METRICS: &str = "127.0.0.1:9464";
@@ -27,8 +28,9 @@ pub const DEFAULT_DESCRIPTORS: u16 = 1024;
 pub const DEFAULT_MTU: u16 = 1500;
 /// TTL of outer headers unless the file says otherwise.
 pub const DEFAULT_TTL: u8 = 64;
-/// MTUs an interface can have: IPv4's least (RFC 791) to a common jumbo frame's.
-pub const MTU_RANGE: std::ops::RangeInclusive<i64> = 68..=9600;
+/// MTUs an interface can have: IPv4's least (RFC 791) to its largest datagram.
+/// What the device can do is known when it is opened.
+pub const MTU_RANGE: std::ops::RangeInclusive<i64> = 68..=65535;
 
 /// Most bytes of a Unix socket's path (`sun_path`, less its end mark).
 const SOCKET_PATH_MAX: usize = 107;
@@ -183,10 +185,21 @@ fn host_address(text: &str) -> Result<Ipv4Net, String> {
     }
 }
 
-/// True for what a host can have: not 0/8, loopback, multicast, class E or
-/// broadcast (RFC 1122 §3.2.1.3).
-pub fn is_unicast(address: Ipv4Addr) -> bool {
-    !matches!(address.octets()[0], 0 | 127 | 224..)
+/// True for what a host can have (RFC 1122 §3.2.1.3, RFC 1812 §5.3.7).
+fn is_unicast(address: Ipv4Addr) -> bool {
+    let bits = u32::from(address);
+    !martian::is_limited_broadcast(bits)
+        && !martian::is_multicast(bits)
+        && !martian::is_martian_source(bits)
+}
+
+/// True for what a route can lead to: single addresses, and networks that are
+/// not altogether multicast or reserved.
+fn is_routable(to: Ipv4Net) -> bool {
+    let first = u32::from(to.addr());
+    let class_d_or_e = to.prefix_len() >= 4 && to.addr().octets()[0] >= 224;
+    let reserved = to.prefix_len() >= 8 && martian::is_martian_destination(first);
+    !(class_d_or_e || reserved)
 }
 
 fn unicast(text: &str) -> Result<Ipv4Addr, String> {
@@ -311,9 +324,10 @@ pub fn route(fields: &mut Fields) -> Option<RouteSpec> {
     let to =
         fields.required_parsed("to", "a network such as \"10.0.0.0/8\", or \"default\"", |text| {
             let net = network(text).map_err(|e| e.to_string())?;
-            match net.addr().octets()[0] {
-                224.. => Err(format!("`{text}` is not unicast: Greyhound routes no multicast")),
-                _ => Ok(net),
+            if is_routable(net) {
+                Ok(net)
+            } else {
+                Err(format!("`{text}` is multicast or reserved: expected a unicast network"))
             }
         });
     let chosen =

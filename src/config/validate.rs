@@ -45,6 +45,12 @@ impl Draft {
         all
     }
 
+    /// All our own addresses, inner ones of tunnels too.
+    fn own(&self) -> HashSet<Ipv4Addr> {
+        let links = self.link_addresses().into_iter().map(|(.., net)| net.addr());
+        links.chain(self.tunnels.iter().filter_map(|(_, tunnel)| tunnel.address)).collect()
+    }
+
     fn port_names(&self) -> String {
         let names: Vec<&str> = self.ports.iter().map(|(_, port)| port.name.as_str()).collect();
         names.join(", ")
@@ -171,25 +177,12 @@ impl Checker<'_> {
         );
         for (number, vlan) in vlans {
             let Some((parent, _)) = vlan_name(&vlan.name) else { continue };
-            let port = self.draft.ports.iter().find(|(_, port)| port.name == parent);
-            match port {
-                None if !self.unread => {
-                    let message = format!(
-                        "`{}`: no port `{parent}`, expected one of {}",
-                        vlan.name,
-                        self.draft.port_names()
-                    );
-                    self.problem(format!("vlan[{number}].name"), message);
-                }
-                Some((_, port)) if vlan.mtu.is_some_and(|mtu| mtu > port.mtu) => {
-                    let message = format!(
-                        "{} is more than its port takes: expected at most {}",
-                        vlan.mtu.unwrap_or_default(),
-                        port.mtu
-                    );
-                    self.problem(format!("vlan[{number}].mtu"), message);
-                }
-                _ => {}
+            let known = self.draft.ports.iter().any(|(_, port)| port.name == parent);
+            if !known && !self.unread {
+                let names = self.draft.port_names();
+                let message =
+                    format!("`{}`: no port `{parent}`, expected one of {names}", vlan.name);
+                self.problem(format!("vlan[{number}].name"), message);
             }
         }
     }
@@ -217,9 +210,9 @@ impl Checker<'_> {
 
     fn tunnels(&mut self) {
         let tunnels = &self.draft.tunnels;
-        if tunnels.len() > MAX_INTERFACES / 2 {
-            let message =
-                format!("{} tunnels, expected at most {}", tunnels.len(), MAX_INTERFACES / 2);
+        let interfaces = self.draft.ports.len() + self.draft.vlans.len() + tunnels.len();
+        if interfaces > MAX_INTERFACES {
+            let message = format!("{interfaces} interfaces, expected at most {MAX_INTERFACES}");
             self.problem("tunnel".into(), message);
         }
         self.unique(
@@ -229,19 +222,17 @@ impl Checker<'_> {
             |t| Some(t.name.clone()),
             |name| format!("`{name}` is taken"),
         );
-        let outer = |t: &TunnelSpec| {
-            let (local, remote) = outer_pair(t);
-            Some((t.kind.prefix(), local?, remote?))
-        };
+        let outer = |t: &TunnelSpec| Some((t.kind.prefix(), t.local?, t.remote?));
         self.unique("tunnel", "remote", tunnels, outer, |(kind, local, remote)| {
             format!("a tunnel of kind {kind} from {local} to {remote} is there")
         });
-        let own: HashSet<Ipv4Addr> =
-            self.draft.link_addresses().iter().map(|(.., net)| net.addr()).collect();
+        // A host route leads to each: it can have one interface only.
+        let peer = |t: &TunnelSpec| t.peer;
+        self.unique("tunnel", "peer", tunnels, peer, |peer| format!("a tunnel to {peer} is there"));
+        let own = self.draft.own();
         for (number, tunnel) in tunnels {
             for (field, message) in tunnel_problems(tunnel, &own) {
-                let at = if field.is_empty() { String::new() } else { format!(".{field}") };
-                self.problem(format!("tunnel[{number}]{at}"), message);
+                self.problem(format!("tunnel[{number}].{field}"), message);
             }
         }
     }
@@ -251,7 +242,11 @@ impl Checker<'_> {
         self.unique("route", "to", routes, |r| Some(r.to), |to| format!("{to} has a route"));
         let draft = self.draft;
         let known = draft.interface_names();
+        let own = draft.own();
         for (number, route) in routes {
+            if let RouteTarget::Via(gateway) = route.target {
+                self.not_own(&own, gateway, format!("route[{number}].via"), "another router's");
+            }
             if let RouteTarget::Interface(name) = &route.target
                 && !known.contains(name.as_str())
                 && !self.unread
@@ -267,22 +262,30 @@ impl Checker<'_> {
         let neighbours = &self.draft.neighbours;
         let address = |n: &NeighbourSpec| Some(n.address);
         self.unique("neighbour", "address", neighbours, address, |a| format!("{a} has an entry"));
+        let own = self.draft.own();
         for (number, entry) in neighbours {
             self.link(&format!("neighbour[{number}]"), entry.port.as_deref(), entry.address);
-            if self.draft.link_addresses().iter().any(|(.., net)| net.addr() == entry.address) {
-                let message =
-                    format!("{} is our own address: expected a neighbour's", entry.address);
-                self.problem(format!("neighbour[{number}].address"), message);
-            }
+            let at = format!("neighbour[{number}].address");
+            self.not_own(&own, entry.address, at, "a neighbour's");
         }
     }
 
     fn published(&mut self) {
         let published = &self.draft.published;
-        let key = |p: &PublishSpec| Some((p.address, p.port.clone()));
-        self.unique("arp", "address", published, key, |(a, _)| format!("{a} is published there"));
+        let address = |p: &PublishSpec| Some(p.address);
+        self.unique("arp", "address", published, address, |a| format!("{a} is published"));
+        let own = self.draft.own();
         for (number, entry) in published {
             self.link(&format!("arp[{number}]"), entry.port.as_deref(), entry.address);
+            let at = format!("arp[{number}].address");
+            self.not_own(&own, entry.address, at, "one we would not answer for anyway");
+        }
+    }
+
+    /// An address that must be somebody else's.
+    fn not_own(&mut self, own: &HashSet<Ipv4Addr>, address: Ipv4Addr, at: String, expected: &str) {
+        if own.contains(&address) {
+            self.problem(at, format!("`{address}` is our own address: expected {expected}"));
         }
     }
 
@@ -343,14 +346,6 @@ fn duplicates<'a, T: Hash + Eq + 'a>(
     problems
 }
 
-/// The outer pair: an ipip tunnel has one pair for inside and outside (T16).
-fn outer_pair(tunnel: &TunnelSpec) -> (Option<Ipv4Addr>, Option<Ipv4Addr>) {
-    match tunnel.kind {
-        TunnelKind::Gre => (tunnel.local, tunnel.remote),
-        TunnelKind::Ipip => (tunnel.address, tunnel.peer),
-    }
-}
-
 /// What is wrong with one tunnel: field and message.
 fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<Ipv4Addr>) -> Vec<(&'static str, String)> {
     let mut problems = Vec::new();
@@ -382,19 +377,17 @@ fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<Ipv4Addr>) -> Vec<(&'stati
                 problems.push((there, message));
             }
             (None, Some(_)) => problems.push((here, format!("missing, expected beside `{there}`"))),
-            (Some(_), None) if here == "local" => {
-                problems.push((there, format!("missing, expected beside `{here}`")));
-            }
+            (Some(_), None) => problems.push((there, format!("missing, expected beside `{here}`"))),
             _ => {}
         }
     }
-    let (_, far) = outer_pair(tunnel);
-    if let Some(far) = far.filter(|far| own.contains(far)) {
-        let field = if ipip { "peer" } else { "remote" };
-        problems.push((
-            field,
-            format!("`{far}` is our own address: a tunnel to itself, expected the far end's"),
-        ));
+    for (field, far) in [("remote", tunnel.remote), ("peer", tunnel.peer)] {
+        let said = problems.iter().any(|(place, _)| *place == field);
+        if let Some(far) = far.filter(|far| own.contains(far) && !said) {
+            let message =
+                format!("`{far}` is our own address: a tunnel to itself, expected the far end's");
+            problems.push((field, message));
+        }
     }
     problems
 }

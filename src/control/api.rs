@@ -213,7 +213,8 @@ fn parse(line: &[u8]) -> Result<Request, (u64, ApiError)> {
     match value.get("version").and_then(Value::as_u64) {
         Some(version) if version == u64::from(VERSION) => {}
         Some(version) => {
-            let text = format!("protocol version {version} is not spoken here, version {VERSION} is");
+            let text =
+                format!("protocol version {version} is not spoken here, version {VERSION} is");
             return Err((id, bad(text)));
         }
         None => return Err((id, bad(format!("`version` is missing: expected {VERSION}")))),

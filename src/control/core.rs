@@ -18,8 +18,8 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use super::icmp::Icmp;
-use super::net::{Net, PortFacts};
 use super::neighbours::{Held, NeighbourConfig, Neighbours};
+use super::net::{Net, PortFacts};
 use super::ping::{Ping, PingError, PingRequest, PingToken};
 use super::reassembly::{Reassembly, ReassemblyConfig};
 use super::topology::{Actions, Event, Link, Topology, Way};

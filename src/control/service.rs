@@ -97,7 +97,8 @@ impl<H: Hardware> Service<H> {
         let changed = sections.iter().filter(|(_, same)| !same);
         let problems: Vec<_> = changed
             .map(|(section, _)| {
-                let text = "differs from what greyhound was started with; only a restart changes it";
+                let text =
+                    "differs from what greyhound was started with; only a restart changes it";
                 Problem::new(*section, text)
             })
             .collect();

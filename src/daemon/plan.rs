@@ -3,7 +3,6 @@
 use anyhow::{Context, bail};
 
 use crate::control::views::WorkerPlan;
-use crate::dpdk::affinity::allowed_cpus;
 use crate::dpdk::{Eal, Port};
 use crate::ids::{MAX_PORTS, PortId};
 use crate::model::spec::{DpdkSettings, Idle, PortSpec};
@@ -38,27 +37,35 @@ impl Plan {
             .iter()
             .map(|port| Ok(Port::capabilities(eal, &port.name, &port.device)?.rx_queues))
             .collect::<anyhow::Result<Vec<u16>>>()?;
-        Plan::make(&allowed_cpus(), dpdk, ports, &offered)
+        Plan::make(dpdk, ports, &offered)
     }
 
-    fn make(
-        cpus: &[usize],
-        dpdk: &DpdkSettings,
-        ports: &[PortSpec],
-        offered: &[u16],
-    ) -> anyhow::Result<Plan> {
+    /// `dpdk.workers` are the cores: see [`cores`].
+    fn make(dpdk: &DpdkSettings, ports: &[PortSpec], offered: &[u16]) -> anyhow::Result<Plan> {
         if ports.len() > MAX_PORTS {
             bail!("{} ports configured: at most {MAX_PORTS} are possible", ports.len());
         }
-        let cores = cores(cpus, &dpdk.workers)?;
+        let cores = dpdk.workers.clone();
         let by_hand = !dpdk.queues.is_empty();
         let rx_queues: Vec<u16> = ports
             .iter()
             .zip(offered)
             .map(|(port, offered)| {
-                let named = |name: &str| queue(name, ports).ok().filter(|(id, _)| ports[id.index()].name == port.name);
-                let most = dpdk.queues.iter().flat_map(|w| &w.queues).filter_map(|name| named(name)).map(|(_, q)| q + 1).max();
-                let automatic = if by_hand { most.unwrap_or(1) } else { (cores.len() as u16).min(*offered).max(1) };
+                let named = |name: &str| {
+                    queue(name, ports).ok().filter(|(id, _)| ports[id.index()].name == port.name)
+                };
+                let most = dpdk
+                    .queues
+                    .iter()
+                    .flat_map(|w| &w.queues)
+                    .filter_map(|name| named(name))
+                    .map(|(_, q)| q + 1)
+                    .max();
+                let automatic = if by_hand {
+                    most.unwrap_or(1)
+                } else {
+                    (cores.len() as u16).min(*offered).max(1)
+                };
                 port.rx_queues.unwrap_or(automatic)
             })
             .collect();
@@ -89,13 +96,19 @@ impl Plan {
     }
 }
 
-/// The workers' cores: as configured, or the last one there is.
-fn cores(cpus: &[usize], wanted: &[usize]) -> anyhow::Result<Vec<usize>> {
+/// The workers' cores: as configured, or the last one this process may run on.
+/// Asked before the EAL starts, which moves the calling thread off them.
+///
+/// # Errors
+/// A core that is not there.
+pub fn cores(cpus: &[usize], wanted: &[usize]) -> anyhow::Result<Vec<usize>> {
     if wanted.is_empty() {
         return Ok(vec![*cpus.last().context("no CPU is allowed for this process")?]);
     }
     if let Some(core) = wanted.iter().find(|core| !cpus.contains(core)) {
-        bail!("dpdk.workers: core {core} is not one this process may run on: expected some of {cpus:?}");
+        bail!(
+            "dpdk.workers: core {core} is not one this process may run on: expected some of {cpus:?}"
+        );
     }
     Ok(wanted.to_vec())
 }
@@ -118,7 +131,11 @@ fn named(
     let mut all = vec![Vec::new(); workers];
     for entry in &dpdk.queues {
         let Some(target) = all.get_mut(entry.worker) else {
-            bail!("dpdk.queues: there is no worker {}: expected 0 to {}", entry.worker, workers - 1);
+            bail!(
+                "dpdk.queues: there is no worker {}: expected 0 to {}",
+                entry.worker,
+                workers - 1
+            );
         };
         for name in &entry.queues {
             target.push(queue(name, ports)?);
@@ -129,7 +146,9 @@ fn named(
             let times = all.iter().flatten().filter(|q| **q == (port, number)).count();
             if times != 1 {
                 let name = &ports[port.index()].name;
-                bail!("dpdk.queues: receive queue {name}/{number} is polled by {times} workers: expected one");
+                bail!(
+                    "dpdk.queues: receive queue {name}/{number} is polled by {times} workers: expected one"
+                );
             }
         }
     }
@@ -160,7 +179,9 @@ mod tests {
              [[port]]\nname = \"en1\"\ndevice = \"net_null1\"\n"
         );
         let config = config::parse(&text).unwrap();
-        Plan::make(&[0, 1, 2, 3], &config.settings.dpdk, &config.state.ports, offered)
+        let mut dpdk = config.settings.dpdk;
+        dpdk.workers = cores(&[0, 1, 2, 3], &dpdk.workers)?;
+        Plan::make(&dpdk, &config.state.ports, offered)
     }
 
     fn queues(plan: &Plan) -> Vec<Vec<String>> {
@@ -170,7 +191,10 @@ mod tests {
     #[test]
     fn one_worker_on_the_last_core_polls_everything() {
         let plan = plan("", &[1, 1]).unwrap();
-        assert_eq!((plan.workers[0].core, queues(&plan)), (3, vec![vec!["en0/0".into(), "en1/0".into()]]));
+        assert_eq!(
+            (plan.workers[0].core, queues(&plan)),
+            (3, vec![vec!["en0/0".into(), "en1/0".into()]])
+        );
     }
 
     #[test]

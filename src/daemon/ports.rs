@@ -47,7 +47,12 @@ pub fn start(
 }
 
 /// One pool for all: its data room follows the largest MTU.
-fn pool(eal: &Eal, dpdk: &DpdkSettings, specs: &[PortSpec], plan: &Plan) -> anyhow::Result<Arc<Pool>> {
+fn pool(
+    eal: &Eal,
+    dpdk: &DpdkSettings,
+    specs: &[PortSpec],
+    plan: &Plan,
+) -> anyhow::Result<Arc<Pool>> {
     let mtu = specs.iter().map(|port| port.mtu).max().unwrap_or(1500);
     let room = data_room(mtu)?;
     let queues: u32 = plan.rx_queues.iter().map(|n| u32::from(*n)).sum();

@@ -39,7 +39,10 @@ mod tally;
 mod tx;
 mod verdict;
 
-use crossbeam_epoch::Guard;
+#[cfg(test)]
+mod tests;
+
+use crate::tables::epoch::Guard;
 
 use crate::buf::{Burst, PacketIo};
 use crate::exchange::WorkerEnd;

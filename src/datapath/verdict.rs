@@ -6,7 +6,7 @@
 //! given, so that [`Ledger::imbalance`](crate::stats::counters::Ledger) shows
 //! any packet that was given two or none.
 
-use crossbeam_epoch::Guard;
+use crate::tables::epoch::Guard;
 
 use super::burst::{Packets, Slot, flag};
 use super::drop::DropReason;

@@ -133,6 +133,16 @@ pub fn allowed_cpus() -> Vec<usize> {
     cpus
 }
 
+/// Cores of the workers: as configured, or the last one that the calling
+/// thread may use. Ask before [`Eal::init`], which confines that thread.
+pub fn worker_cores(configured: &[usize]) -> Vec<usize> {
+    if configured.is_empty() {
+        allowed_cpus().last().copied().into_iter().collect()
+    } else {
+        configured.to_vec()
+    }
+}
+
 /// CPUs for everything but the workers: those the calling thread may use
 /// without the workers' cores, or all of them if nothing would be left.
 pub fn control_cpus(workers: &[usize]) -> Vec<usize> {
@@ -166,6 +176,8 @@ mod tests {
         let allowed = allowed_cpus();
         assert!(!allowed.is_empty());
         assert_eq!(control_cpus(&[]), allowed);
+        assert_eq!(worker_cores(&[]), allowed[allowed.len() - 1..]);
+        assert_eq!(worker_cores(&[5, 3]), [5, 3]);
         assert_eq!(control_cpus(&allowed), allowed);
         if let [_, rest @ ..] = allowed.as_slice()
             && !rest.is_empty()

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::affinity::{allowed_cpus, confine, control_cpus};
+use super::affinity::{allowed_cpus, confine, control_cpus, worker_cores};
 use super::device::Device;
 use super::{Errno, c_text, log};
 use crate::model::spec::{DpdkSettings, Hugepages};
@@ -37,7 +37,7 @@ impl EalConfig {
         EalConfig {
             memory_mib: settings.memory_mib,
             hugepages: settings.hugepages,
-            control_cpus: control_cpus(&settings.workers),
+            control_cpus: control_cpus(&worker_cores(&settings.workers)),
             devices,
             file_prefix: "greyhound".to_owned(),
         }
@@ -131,12 +131,12 @@ impl Eal {
         }
         let devices: Vec<Device> = config.devices.iter().map(|text| Device::parse(text)).collect();
         let arguments = arguments(config, memory, &devices);
-        start(&arguments)?;
+        let messages = start(&arguments)?;
         // SAFETY: the EAL is up; the text is in static memory.
         let directory = PathBuf::from(unsafe { c_text(dpdk_sys::gh_runtime_dir()) });
         sweep(&directory, &config.file_prefix);
         let eal = Eal(Arc::new(Running { memory, directory }));
-        devices.iter().try_for_each(attach)?;
+        devices.iter().try_for_each(|device| attach(device, &messages))?;
         Ok(eal)
     }
 
@@ -221,7 +221,8 @@ fn arguments(config: &EalConfig, memory: Memory, devices: &[Device]) -> Vec<Stri
     arguments
 }
 
-fn start(arguments: &[String]) -> Result<(), EalError> {
+/// Starts the EAL and returns what it logged.
+fn start(arguments: &[String]) -> Result<Vec<String>, EalError> {
     let refused = |reason, log: &[String]| EalError::Init {
         arguments: arguments.join(" "),
         reason,
@@ -239,11 +240,15 @@ fn start(arguments: &[String]) -> Result<(), EalError> {
     // writable C strings and a null, and lives for ever.
     let (code, messages) =
         log::watch(|| unsafe { dpdk_sys::gh_eal_init(count, argv.as_mut_ptr()) });
-    Errno::check(code).map_err(|reason| refused(reason, &messages))
+    match Errno::check(code) {
+        Ok(()) => Ok(messages),
+        Err(reason) => Err(refused(reason, &messages)),
+    }
 }
 
-/// Probes a virtual device; looks whether a PCI device was probed at the start.
-fn attach(device: &Device) -> Result<(), EalError> {
+/// Probes a virtual device; looks whether a PCI device was probed at the start,
+/// when DPDK logged `at_start`.
+fn attach(device: &Device, at_start: &[String]) -> Result<(), EalError> {
     let failed = |reason: String, messages: &[String]| EalError::Device {
         device: device.to_string(),
         reason: device.obstacle().unwrap_or(reason),
@@ -257,22 +262,22 @@ fn attach(device: &Device) -> Result<(), EalError> {
         let mut port = 0;
         // SAFETY: the EAL is up; a C string and a place for the number.
         let code = unsafe { dpdk_sys::gh_port_find(name.as_ptr(), &mut port) };
-        return Errno::check(code).map_err(|reason| failed(reason.to_string(), &[]));
+        return Errno::check(code).map_err(|reason| failed(reason.to_string(), at_start));
     }
     // SAFETY: the EAL is up; three C strings that live during the call.
     let (code, messages) = log::watch(|| unsafe {
         dpdk_sys::gh_device_attach(c"vdev".as_ptr(), name.as_ptr(), options.as_ptr())
     });
-    Errno::check(code).map_err(|reason| failed(explain(reason), &messages))
+    Errno::check(code).map_err(|reason| failed(explain(reason, &messages), &messages))
 }
 
-fn explain(reason: Errno) -> String {
+fn explain(reason: Errno, messages: &[String]) -> String {
+    if messages.iter().any(|message| message.contains("failed to parse device")) {
+        return "DPDK has no driver for a device of this name".to_owned();
+    }
     match reason.0 {
-        libc::EFAULT | libc::ENOENT | libc::ENODEV => {
-            "no driver of this name, or it refused the arguments".to_owned()
-        }
         libc::EEXIST => "a device of this name exists already".to_owned(),
-        _ => format!("the driver refused: {reason}"),
+        _ => format!("its driver refused it: {reason}"),
     }
 }
 

@@ -63,7 +63,8 @@ struct Lane {
 }
 
 /// Ports and buffers of one worker. Best made and used on the worker's own,
-/// registered thread: only there the pool has a cache for it.
+/// registered thread: only there the pool has a cache for it. It sends buffers
+/// of its own pool only, since a port may take that for granted (fast free).
 #[derive(Debug)]
 pub struct DpdkIo {
     /// By [`PortId`].

@@ -28,9 +28,17 @@ pub(super) fn watch<T>(f: impl FnOnce() -> T) -> (T, Vec<String>) {
     (result, kept.unwrap_or_default())
 }
 
+/// What the EAL adds to every failed probe, saying nothing.
+const NOISE: [&str; 2] = ["EAL: Driver cannot attach", "EAL: Failed to attach"];
+
 /// Kept messages as the tail of an error text: nothing, or ` (DPDK: a; b)`.
 pub(super) fn tail(messages: &[String]) -> String {
-    if messages.is_empty() { String::new() } else { format!(" (DPDK: {})", messages.join("; ")) }
+    let telling: Vec<&str> = messages
+        .iter()
+        .map(String::as_str)
+        .filter(|message| !NOISE.iter().any(|noise| message.starts_with(noise)))
+        .collect();
+    if telling.is_empty() { String::new() } else { format!(" (DPDK: {})", telling.join("; ")) }
 }
 
 extern "C" fn message(level: u32, text: *const std::ffi::c_char, len: usize) {

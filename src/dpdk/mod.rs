@@ -14,6 +14,7 @@
 #![allow(unsafe_code)]
 
 pub mod affinity;
+pub mod capabilities;
 pub mod device;
 pub mod eal;
 pub mod io;

@@ -8,8 +8,9 @@ use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::capabilities::{Capabilities, capabilities, offload_names, worthwhile};
 use super::device::Device;
-use super::{Eal, Errno, Pool, c_text};
+use super::{Eal, Errno, Pool};
 use crate::ids::Mac;
 use crate::model::view::PortView;
 
@@ -108,24 +109,6 @@ pub enum PortError {
     },
 }
 
-/// What a device offers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Capabilities {
-    /// DPDK driver.
-    pub driver: String,
-    /// Receive queues.
-    pub rx_queues: u16,
-    /// Transmit queues.
-    pub tx_queues: u16,
-    /// Smallest MTU.
-    pub min_mtu: u16,
-    /// Largest MTU.
-    pub max_mtu: u16,
-    /// NUMA socket, if it is on one.
-    pub socket: Option<u16>,
-    offloads: u32,
-}
-
 /// A started port. It stops and closes when the last holder lets go.
 #[derive(Debug)]
 pub struct Port {
@@ -160,21 +143,18 @@ impl Port {
         })
     }
 
-    /// Configures and starts a port.
+    /// Configures and starts a port. What can be refused at once leaves the
+    /// device as it was; after a later failure it is closed for good.
     pub fn start(eal: &Eal, config: &PortConfig) -> Result<Arc<Port>, PortError> {
         let id = find(&config.name, &config.device)?;
         let offered = Port::capabilities(eal, &config.name, &config.device)?;
         check(config, &offered)?;
         let offloads = worthwhile(&offered, config.rx_queues);
         let starting = Starting { id, config, offered: &offered, offloads };
-        starting.configure()?;
-        starting.queues()?;
-        starting.set_mtu()?;
-        let (mac, in_software) = starting.set_mac()?;
-        starting.step("start", || unsafe_start(id))?;
-        if in_software {
-            starting.hear_everything();
-        }
+        let (mac, in_software) = starting.bring_up().inspect_err(|_| {
+            // Or the driver would keep buffers of a pool that may go away.
+            close(id, &config.name);
+        })?;
         let port = Port {
             id,
             name: config.name.clone(),
@@ -286,7 +266,8 @@ impl Drop for Port {
 }
 
 fn close(id: u16, name: &str) {
-    // SAFETY: the port is open and nobody polls it: whoever could holds the `Port`.
+    // SAFETY: the port is open and nobody polls it: whoever could holds the
+    // `Port`, which is gone or was never made.
     let codes = unsafe { [dpdk_sys::gh_port_stop(id), dpdk_sys::gh_port_close(id)] };
     for code in codes {
         if let Err(reason) = Errno::check(code) {
@@ -311,6 +292,20 @@ impl Starting<'_> {
             step,
             reason,
         })
+    }
+
+    /// All steps in order; returns the address to use and whether only we know it.
+    fn bring_up(&self) -> Result<(Mac, bool), PortError> {
+        self.configure()?;
+        self.queues()?;
+        self.set_mtu()?;
+        let (mac, in_software) = self.set_mac()?;
+        // SAFETY: the port is configured and its queues are set up.
+        self.step("start", || unsafe { dpdk_sys::gh_port_start(self.id) })?;
+        if in_software {
+            self.hear_everything();
+        }
+        Ok((mac, in_software))
     }
 
     fn configure(&self) -> Result<(), PortError> {
@@ -418,11 +413,6 @@ impl PortConfig {
     }
 }
 
-fn unsafe_start(id: u16) -> i32 {
-    // SAFETY: the port is configured and its queues are set up.
-    unsafe { dpdk_sys::gh_port_start(id) }
-}
-
 /// Everything that can be refused before the device is touched.
 fn check(config: &PortConfig, offered: &Capabilities) -> Result<(), PortError> {
     for (direction, wanted, most) in [
@@ -459,59 +449,4 @@ fn find(port: &str, device: &str) -> Result<u16, PortError> {
     // SAFETY: a C string and a place for the number.
     let code = unsafe { dpdk_sys::gh_port_find(name.as_ptr(), &mut id) };
     Errno::check(code).map(|()| id).map_err(|_| not_found())
-}
-
-fn capabilities(id: u16) -> Result<Capabilities, Errno> {
-    // SAFETY: all bit patterns of this plain struct are valid, zeros included.
-    let mut info: dpdk_sys::gh_port_info = unsafe { std::mem::zeroed() };
-    // SAFETY: the port exists; a place for the answer.
-    Errno::check(unsafe { dpdk_sys::gh_port_info(id, &mut info) })?;
-    Ok(Capabilities {
-        // SAFETY: the driver's name is a constant in the loaded driver.
-        driver: unsafe { c_text(info.driver) },
-        rx_queues: info.max_rx_queues,
-        tx_queues: info.max_tx_queues,
-        min_mtu: info.min_mtu,
-        max_mtu: max_mtu(&info),
-        socket: u16::try_from(info.socket).ok(),
-        offloads: info.offloads,
-    })
-}
-
-/// The largest MTU that DPDK will let through. A driver that says only how
-/// long a frame may be is held to it, with 18 bytes for Ethernet.
-fn max_mtu(info: &dpdk_sys::gh_port_info) -> u16 {
-    match info.max_mtu {
-        0 | u16::MAX => u16::try_from(info.max_frame.saturating_sub(18)).unwrap_or(u16::MAX),
-        mtu => mtu,
-    }
-}
-
-/// Which of the offloads on offer are worth using.
-fn worthwhile(offered: &Capabilities, rx_queues: u16) -> u32 {
-    let mut offloads = offered.offloads;
-    // net_tap "offloads" to the same core, and adds up TCP and UDP as well.
-    if offered.driver == "net_tap" {
-        offloads &= !dpdk_sys::GH_OFFLOAD_RX_IPV4_CKSUM;
-    }
-    if rx_queues == 1 {
-        offloads &= !dpdk_sys::GH_OFFLOAD_RSS_IP;
-    }
-    // The path reads tags from frames. But the kernel has taken them out
-    // before net_af_packet sees them, and putting them back costs a move.
-    if offered.driver != "net_af_packet" {
-        offloads &= !dpdk_sys::GH_OFFLOAD_RX_VLAN_STRIP;
-    }
-    offloads
-}
-
-fn offload_names(offloads: u32, in_software: bool) -> Vec<String> {
-    let names = [
-        (dpdk_sys::GH_OFFLOAD_RX_IPV4_CKSUM, "rx-ipv4-checksum"),
-        (dpdk_sys::GH_OFFLOAD_RSS_IP, "rss-ip"),
-        (dpdk_sys::GH_OFFLOAD_RX_VLAN_STRIP, "rx-vlan-strip"),
-        (dpdk_sys::GH_OFFLOAD_TX_FAST_FREE, "tx-fast-free"),
-    ];
-    let in_use = names.iter().filter(|(bit, _)| offloads & bit != 0).map(|(_, name)| *name);
-    in_use.chain(in_software.then_some("mac-in-software")).map(str::to_owned).collect()
 }

@@ -138,3 +138,7 @@ impl<T: Copy + Default + Send + Sync + 'static> Chunked<T> {
         spine + (filled.count() + self.chunks.retired()) * size_of::<Chunk<T>>()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+#[path = "chunked_tests.rs"]
+mod tests;

@@ -58,8 +58,8 @@ struct Writer {
 }
 
 impl DecapMap {
-    /// Room for `capacity` keys; slots for twice as many, so that probes stay
-    /// short. Memory is taken as slots are written.
+    /// Room for `capacity` keys; slots for twice as many (32 bytes each, a power
+    /// of two), so that probes stay short.
     pub fn with_capacity(domain: &Domain, capacity: usize) -> DecapMap {
         let slots = (capacity * 2).next_power_of_two().max(4);
         DecapMap {
@@ -77,7 +77,7 @@ impl DecapMap {
 
     /// Where the probe for a key begins.
     #[inline]
-    fn home(&self, key: DecapKey) -> usize {
+    pub(crate) fn home(&self, key: DecapKey) -> usize {
         let (low, high) = halves(key);
         hash(low, high) as usize & (self.slots.len() - 1)
     }
@@ -92,7 +92,8 @@ impl DecapMap {
 
     /// The tunnel of a key.
     #[inline]
-    pub fn get(&self, key: DecapKey, _guard: &Guard) -> Option<TunnelIndex> {
+    pub fn get(&self, key: DecapKey, guard: &Guard) -> Option<TunnelIndex> {
+        debug_assert!(self.domain.owns(guard), "guard of another epoch domain than the map's");
         let (low, high) = halves(key);
         for (_, slot) in self.probe(self.home(key)) {
             let tunnel = slot[TUNNEL].load(Ordering::Acquire);
@@ -158,19 +159,46 @@ impl DecapMap {
         unreachable!("make_room saw a quarter of the slots free")
     }
 
-    /// Makes sure that a slot can be taken.
-    fn make_room(&self, writer: &mut Writer) -> Result<(), DecapFull> {
-        let taken = |writer: &Writer| writer.len + writer.retired.len();
-        let most = self.slots.len() / 4 * 3;
-        if taken(writer) >= most {
-            writer.retired.seal(&self.domain.pin());
-            self.domain.advance();
+    /// Whether a transaction that first takes out `removed` keys and then adds
+    /// `added` new ones will find room for all of them, even if readers stand
+    /// still (control). Best called without a guard held: slots just emptied
+    /// come back only then.
+    ///
+    /// # Errors
+    /// [`DecapFull`] if not.
+    pub fn has_room(&self, removed: usize, added: usize) -> Result<(), DecapFull> {
+        let writer = &mut *lock(&self.writer);
+        if writer.taken() + added > self.most() {
+            self.recover(writer);
         }
-        writer.reclaim();
-        if writer.len < self.capacity && taken(writer) < most {
+        let fits = writer.len.saturating_sub(removed) + added <= self.capacity;
+        if fits && writer.taken() + added <= self.most() {
             return Ok(());
         }
         Err(DecapFull { capacity: self.capacity })
+    }
+
+    /// Most slots to be taken, so that every probe ends.
+    fn most(&self) -> usize {
+        self.slots.len() / 4 * 3
+    }
+
+    /// Makes sure that a slot can be taken.
+    fn make_room(&self, writer: &mut Writer) -> Result<(), DecapFull> {
+        if writer.taken() >= self.most() {
+            self.recover(writer);
+        }
+        if writer.len < self.capacity && writer.taken() < self.most() {
+            return Ok(());
+        }
+        Err(DecapFull { capacity: self.capacity })
+    }
+
+    /// Tries to get emptied slots back now.
+    fn recover(&self, writer: &mut Writer) {
+        writer.retired.seal(&self.domain.pin());
+        self.domain.advance();
+        writer.reclaim();
     }
 
     /// Takes a key out; gives the tunnel it had (single writer: control).
@@ -244,6 +272,11 @@ impl DecapMap {
 }
 
 impl Writer {
+    /// Slots in use or not to be used yet.
+    fn taken(&self) -> usize {
+        self.len + self.retired.len()
+    }
+
     fn reclaim(&mut self) {
         while let Some(slot) = self.retired.pop() {
             self.waiting[slot] = false;
@@ -268,6 +301,6 @@ fn hash(low: u64, high: u64) -> u64 {
         .rotate_left(29)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 #[path = "decap_tests.rs"]
 mod tests;

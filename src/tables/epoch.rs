@@ -29,15 +29,36 @@
 //! bags: everything in batches ≤ n was unlinked before n's function was
 //! deferred, so a reader that may still see any of it was pinned before that
 //! moment and holds back n's function too.
+//!
+//! # Why a repin is enough
+//!
+//! A batch sealed in epoch s passes in epoch s + 2, and a reader in epoch r holds
+//! the global one at r + 1 or below. So no reader in an epoch r > s may still
+//! load what was unlinked before s was read. Sealing is: unlink, full fence,
+//! read s. `pin` is: announce r, full fence, load; the two fences are ordered
+//! and that settles it. `repin` has no full fence: it reads the epoch r,
+//! announces it, loads. Announcing late is harmless (it holds back more), but
+//! loading *before r was read* is not: the load may then yield what was
+//! unlinked in epoch r − 1. Hence the acquire fence in [`Guard::repin`]:
+//! * r stored by control (nearly always): the fence makes control's store, and
+//!   all it unlinked in earlier epochs, happen before the loads;
+//! * r stored by a worker that collected as it woke: if a load behind the fence
+//!   misses the unlink, r was visible to all before the unlink was (x86 and
+//!   ARMv8 are multi-copy atomic and the fence keeps the two loads in order), so
+//!   control read an s ≥ r.
+//!
+//! On x86 the fence is no instruction; it only binds the compiler.
+//!
+//! [`Guard`] is a type of our own so that a worker can do nothing else with it:
+//! crossbeam's would also let it flush, and so collect and free.
 #![allow(unsafe_code)]
 
 use std::alloc::Layout;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, Ordering, fence};
 
-pub use crossbeam_epoch::Guard;
 use crossbeam_epoch::{Collector, LocalHandle};
 
 use super::sync::{Arc, AtomicU32, AtomicU64, Mutex, lock};
@@ -68,8 +89,8 @@ impl Domain {
     /// register, allocate and collect).
     pub fn pin(&self) -> Guard {
         WRITER.with_borrow_mut(|cached| match cached {
-            Some(handle) if *handle.collector() == self.0 => handle.pin(),
-            _ => cached.insert(self.0.register()).pin(),
+            Some(handle) if *handle.collector() == self.0 => Guard(handle.pin()),
+            _ => Guard(cached.insert(self.0.register()).pin()),
         })
     }
 
@@ -78,18 +99,20 @@ impl Domain {
     /// one is not an error but keeps the epoch where it is.
     pub fn advance(&self) {
         // An item may run two epochs after it was handed over, and each flush
-        // advances by at most one.
+        // advances by at most one. It also runs at most 8 bags of what was handed
+        // over: what piled up while a reader stood still takes several calls.
         for _ in 0..3 {
-            self.pin().flush();
+            self.pin().0.flush();
         }
     }
 
     /// True if the guard keeps this domain's garbage alive.
     #[inline]
     pub fn owns(&self, guard: &Guard) -> bool {
-        guard.collector() == Some(&self.0)
+        guard.0.collector() == Some(&self.0)
     }
 
+    /// Panics if it does not.
     #[inline]
     fn check(&self, guard: &Guard) {
         assert!(self.owns(guard), "guard of another epoch domain than the table's");
@@ -104,7 +127,24 @@ impl Reader {
     /// Pins. On the path only [`Guard::repin`] is used; pin when starting and
     /// after sleeping.
     pub fn pin(&self) -> Guard {
-        self.0.pin()
+        Guard(self.0.pin())
+    }
+}
+
+/// A pin: nothing that its thread can load from a table is reused or dropped
+/// until the guard is repinned or dropped.
+#[derive(Debug)]
+pub struct Guard(crossbeam_epoch::Guard);
+
+impl Guard {
+    /// Lets go of all that was loaded so far; between bursts. Does nothing while
+    /// its thread holds a second guard of this domain.
+    #[inline]
+    pub fn repin(&mut self) {
+        self.0.repin();
+        // Keeps what is loaded from now on behind the load of the epoch that
+        // repin announced; the module's text says what would happen otherwise.
+        fence(Ordering::Acquire);
     }
 }
 
@@ -161,7 +201,7 @@ impl<T> Limbo<T> {
             return;
         }
         let (passed, batch) = (Arc::clone(&self.passed), self.open);
-        guard.defer(move || {
+        guard.0.defer(move || {
             passed.fetch_max(batch, Ordering::Release);
         });
         self.open += 1;
@@ -358,8 +398,9 @@ mod sealed {
     unsafe impl Zeroed for super::Quad {}
 }
 
-/// `count` zeros whose pages cost nothing until written: a large block comes
-/// from the system already zero.
+/// `count` zeros. Up to an alignment of 16 bytes their pages cost nothing until
+/// written: a large block comes from the system already zero. Beyond that (a
+/// [`Quad`]) the allocator clears them, and they are there from the start.
 pub fn zeroed<T: sealed::Zeroed>(count: usize) -> Box<[T]> {
     let layout = Layout::array::<T>(count).expect("a table smaller than the address space");
     if layout.size() == 0 {
@@ -393,6 +434,6 @@ pub fn prefetch<T>(value: &T) {
     let _ = value;
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 #[path = "epoch_tests.rs"]
 mod tests;

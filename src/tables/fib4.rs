@@ -19,10 +19,12 @@
 //! entry, old value straight to new value. An address covered before and after
 //! a change is therefore covered for every reader at every moment between.
 //!
-//! A group exists while some prefix longer than 24 bits lies in it. When the
-//! last goes, its one remaining value returns to level 1 and the group is used
-//! again after a grace period, so a reader that still holds its number reads
-//! what was true when it looked.
+//! A group exists while some prefix longer than 24 bits lies in it. When none
+//! does at the end of a transaction ([`Fib::seal`]), its one remaining value
+//! returns to level 1 and the group is used again after a grace period, so a
+//! reader that still holds its number reads what was true when it looked. Not
+//! before the end, so that a /32 replaced by another in the same /24 finds its
+//! group again, however long readers stand still.
 //!
 //! **For control:** the same holds for next hops. A next hop taken out of the
 //! FIB may still be returned to readers pinned before that, so its adjacency
@@ -62,7 +64,7 @@ macro_rules! stride {
             const TOP: u8 = $top;
             type Level1 = [AtomicU32; 1 << $top];
             fn level1() -> Box<Self::Level1> {
-                match zeroed(1 << $top).try_into() {
+                match $crate::tables::epoch::zeroed(1 << $top).try_into() {
                     Ok(array) => array,
                     Err(_) => unreachable!("zeroed(n) has n elements"),
                 }
@@ -146,7 +148,7 @@ pub struct FibFull {
 pub struct FibStats {
     /// Prefixes.
     pub prefixes: usize,
-    /// Groups in use.
+    /// Groups in use, counting those emptied since the last [`Fib::seal`].
     pub groups_used: usize,
     /// Groups waiting for their grace period.
     pub groups_retired: usize,
@@ -180,6 +182,9 @@ struct Writer {
     fresh: u32,
     /// Prefixes longer than level 1, per group.
     deep: Box<[u16]>,
+    /// Addresses in whose group the last such prefix was removed since the last
+    /// [`Fib::seal`].
+    emptied: Vec<u32>,
     retired: Limbo<u32>,
     stores: u64,
 }
@@ -202,6 +207,7 @@ impl<S: Stride> Fib<S> {
                 free: Vec::new(),
                 fresh: 0,
                 deep: vec![0; groups].into(),
+                emptied: Vec::new(),
                 retired: Limbo::new(domain),
                 stores: 0,
             }),
@@ -224,7 +230,8 @@ impl<S: Stride> Fib<S> {
     /// The next hop of the longest prefix that covers an address (host byte
     /// order); [`NextHopId::NO_ROUTE`] if none does.
     #[inline]
-    pub fn lookup(&self, address: u32, _guard: &Guard) -> NextHopId {
+    pub fn lookup(&self, address: u32, guard: &Guard) -> NextHopId {
+        debug_assert!(self.domain.owns(guard), "guard of another epoch domain than the FIB's");
         let entry = read(self.top(address));
         NextHopId(self.resolve(entry, address).value())
     }
@@ -240,7 +247,8 @@ impl<S: Stride> Fib<S> {
     /// [`Fib::lookup`] for many addresses, their memory accesses overlapped.
     /// Looks up as many as the shorter of the slices holds.
     #[inline]
-    pub fn lookup_bulk(&self, addresses: &[u32], hops: &mut [NextHopId], _guard: &Guard) {
+    pub fn lookup_bulk(&self, addresses: &[u32], hops: &mut [NextHopId], guard: &Guard) {
+        debug_assert!(self.domain.owns(guard), "guard of another epoch domain than the FIB's");
         /// Loads in flight at once; as many as a burst has packets.
         const AHEAD: usize = 64;
         for (addresses, hops) in addresses.chunks(AHEAD).zip(hops.chunks_mut(AHEAD)) {
@@ -262,7 +270,7 @@ impl<S: Stride> Fib<S> {
                     *hop = NextHopId(self.resolve(Entry(hop.0), *address).0);
                 }
             }
-            for hop in hops.iter_mut() {
+            for (hop, _) in hops.iter_mut().zip(addresses) {
                 hop.0 &= Entry::VALUE;
             }
         }
@@ -326,7 +334,7 @@ impl<S: Stride> Fib<S> {
         let deep = &mut writer.deep[group.value() as usize];
         *deep -= 1;
         if *deep == 0 {
-            self.collapse(writer, top, group);
+            writer.emptied.push(network);
         }
         Some(hop)
     }
@@ -379,52 +387,67 @@ impl<S: Stride> Fib<S> {
         Ok(group)
     }
 
-    /// Puts the one value left in a group back into level 1 and retires it.
-    fn collapse(&self, writer: &mut Writer, top: &AtomicU32, group: Entry) {
-        let cells = self.group_cells(group);
-        let entry = read(&cells[0]);
-        debug_assert!(cells.iter().all(|cell| read(cell) == entry && entry.depth() <= S::TOP));
-        write(top, entry);
-        writer.stores += 1;
-        writer.retired.retire(group.value(), &self.domain.pin());
+    /// Puts the one value left in each group without a prefix of its own back
+    /// into level 1 and retires the group.
+    fn collapse(&self, writer: &mut Writer, guard: &Guard) {
+        for address in std::mem::take(&mut writer.emptied) {
+            let top = self.top(address);
+            let group = read(top);
+            // Listed twice, or in use again.
+            if !group.is_group() || writer.deep[group.value() as usize] != 0 {
+                continue;
+            }
+            let cells = self.group_cells(group);
+            let entry = read(&cells[0]);
+            debug_assert!(cells.iter().all(|cell| read(cell) == entry && entry.depth() <= S::TOP));
+            write(top, entry);
+            writer.stores += 1;
+            writer.retired.retire(group.value(), guard);
+        }
     }
 
-    /// Tries to get retired groups back now.
+    /// Tries to get groups nobody needs back now.
     fn recover(&self, writer: &mut Writer) {
-        if writer.retired.is_empty() {
+        if writer.retired.is_empty() && writer.emptied.is_empty() {
             return;
         }
-        writer.retired.seal(&self.domain.pin());
+        let guard = self.domain.pin();
+        self.collapse(writer, &guard);
+        writer.retired.seal(&guard);
+        drop(guard);
         self.domain.advance();
         writer.reclaim();
     }
 
     /// Whether all these prefixes (address, length) can be added in one
-    /// transaction, whatever it removes (control).
+    /// transaction, whatever it removes and in whatever order, up to the next
+    /// [`Fib::seal`] (control). Best called without a guard held: groups just
+    /// retired come back only then.
     ///
     /// # Errors
     /// [`FibFull`] with what they need.
     pub fn can_insert(&self, prefixes: impl IntoIterator<Item = (u32, u8)>) -> Result<(), FibFull> {
         let deep = prefixes.into_iter().filter(|(_, len)| *len > S::TOP);
-        let tops: HashSet<u32> = deep
-            .map(|(address, _)| address)
-            .filter(|address| !read(self.top(*address)).is_group())
-            .map(|address| address >> Self::LOW)
-            .collect();
+        let tops: HashSet<u32> = deep.map(|(address, _)| address >> Self::LOW).collect();
+        let is_flat = |top: &&u32| !read(self.top(**top << Self::LOW)).is_group();
+        let needed = || tops.iter().filter(is_flat).count();
         let writer = &mut *lock(&self.writer);
-        if writer.groups_free() < tops.len() {
+        if writer.groups_free() < needed() {
             self.recover(writer);
         }
-        let free = writer.groups_free();
-        if free >= tops.len() {
+        let (needed, free) = (needed(), writer.groups_free());
+        if free >= needed {
             return Ok(());
         }
-        Err(FibFull { needed: tops.len(), free, total: writer.deep.len() })
+        Err(FibFull { needed, free, total: writer.deep.len() })
     }
 
-    /// Lets the grace period of retired groups begin (control).
+    /// Ends a transaction: groups nobody needs any more go out of use, and their
+    /// grace period begins (control).
     pub fn seal(&self, guard: &Guard) {
-        lock(&self.writer).retired.seal(guard);
+        let writer = &mut *lock(&self.writer);
+        self.collapse(writer, guard);
+        writer.retired.seal(guard);
     }
 
     /// Takes groups whose grace period is over back into use (control).
@@ -484,6 +507,6 @@ fn fill(cells: &[AtomicU32], change: impl Fn(Entry) -> Option<Entry>) -> u64 {
     stores
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 #[path = "fib4_tests.rs"]
 mod tests;

@@ -33,6 +33,11 @@ mod prefixes;
 mod sync;
 pub mod tunnel;
 
+#[cfg(all(loom, test))]
+mod model;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 use crate::ids::{MAX_INTERFACES, MAX_NEXT_HOPS};
 use adjacency::Adjacency;
 use chunked::Chunked;
@@ -42,8 +47,8 @@ use fib4::Fib4;
 use interfaces::Interfaces;
 use tunnel::Tunnel;
 
-/// How large the tables are. All of it is address space; memory is taken as
-/// entries are written.
+/// How large the tables are. All but the decapsulation map is address space;
+/// memory is taken as entries are written.
 #[derive(Clone, Copy, Debug)]
 pub struct TablesConfig {
     /// Adjacencies, that is, next hops.
@@ -138,8 +143,8 @@ impl Tables {
         self.interfaces.reclaim();
     }
 
-    /// Memory of all tables in bytes; for FIB and decap what is reserved, of
-    /// which only written pages are physical.
+    /// Memory of all tables in bytes; for the FIB what is reserved, of which
+    /// only written pages are physical.
     pub fn bytes(&self) -> usize {
         let guard = self.pin();
         self.fib4.stats().bytes

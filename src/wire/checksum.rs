@@ -186,6 +186,12 @@ mod tests {
         }
 
         #[test]
+        fn etherparse_agrees(bytes in proptest::collection::vec(any::<u8>(), 0..2100)) {
+            let theirs = etherparse::checksum::Sum16BitWords::new().add_slice(&bytes);
+            prop_assert_eq!(checksum(&bytes), theirs.ones_complement().to_be());
+        }
+
+        #[test]
         fn unrolled_equals_slow(bytes in any::<[u8; 20]>()) {
             prop_assert_eq!(sum20(&bytes), u32::from(slow_sum(&bytes)));
         }

@@ -119,6 +119,18 @@ pub enum Ipv4Error {
 /// [`Ipv4Header::total_len`].
 #[inline]
 pub fn validate(l3: &[u8], checksum_verified: bool) -> Result<&Ipv4Header, Ipv4Error> {
+    validate_first(l3, IPV4_MAX_TOTAL, checksum_verified)
+}
+
+/// [`validate`] for a packet of which only the first `kept` bytes need be there,
+/// no fewer than a header can have: a copy made to be quoted.
+#[inline]
+pub fn validate_first(
+    l3: &[u8],
+    kept: usize,
+    checksum_verified: bool,
+) -> Result<&Ipv4Header, Ipv4Error> {
+    debug_assert!(kept >= IPV4_MAX_HEADER, "{kept} bytes may not hold the header");
     let (header, _) = Ipv4Header::ref_from_prefix(l3).map_err(|_| Ipv4Error::TooShort)?;
     let header_len = header.header_len();
     let total_len = header.total_len();
@@ -131,7 +143,7 @@ pub fn validate(l3: &[u8], checksum_verified: bool) -> Result<&Ipv4Header, Ipv4E
     if total_len < header_len {
         return Err(Ipv4Error::BadTotalLength);
     }
-    if l3.len() < total_len {
+    if l3.len() < total_len.min(kept) {
         return Err(Ipv4Error::Truncated);
     }
     if !checksum_verified && header_sum(header, &l3[..header_len]) != 0xffff {

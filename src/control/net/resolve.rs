@@ -140,12 +140,10 @@ impl<'a> Resolver<'a> {
         let Some((prefix, entry)) = self.first(address) else { return None };
         match *entry.candidates().first()? {
             Candidate::Connected(link) => Some(link),
-            Candidate::Static(target @ Target::Interface(_)) => {
-                match self.route(prefix, target) {
-                    Hop::Link(link) => Some(link),
-                    _ => None,
-                }
-            }
+            Candidate::Static(target @ Target::Interface(_)) => match self.route(prefix, target) {
+                Hop::Link(link) => Some(link),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -182,11 +180,8 @@ impl<'a> Resolver<'a> {
         if self.itself(remote) == Some(Candidate::Broadcast) {
             return Err(Reason::Broadcast(remote));
         }
-        let underlay = if config.link1 {
-            self.explicit(remote)
-        } else {
-            self.implicit(tunnel, remote)
-        }?;
+        let underlay =
+            if config.link1 { self.explicit(remote) } else { self.implicit(tunnel, remote) }?;
         let mtu = self.links.mtu(underlay.link);
         if mtu < kind.overhead() + super::values::LEAST_MTU {
             return Err(Reason::TooSmall(underlay));

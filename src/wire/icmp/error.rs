@@ -134,7 +134,8 @@ pub struct ErrorSender {
 }
 
 /// The error to send to the source of `offending`, an IPv4 packet as received
-/// (padding behind its total length is not quoted).
+/// (padding behind its total length is not quoted), or its first [`QUOTE_MAX`]
+/// bytes.
 ///
 /// Fails only if `offending` is not a valid IPv4 packet. Ask
 /// [`may_answer_with_error`] first.
@@ -143,7 +144,7 @@ pub fn build_error(
     sender: ErrorSender,
     offending: &[u8],
 ) -> Result<ErrorPacket, Ipv4Error> {
-    let cause = ipv4::validate(offending, true)?;
+    let cause = ipv4::validate_first(offending, QUOTE_MAX, true)?;
     let quote = &offending[..cause.total_len().min(QUOTE_MAX)];
     let (icmp_type, code) = kind.type_code();
     let icmp = IcmpHeader {
@@ -179,12 +180,13 @@ pub fn build_error(
 /// broadcast or multicast, an invalid or net-0 source, or a fragment other
 /// than the first.
 ///
-/// `packet` is the offending IPv4 packet. Broadcasts of a *subnet*, as source
+/// `packet` is the offending IPv4 packet, or its first [`QUOTE_MAX`] bytes.
+/// Broadcasts of a *subnet*, as source
 /// or destination, cannot be told by their looks: whoever knows the subnets
 /// asks for those. ICMP types nobody has assigned count as errors.
 #[must_use]
 pub fn may_answer_with_error(packet: &[u8], link_broadcast_or_multicast: bool) -> bool {
-    let Ok(ip) = ipv4::validate(packet, false) else {
+    let Ok(ip) = ipv4::validate_first(packet, QUOTE_MAX, false) else {
         return false;
     };
     let destination = ip.dst();
@@ -196,7 +198,7 @@ pub fn may_answer_with_error(packet: &[u8], link_broadcast_or_multicast: bool) -
     {
         return false;
     }
-    let payload = &packet[ip.header_len()..ip.total_len()];
+    let payload = &packet[ip.header_len()..ip.total_len().min(packet.len())];
     ip.protocol != IPPROTO_ICMP || payload.first().is_some_and(|&kind| is_query(kind))
 }
 
@@ -270,6 +272,31 @@ mod tests {
         }
         let short = build_error(IcmpErrorKind::TtlExceeded, SENDER, &cause(9)[..28]);
         assert_eq!(short, Err(Ipv4Error::Truncated));
+    }
+
+    /// Control gets a copy of a jumbo frame that is cut where a quote ends.
+    #[test]
+    fn what_a_quote_holds_is_enough_to_answer() {
+        let ip = Ipv4Repr {
+            src: [10, 1, 2, 3].into(),
+            dst: [10, 4, 5, 6].into(),
+            protocol: 17,
+            ttl: 9,
+            tos: 0,
+            id: 1,
+            df: true,
+            payload_len: 8_980,
+        };
+        let mut packet = vec![0x77; 9_000];
+        ip.emit(&mut packet).expect("room");
+        let kind = IcmpErrorKind::FragmentationNeeded { mtu: 1476 };
+        let whole = build_error(kind, SENDER, &packet);
+        let cut = &packet[..QUOTE_MAX];
+        assert!(may_answer_with_error(cut, false));
+        assert_eq!(build_error(kind, SENDER, cut), whole);
+        let shorter = &packet[..QUOTE_MAX - 1];
+        assert!(!may_answer_with_error(shorter, false));
+        assert_eq!(build_error(kind, SENDER, shorter), Err(Ipv4Error::Truncated));
     }
 
     #[test]

@@ -292,6 +292,31 @@ mod tests {
             prop_assert!(pieces.len() == 1 || most < payload.len(), "fewest pieces");
         }
 
+        /// Somebody else's reassembly, the pieces arriving out of order.
+        #[test]
+        fn etherparse_puts_our_pieces_together(
+            payload in proptest::collection::vec(any::<u8>(), 200..3000),
+            mtu in 68usize..200, first in any::<proptest::sample::Index>(), swap in any::<bool>(),
+            options in prop_oneof![Just(""), Just("07070400000000 01 83070409090909 00")],
+        ) {
+            let mut pieces = cut(&packet(&hex(options), 0, &payload), mtu).expect("cuttable");
+            let first = first.index(pieces.len());
+            pieces.rotate_left(first);
+            if swap {
+                pieces.reverse();
+            }
+            let mut pool = etherparse::defrag::IpDefragPool::<(), ()>::new();
+            let last = pieces.len() - 1;
+            for (n, piece) in pieces.iter().enumerate() {
+                let sliced = etherparse::SlicedPacket::from_ip(piece).expect("their parse");
+                let whole = pool.process_sliced_packet(&sliced, (), ()).expect("they fit");
+                prop_assert_eq!(whole.is_some(), n == last, "whole with the last piece");
+                if let Some(whole) = whole {
+                    prop_assert_eq!((whole.ip_number.0, whole.payload), (17, payload.clone()));
+                }
+            }
+        }
+
         #[test]
         fn arbitrary_bytes_never_panic(
             bytes in proptest::collection::vec(any::<u8>(), 0..200), mtu in 0usize..200,

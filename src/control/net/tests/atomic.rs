@@ -1,1 +1,305 @@
-//! Tests.
+//! All or nothing, and the tables a function of the state: whatever random
+//! transactions are accepted or refused, the tables answer like those of a
+//! fresh `Net` built from [`Net::state`], and a refused one changes nothing.
+
+use super::*;
+use proptest::prelude::*;
+
+/// Addresses of a small world, so that random ops meet each other.
+const HOSTS: [&str; 12] = [
+    "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.1", "10.0.1.2", "10.0.1.6", "10.0.1.7", "10.0.2.1",
+    "10.0.2.2", "10.0.2.3", "10.0.3.1", "10.0.3.9",
+];
+
+const NETS: [&str; 8] = [
+    "10.0.0.0/16",
+    "10.0.0.0/24",
+    "10.0.1.0/24",
+    "10.0.2.0/24",
+    "10.0.2.0/30",
+    "10.0.3.0/24",
+    "10.0.1.6/32",
+    "10.0.2.2/32",
+];
+
+const NAMES: [&str; 7] = ["en0", "en1", "en0.20", "gre0", "gre1", "ipip0", "ipip1"];
+
+fn host() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(&HOSTS[..])
+}
+
+fn name() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(&NAMES[..])
+}
+
+fn tunnel() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(&NAMES[3..])
+}
+
+fn target() -> impl Strategy<Value = RouteTarget> {
+    prop_oneof![
+        5 => host().prop_map(|h| RouteTarget::Via(ip(h))),
+        2 => name().prop_map(|n| RouteTarget::Interface(n.into())),
+        1 => Just(RouteTarget::Blackhole),
+        1 => Just(RouteTarget::Reject),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let len = prop::sample::select(&[16u8, 24, 25, 30, 31, 32][..]);
+    let link = prop::sample::select(&NAMES[..3]);
+    let routed = (prop::sample::select(&NETS[..]), target());
+    prop_oneof![
+        3 => name().prop_map(create),
+        1 => name().prop_map(destroy),
+        5 => (link, host(), len, any::<bool>()).prop_map(|(n, h, len, alias)| Op::SetAddress {
+            name: n.into(),
+            address: ip(h),
+            prefix_len: Some(len),
+            peer: None,
+            alias,
+        }),
+        5 => (tunnel(), host(), host()).prop_map(|(n, a, b)| pair(n, a, b)),
+        5 => (tunnel(), host(), host()).prop_map(|(n, a, b)| endpoints(n, a, b)),
+        1 => tunnel().prop_map(|n| Op::ClearEndpoints { name: n.into() }),
+        1 => (name(), host()).prop_map(|(n, h)| unaddress(n, h)),
+        2 => (name(), any::<bool>()).prop_map(|(n, up)| set(n, |f| f.up = Some(up))),
+        1 => (tunnel(), any::<bool>()).prop_map(|(n, on)| set(n, |f| f.link1 = Some(on))),
+        1 => (name(), 60u16..1600).prop_map(|(n, mtu)| set(n, |f| f.mtu = Some(mtu))),
+        1 => (tunnel(), 0u8..3).prop_map(|(n, ttl)| set(n, |f| f.ttl = Some(ttl))),
+        5 => routed.prop_map(|(to, target)| Op::PutRoute { route: RouteSpec { to: net(to), target } }),
+        1 => prop::sample::select(&NETS[..]).prop_map(delete),
+        2 => (host(), 1u8..5).prop_map(|(h, n)| neighbour(h, n)),
+        2 => host().prop_map(publish),
+        1 => host().prop_map(|h| Op::DeleteArp { address: ip(h) }),
+    ]
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Ops(Vec<Op>),
+    Resolved(u8, &'static str, u8),
+    Lost(u8, &'static str, bool),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => prop::collection::vec(op(), 1..4).prop_map(Step::Ops),
+        2 => (0u8..2, host(), 1u8..9).prop_map(|(l, h, n)| Step::Resolved(l, h, n)),
+        1 => (0u8..2, host(), any::<bool>()).prop_map(|(l, h, f)| Step::Lost(l, h, f)),
+    ]
+}
+
+/// An adjacency with interfaces by name, since numbers differ.
+fn described(m: &Machine, adjacency: &Adjacency) -> String {
+    let name = |id: IfId| m.net.name(id).unwrap_or("-").to_owned();
+    let a = adjacency;
+    // What a "no" is about is nobody's business but the counters'.
+    let (out, below) = (name(a.out_if), name(a.underlay_if));
+    format!(
+        "{:?} {:?} {:?} {} {} {} {out} {below} {:x} {:?}",
+        a.kind,
+        a.encap,
+        a.port,
+        a.flags,
+        a.mtu,
+        a.underlay_mtu,
+        a.partial_checksum,
+        a.rewrite()
+    )
+}
+
+/// All that can be seen of a machine.
+fn seen(m: &Machine) -> Vec<String> {
+    let mut seen = Vec::new();
+    let edges = NETS.iter().flat_map(|n| [net(n).network(), net(n).broadcast()]);
+    let addresses = HOSTS.iter().map(|h| ip(h)).chain(edges);
+    for address in addresses.chain([ip("10.0.2.77"), ip("10.0.9.9"), ip("11.1")]) {
+        let text = address.to_string();
+        let way = format!("{:?}", crate::control::topology::Topology::way(&m.net, address));
+        // Ways have numbers, so only their kind is compared.
+        let way = way.split([' ', '{']).next().unwrap_or_default().to_owned();
+        seen.push(format!("{text}: {} {way}", described(m, &m.meets(&text))));
+    }
+    seen.extend(m.net.routes(true).iter().map(|route| format!("{route:?}")));
+    for (id, view) in m.net.interfaces() {
+        let view = InterfaceView { index: 0, ..view };
+        seen.push(format!("{view:?}"));
+        let guard = m.tables.pin();
+        if view.tunnel.is_some() {
+            let slot = m.tables.tunnels.get(id.index(), &guard);
+            assert_eq!(slot.interface, id);
+            seen.push(format!("{} {:?} {}", view.name, slot.table, slot.remote).to_owned());
+            seen.push(format!("{} up {}", view.name, slot.up));
+        }
+    }
+    seen.extend(keys(m));
+    let guard = m.tables.pin();
+    let interfaces = m.tables.interfaces.load(&guard);
+    for port in &interfaces.ports {
+        let vlans = port.vlans.iter().map(|(vlan, at)| (vlan, at.up)).collect::<Vec<_>>();
+        seen.push(format!("{} {:?} {vlans:?}", port.mac, port.untagged));
+    }
+    let mut own = interfaces.own.to_vec();
+    own.sort_unstable();
+    seen.push(format!("{own:?}"));
+    let fib = m.net.tables_view();
+    seen.push(format!("{} {} {}", fib.fib4_prefixes, fib.next_hops, fib.tunnels));
+    seen
+}
+
+/// All decapsulation keys of this world.
+fn keys(m: &Machine) -> Vec<String> {
+    use crate::tables::tunnel::DecapKey;
+    let guard = m.tables.pin();
+    let mut keys = Vec::new();
+    for (source, destination) in HOSTS.iter().flat_map(|s| HOSTS.iter().map(move |d| (s, d))) {
+        for protocol in [4, 47] {
+            let (from, to) = (ip(source).into(), ip(destination).into());
+            let key = DecapKey::ipv4(crate::ids::TableId(0), from, to, protocol, None);
+            if let Some(index) = m.tables.decap.get(key, &guard) {
+                let name = m.net.name(IfId(index)).unwrap();
+                keys.push(format!("{source} > {destination} {protocol}: {name}"));
+            }
+        }
+    }
+    keys
+}
+
+fn check(steps: &[Step]) {
+    let mut m = Machine::new();
+    m.all(&[address("en0", "10.0.0.1/24"), create("gre0"), create("ipip0"), create("en0.20")]);
+    let mut learned: Vec<(IfId, Ipv4Addr, Option<Mac>)> = Vec::new();
+    let (mut accepted, mut refused) = (0, 0);
+    for step in steps {
+        let before = (m.net.state(), seen(&m), m.net.tables_view().generation);
+        match step {
+            Step::Resolved(link, h, n) => {
+                m.net.neighbour_resolved(IfId((*link).into()), ip(h), mac(*n));
+                let up = m.net.links.is_up(IfId((*link).into()));
+                learned.retain(|(l, a, _)| !(up && l.0 == u32::from(*link) && *a == ip(h)));
+                if up {
+                    learned.push((IfId((*link).into()), ip(h), Some(mac(*n))));
+                }
+            }
+            Step::Lost(link, h, failed) => {
+                m.net.neighbour_lost(IfId((*link).into()), ip(h), *failed);
+                let up = m.net.links.is_up(IfId((*link).into()));
+                let this = |l: &IfId, a: &Ipv4Addr| l.0 == u32::from(*link) && *a == ip(h);
+                learned.retain(|(l, a, _)| !((up || !failed) && this(l, a)));
+                if up && *failed {
+                    learned.push((IfId((*link).into()), ip(h), None));
+                }
+            }
+            Step::Ops(ops) => match m.try_all(ops) {
+                Ok((_, events)) => {
+                    accepted += 1;
+                    assert_eq!(m.net.tables_view().generation, before.2 + 1);
+                    for event in events {
+                        if let Event::LinkDown { link } = event {
+                            learned.retain(|(l, ..)| *l != link);
+                        }
+                    }
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert!(!error.problems.is_empty());
+                    let after = (m.net.state(), seen(&m), m.net.tables_view().generation);
+                    assert_eq!(before, after, "refused and yet changed: {ops:?}");
+                    continue;
+                }
+            },
+        }
+        let fresh = Machine::from_state(&m.net.state(), &learned);
+        assert_eq!(m.net.state(), fresh.net.state());
+        assert_eq!(seen(&m), seen(&fresh), "after {step:?}");
+        assert_eq!(m.net.difference(&m.net.state()).unwrap(), []);
+    }
+    let _ = (accepted, refused);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 400, ..Default::default() })]
+
+    #[test]
+    fn tables_are_a_function_of_the_state(steps in prop::collection::vec(step(), 1..25)) {
+        check(&steps);
+    }
+}
+
+#[test]
+fn a_bad_last_op_leaves_nothing_behind() {
+    let mut m = Machine::new();
+    m.all(&office());
+    let bad = [
+        create("nonsense"),
+        destroy("gre9"),
+        pair("gre0", "10.1", "10.1"),
+        add("0.0.0.0/0", "10.9"),
+        alias("en1", "10.7/16"),
+        endpoints("gre0", "203.0.113.1", "10.1"),
+    ];
+    let good = [
+        create("gre7"),
+        pair("gre7", "44.1", "44.2"),
+        endpoints("gre7", "203.0.113.1", "44.9"),
+        create("en1.5"),
+        alias("en1.5", "45.1/8"),
+        add("46.0.0.0/8", "10.9"),
+        publish("10.77"),
+        neighbour("10.78", 4),
+        delete("0.0.0.0/0"),
+        destroy("gre0"),
+        Op::SetIcmp { icmp: IcmpSpec { echo: false, ..IcmpSpec::default() } },
+        Op::FlushArp,
+    ];
+    for last in bad {
+        let before = (m.net.state(), seen(&m), m.net.routes(true), m.net.tables_view());
+        // The last op is bad with what precedes it, too: gre0 is put back.
+        let mut ops = good.to_vec();
+        ops.extend(office().split_off(3));
+        ops.push(add("0.0.0.0/0", "203.0.113.254"));
+        ops.push(last.clone());
+        assert!(m.try_all(&ops).is_err(), "{last:?}");
+        let after = (m.net.state(), seen(&m), m.net.routes(true), m.net.tables_view());
+        assert_eq!(before, after, "{last:?}");
+    }
+}
+
+#[test]
+fn a_full_table_refuses_and_leaves_nothing_behind() {
+    let config = TablesConfig { adjacencies: 40, tunnels: 8, decap_keys: 2, fib_groups: 3 };
+    let mut m = Machine::with(Tables::new(config));
+    m.all(&[address("en0", "10.0.0.1/30"), create("gre0"), create("gre1"), create("gre2")]);
+    m.all(&[endpoints("gre0", "10.1", "77.1"), endpoints("gre1", "10.1", "77.2")]);
+    let before = (m.net.state(), seen(&m));
+    let both = [endpoints("gre1", "10.1", "77.4"), endpoints("gre2", "10.1", "77.3")];
+    let error = m.try_all(&both).unwrap_err();
+    assert!(error.to_string().contains("decapsulation table is full"), "{error}");
+    assert_eq!(before, (m.net.state(), seen(&m)));
+    m.refused(pair("gre2", "78.1", "79.1"), &["groups"]);
+    let many = (0..9).map(|n| create(&format!("gre1{n}"))).collect::<Vec<_>>();
+    let error = m.try_all(&many).unwrap_err();
+    assert!(error.to_string().contains("as many as there can be"), "{error}");
+    let routes = (0..9).map(|n| add(&format!("8{n}.0.0.1/32"), "10.2")).collect::<Vec<_>>();
+    let error = m.try_all(&routes).unwrap_err();
+    assert!(error.to_string().contains("groups"), "{error}");
+    assert_eq!(before, (m.net.state(), seen(&m)));
+    // What was given back can be taken.
+    m.ok(Op::ClearEndpoints { name: "gre0".into() });
+    m.ok(endpoints("gre2", "10.1", "77.3"));
+    m.ok(destroy("gre0"));
+    m.ok(create("gre9"));
+}
+
+#[test]
+fn tunnels_can_swap_their_outer_pairs() {
+    let mut m = Machine::new();
+    m.all(&[address("en0", "10.0.0.1/24"), create("gre0"), create("gre1")]);
+    m.all(&[endpoints("gre0", "10.1", "10.6"), endpoints("gre1", "10.1", "10.7")]);
+    let swap = [endpoints("gre0", "10.1", "10.7"), endpoints("gre1", "10.1", "10.6")];
+    m.try_all(&swap).unwrap();
+    let state = m.net.state();
+    assert_eq!(seen(&m), seen(&Machine::from_state(&state, &[])));
+    assert_eq!(m.net.tables_view().tunnels, 2);
+}

@@ -1,1 +1,117 @@
-//! Tests.
+//! Ports and VLANs: classful addresses, tags, MTU, the snapshot.
+
+use super::*;
+use crate::control::topology::Topology;
+
+#[test]
+fn classful_masks_replace_and_alias() {
+    let mut m = Machine::new();
+    for (text, len) in [("10.1", 8), ("172.16.0.1", 16), ("192.168.1.1", 24)] {
+        m.ok(address("en0", text));
+        let addresses = m.view("en0").addresses;
+        assert_eq!(addresses.len(), 1, "replaced");
+        assert_eq!((addresses[0].address, addresses[0].prefix_len), (ip(text), len));
+    }
+    m.ok(alias("en0", "10.1"));
+    assert_eq!(m.view("en0").addresses.len(), 2);
+    m.ok(address("en0", "11.1"));
+    let state = m.net.state().ports[0].address.clone();
+    assert_eq!(state, [net("11.0.0.1/8"), net("10.0.0.1/8")]);
+    assert_eq!(m.kind("192.168.1.9"), AdjacencyKind::NoRoute);
+    // Two addresses in one subnet: it stays until the last one goes.
+    m.all(&[alias("en0", "11.2"), unaddress("en0", "11.1")]);
+    assert_eq!(m.kind("11.9"), AdjacencyKind::Resolve);
+    m.ok(unaddress("en0", "11.2"));
+    assert_eq!(m.kind("11.9"), AdjacencyKind::NoRoute);
+}
+
+#[test]
+fn a_vlan_has_its_tag_and_follows_its_port() {
+    let mut m = Machine::new();
+    m.all(&[create("en0.20"), address("en0.20", "10.1"), create("gre0")]);
+    m.all(&[pair("gre0", "12.1", "12.2"), endpoints("gre0", "10.1", "10.9"), link1("gre0")]);
+    let vlan = m.id("en0.20");
+    m.learn(vlan, "10.9", 9);
+    let adjacency = m.meets("10.9");
+    let mut header = mac(9).0.to_vec();
+    header.extend([2, 0, 0, 0, 0, 0, 0x81, 0, 0, 20, 8, 0]);
+    assert_eq!((adjacency.l2_len, adjacency.rewrite()), (18, &header[..]));
+    let tunnel = m.meets("12.2");
+    assert_eq!(
+        (tunnel.kind, tunnel.rewrite_len, tunnel.port),
+        (AdjacencyKind::Tunnel, 42, PortId(0))
+    );
+    let bytes = frame(&tunnel, &[0x45; 20]);
+    let sliced = etherparse::SlicedPacket::from_ethernet(&bytes).unwrap();
+    assert_eq!(sliced.vlan_ids().iter().map(|id| id.value()).collect::<Vec<_>>(), [20]);
+    let attached = |m: &Machine| {
+        let guard = m.tables.pin();
+        let port = m.tables.interfaces.load(&guard).port(PortId(0)).unwrap().clone();
+        (port.attachment(0).unwrap(), port.attachment(20))
+    };
+    assert_eq!(attached(&m).1.map(|at| (at.id, at.up)), Some((vlan, true)));
+    m.ok(set("en0", |f| f.up = Some(false)));
+    assert_eq!(attached(&m).1.map(|at| at.up), Some(false));
+    assert!(!attached(&m).0.up);
+    assert!(!m.running("gre0") && !m.net.link(vlan).unwrap().up);
+    m.ok(set("en0", |f| f.up = Some(true)));
+    assert!(m.running("gre0"));
+    m.all(&[neighbour("10.8", 8), publish("10.7")]);
+    let outcome = m.ok(destroy("en0.20"));
+    assert_eq!(outcome.notes.iter().filter(|note| note.contains("gone too")).count(), 2);
+    assert_eq!(attached(&m).1, None);
+    assert_eq!(m.kind("10.9"), AdjacencyKind::NoRoute);
+    assert!(m.net.state().neighbours.is_empty() && m.net.state().published.is_empty());
+    assert!(!m.running("gre0"));
+}
+
+#[test]
+fn mtu_follows_the_underlay() {
+    let mut m = Machine::new();
+    m.all(&office());
+    m.learn(EN1, "203.0.113.254", 7);
+    let mtu =
+        |m: &Machine| (m.meets("10.25").mtu, m.meets("10.25").underlay_mtu, m.view("gre0").mtu);
+    assert_eq!(mtu(&m), (1476, 1500, 1476));
+    m.ok(set("en1", |f| f.mtu = Some(9000)));
+    assert_eq!(mtu(&m), (8976, 9000, 8976));
+    m.ok(set("gre0", |f| f.mtu = Some(1400)));
+    assert_eq!(mtu(&m), (1400, 9000, 1400));
+    m.ok(set("en1", |f| f.mtu = Some(1000)));
+    assert_eq!(mtu(&m), (976, 1000, 976), "outer DF is set: no more than fits");
+    m.ok(set("gre0", |f| f.df = Some(OuterDf::Copy)));
+    assert_eq!(mtu(&m), (1400, 1000, 1400), "the outer datagram may be cut");
+    assert_eq!(
+        m.meets("10.25").flags,
+        crate::tables::adjacency::flags::COPY_DF | crate::tables::adjacency::flags::COPY_DSCP
+    );
+    assert!(!outer(&m.meets("10.25")).dont_fragment);
+    m.ok(set("en1", |f| f.mtu = Some(80)));
+    assert!(m.reason("gre0").contains("leaves no room"), "{}", m.reason("gre0"));
+    m.ok(set("en1", |f| f.mtu = Some(0)));
+    m.ok(set("gre0", |f| (f.mtu, f.df) = (Some(0), Some(OuterDf::Set))));
+    assert_eq!(mtu(&m), (1476, 1500, 1476));
+    m.ok(set("gre0", |f| (f.ttl, f.dscp) = (Some(9), Some(Dscp::Fixed(46)))));
+    let adjacency = m.meets("10.25");
+    assert_eq!((outer(&adjacency).ttl, adjacency.flags), (9, 0));
+    assert_eq!(adjacency.rewrite()[usize::from(adjacency.l2_len) + 1], 46 << 2);
+}
+
+#[test]
+fn the_snapshot_has_outer_sources_first() {
+    let mut m = Machine::new();
+    m.all(&[address("en0", "10.1"), address("en1", "203.0.113.1/24"), create("gre0")]);
+    let own = |m: &Machine| {
+        let guard = m.tables.pin();
+        let own = &m.tables.interfaces.load(&guard).own;
+        own.iter().map(|a| Ipv4Addr::from(*a)).collect::<Vec<_>>()
+    };
+    assert_eq!(own(&m), [ip("10.1"), ip("203.0.113.1")]);
+    m.ok(endpoints("gre0", "203.0.113.1", "198.51.100.2"));
+    assert_eq!(own(&m), [ip("203.0.113.1"), ip("10.1")]);
+    m.ok(endpoints("gre0", "9.9.9.9", "198.51.100.2"));
+    assert_eq!(own(&m), [ip("10.1"), ip("203.0.113.1")], "what is not ours is not in it");
+    m.ok(Op::SetIcmp { icmp: IcmpSpec { echo: false, ..IcmpSpec::default() } });
+    let guard = m.tables.pin();
+    assert!(!m.tables.interfaces.load(&guard).echo);
+}

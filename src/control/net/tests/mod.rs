@@ -11,7 +11,6 @@ mod link;
 mod note;
 mod refusals;
 mod routes;
-mod same;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -1,0 +1,17 @@
+//! Tests of the path: whole frames in, whole frames out, every counter looked
+//! at. Frames are made and read by `etherparse`, never by our own encoder.
+#![allow(clippy::unwrap_used)]
+
+mod bursts;
+mod conservation;
+mod decap;
+mod drops;
+mod encap;
+mod forward;
+mod fragments;
+mod garbage;
+mod inject;
+mod local;
+mod packets;
+mod rules;
+mod testbed;

@@ -1,0 +1,309 @@
+//! The path neither allocates nor frees: a worker handles traffic of every
+//! kind while control changes routes, adjacencies, tunnels and interfaces
+//! under it, and a counting allocator watches the worker's thread.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use greyhound::buf::heap::HeapIo;
+use greyhound::exchange::{ControlEnd, ExchangeConfig, InjectKind, exchange};
+use greyhound::ids::{IfId, Mac, NextHopId, PortId, TableId};
+use greyhound::stats::counters::WorkerCounters;
+use greyhound::tables::adjacency::{Adjacency, AdjacencyKind, Encapsulation};
+use greyhound::tables::interfaces::{Attachment, Interfaces, PortEntry};
+use greyhound::tables::tunnel::{DecapKey, Tunnel};
+use greyhound::tables::{Tables, TablesConfig};
+use greyhound::wire::ipv4::Ipv4Repr;
+use greyhound::worker::{Worker, WorkerConfig};
+
+/// Counts what each thread asks of the system's allocator.
+struct Counting;
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn note() {
+    // No destructor and no lazy initialisation: nothing that could allocate.
+    let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
+}
+
+// SAFETY:
+// - every call is passed on to `System` with its arguments unchanged, and its
+//   answer is returned unchanged; counting touches no memory it manages.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: the caller's promises are the same as `System`'s.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note();
+        // SAFETY: as above.
+        unsafe { System.realloc(block, layout, size) }
+    }
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        note();
+        // SAFETY: as above.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn calls() -> u64 {
+    CALLS.with(Cell::get)
+}
+
+const EN0: PortId = PortId(0);
+const EN1: PortId = PortId(1);
+const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const OWN: u32 = 0xcb00_7101; // 203.0.113.1
+const FAR: u32 = 0xc633_6402; // 198.51.100.2
+
+fn link() -> [u8; 14] {
+    let mut link = [2, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 8, 0];
+    link[6..12].copy_from_slice(&MAC.0);
+    link
+}
+
+fn rewrite(mtu: u16) -> Adjacency {
+    let mut adjacency = Adjacency::plain(AdjacencyKind::Rewrite, IfId(1));
+    adjacency.port = EN1;
+    adjacency.mtu = mtu;
+    adjacency.l2_len = 14;
+    adjacency.rewrite_len = 14;
+    adjacency.rewrite[..14].copy_from_slice(&link());
+    adjacency
+}
+
+fn tunnel(id: u32) -> Adjacency {
+    let mut adjacency = rewrite(1476);
+    let ip = Ipv4Repr {
+        src: OWN.into(),
+        dst: FAR.into(),
+        protocol: 47,
+        ttl: 64,
+        tos: 0,
+        id: 0,
+        df: true,
+        payload_len: 0,
+    };
+    let mut outer = [0; 20];
+    ip.emit(&mut outer).unwrap();
+    outer[10..12].fill(0);
+    adjacency.kind = AdjacencyKind::Tunnel;
+    adjacency.encap = Encapsulation::Gre;
+    adjacency.out_if = IfId(id);
+    adjacency.rewrite_len = 38;
+    adjacency.partial_checksum = greyhound::wire::checksum::sum(&outer);
+    adjacency.rewrite[14..34].copy_from_slice(&outer);
+    adjacency.rewrite[34..38].copy_from_slice(&[0, 0, 8, 0]);
+    adjacency
+}
+
+fn interfaces(generation: u64) -> Interfaces {
+    let mut interfaces = Interfaces { echo: true, ..Interfaces::default() };
+    for id in [0, 1] {
+        let at = Attachment { id: IfId(id), up: true };
+        let vlans = vec![(20 + (generation % 2) as u16, at)];
+        interfaces.ports.push(PortEntry { mac: MAC, untagged: Some(at), vlans });
+    }
+    interfaces.own.push(OWN);
+    interfaces
+}
+
+fn datagram(src: u32, dst: u32, protocol: u8, ttl: u8, payload: &[u8]) -> Vec<u8> {
+    let ip = Ipv4Repr {
+        src: src.into(),
+        dst: dst.into(),
+        protocol,
+        ttl,
+        tos: 0,
+        id: 7,
+        df: false,
+        payload_len: payload.len(),
+    };
+    let mut bytes = vec![0; 20];
+    ip.emit(&mut bytes).unwrap();
+    bytes.extend(payload);
+    bytes
+}
+
+/// One frame of every kind the path tells apart, more or less.
+fn frames() -> Vec<Vec<u8>> {
+    let host = 0x0a00_00a3;
+    let mut ping = [8, 0, 0, 0, 0, 1, 0, 1];
+    let sum = greyhound::wire::checksum::checksum(&ping);
+    ping[2..4].copy_from_slice(&sum.to_be_bytes());
+    let inner = datagram(0x0a09_0002, 0x1600_0001, 17, 9, &[0; 30]);
+    let gre = [&[0, 0, 8, 0][..], &inner].concat();
+    let packets = [
+        datagram(host, 0x1600_0001, 17, 9, &[1; 30]), // forwarded
+        datagram(host, 0x1400_0001, 17, 9, &[2; 30]), // into the tunnel
+        datagram(host, 0x1400_0001, 17, 9, &[2; 1470]), // inner cut
+        datagram(host, 0x1700_0001, 17, 9, &[3; 1400]), // transit cut
+        datagram(FAR, OWN, 47, 9, &gre),              // out of the tunnel
+        datagram(FAR, OWN, 4, 9, &inner),             // unknown tunnel
+        datagram(host, OWN, 1, 9, &ping),             // echo
+        datagram(host, OWN, 17, 9, &[0, 1, 0, 2, 0, 8, 0, 0]), // port unreachable
+        datagram(host, 0x1600_0001, 17, 1, &[4; 30]), // TTL
+        datagram(host, 0x0909_0909, 17, 9, &[5; 30]), // no route
+        datagram(host, 0x1800_0001, 17, 9, &[6; 30]), // unresolved
+        datagram(host, 0xe000_0001, 17, 9, &[7; 30]), // multicast
+    ];
+    let mut frames: Vec<Vec<u8>> = packets
+        .iter()
+        .map(|packet| [&MAC.0[..], &[2, 0, 0, 0, 0, 9, 8, 0], packet].concat())
+        .collect();
+    frames.push([&[0xff; 6][..], &[2, 0, 0, 0, 0, 9, 8, 6], &[0; 46]].concat());
+    frames.push(vec![1, 2, 3]);
+    frames
+}
+
+fn fill(tables: &Tables) {
+    let guard = tables.pin();
+    tables.interfaces.replace(interfaces(0), &guard);
+    let resolve = Adjacency::plain(AdjacencyKind::Resolve, IfId(0));
+    let entries = [rewrite(1500), tunnel(10), rewrite(600), resolve];
+    for (i, adjacency) in entries.into_iter().enumerate() {
+        tables.adjacencies.set(i + 1, adjacency, &guard);
+    }
+    for (net, hop) in [(0x16, 1), (0x14, 2), (0x17, 3), (0x18, 4)] {
+        tables.fib4.insert(net << 24, 8, NextHopId(hop)).unwrap();
+    }
+    let entry = Tunnel { interface: IfId(10), up: true, table: TableId(0), remote: FAR };
+    tables.tunnels.set(10, entry, &guard);
+    let key = DecapKey::ipv4(TableId(0), FAR, OWN, 47, None);
+    tables.decap.insert(key, 10, &guard).unwrap();
+}
+
+/// Changes a bit of everything, as control does, as fast as it can.
+fn churn(tables: &Tables, control: &mut ControlEnd, stop: &AtomicBool) -> u64 {
+    let made = datagram(OWN, 0x1600_0009, 17, 64, &[9; 20]);
+    let mut round = 0u64;
+    while !stop.load(Ordering::Relaxed) {
+        round += 1;
+        let some = round as u32;
+        {
+            let guard = tables.pin();
+            tables.adjacencies.set(1, rewrite(1500 - (some % 2) as u16), &guard);
+            tables.adjacencies.set(2, tunnel(10 + some % 2), &guard);
+            tables.adjacencies.set(100 + (some % 900) as usize, rewrite(1500), &guard);
+            let hop = NextHopId(100 + some % 900);
+            tables
+                .fib4
+                .insert(0x1600_0000 | (some << 8) & 0xffff00, 24 + (some % 9) as u8, hop)
+                .unwrap();
+            tables.fib4.remove(
+                0x1600_0000 | (some.wrapping_sub(7) << 8) & 0xffff00,
+                24 + (some.wrapping_sub(7) % 9) as u8,
+            );
+            let entry = Tunnel {
+                interface: IfId(10),
+                up: !some.is_multiple_of(5),
+                table: TableId(0),
+                remote: FAR,
+            };
+            tables.tunnels.set(10, entry, &guard);
+            let key = DecapKey::ipv4(TableId(0), FAR, OWN, 4, Some(some % 16));
+            tables.decap.insert(key, 10, &guard).ok();
+            tables
+                .decap
+                .remove(DecapKey::ipv4(TableId(0), FAR, OWN, 4, Some((some + 8) % 16)), &guard);
+            let key = DecapKey::ipv4(TableId(0), FAR, OWN, 47, None);
+            tables.decap.insert(key, 10 + some % 2, &guard).unwrap();
+            tables.interfaces.replace(interfaces(round), &guard);
+        }
+        tables.collect();
+        while control.take(|_| ()).is_some() {}
+        let _ = control.inject(InjectKind::Originate, &made);
+        let _ = control.inject(InjectKind::Frame { port: EN1, out_if: IfId(1) }, &[0; 60]);
+    }
+    round
+}
+
+#[test]
+fn the_worker_allocates_and_frees_nothing_while_tables_churn() {
+    let config =
+        TablesConfig { adjacencies: 4096, tunnels: 64, decap_keys: 4096, fib_groups: 70_000 };
+    let tables = Arc::new(Tables::new(config));
+    fill(&tables);
+    let counters = Arc::new(WorkerCounters::new(64));
+    let (end, mut control) = exchange(ExchangeConfig { slots: 64, room: 2048 });
+    let stop = Arc::new(AtomicBool::new(false));
+    let turns = Arc::new(AtomicU64::new(0));
+
+    let worker = {
+        let (tables, counters, stop, turns) =
+            (Arc::clone(&tables), Arc::clone(&counters), Arc::clone(&stop), Arc::clone(&turns));
+        std::thread::spawn(move || {
+            let frames = frames();
+            let queues = vec![(EN0, 0), (EN1, 0)];
+            let config = WorkerConfig { queues, ..WorkerConfig::default() };
+            let mut worker = Worker::new(HeapIo::new(1024, 2048), tables, counters, end, config);
+            // Registering and the first pin are not the path.
+            worker.turn();
+            let before = calls();
+            let mut next = 0;
+            while !stop.load(Ordering::Relaxed) {
+                for _ in 0..64 {
+                    worker.io().receive(
+                        if next % 3 == 0 { EN1 } else { EN0 },
+                        &frames[next % frames.len()],
+                    );
+                    next += 1;
+                }
+                worker.io().now_ns += 1_000_000;
+                worker.turn();
+                worker.io().discard_sent();
+                turns.fetch_add(1, Ordering::Relaxed);
+            }
+            let after = calls();
+            worker.io().tx_limit = 0;
+            while worker.turn() > 0 {}
+            worker.io().discard_sent();
+            (after - before, worker.io().in_use())
+        })
+    };
+
+    let deadline = Instant::now() + Duration::from_secs(3);
+    let timer = {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            while Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            stop.store(true, Ordering::Relaxed);
+        })
+    };
+    let changes = churn(&tables, &mut control, &stop);
+    timer.join().unwrap();
+    let (calls, in_use) = worker.join().unwrap();
+
+    let turns = turns.load(Ordering::Relaxed);
+    let kinds = counters.ledgers.iter().flat_map(|l| &l.dropped).filter(|c| c.get() > 0).count();
+    let sent: u64 = counters.ledgers.iter().map(|l| l.sent.get()).sum();
+    assert!(turns > 500 && changes > 500, "{turns} turns beside {changes} rounds of changes");
+    assert!(sent > turns && kinds >= 7, "{sent} sent, {kinds} kinds of drops");
+    assert_eq!(calls, 0, "calls of the allocator in {turns} turns");
+    assert_eq!((in_use, counters.imbalance()), (0, 0));
+}
+
+#[test]
+fn the_counting_allocator_counts() {
+    let before = calls();
+    drop(std::hint::black_box(Box::new(1)));
+    assert_eq!(calls() - before, 2);
+}
