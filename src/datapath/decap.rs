@@ -10,7 +10,7 @@
 //!
 //! No byte moves: only the offset of the IPv4 header does.
 
-use super::burst::{List, Packets, Slot};
+use super::burst::{List, Packets, Slot, flag};
 use super::drop::DropReason;
 use super::tally::{Tally, Way};
 use super::verdict::Turn;
@@ -146,7 +146,6 @@ fn check<B: PacketBuf>(
     outer_tos: u8,
     deepest: bool,
 ) -> Result<(), DropReason> {
-    use super::burst::flag;
     if !tunnel.up {
         return Err(DropReason::TunnelDown);
     }
