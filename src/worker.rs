@@ -173,3 +173,115 @@ const DRAIN_TURNS: usize = 64;
 fn shared<'t>(tables: &'t Tables, counters: &'t WorkerCounters, guard: &'t Guard) -> Shared<'t> {
     Shared { tables, counters, guard }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::buf::heap::HeapIo;
+    use crate::exchange::{ControlEnd, ExchangeConfig, InjectKind, exchange};
+    use crate::tables::TablesConfig;
+    use crate::tables::adjacency::Adjacency;
+
+    /// A worker on a thread of its own, and control's side of it.
+    struct Running {
+        tables: Arc<Tables>,
+        counters: Arc<WorkerCounters>,
+        control: ControlEnd,
+        stop: Arc<AtomicBool>,
+        thread: std::thread::JoinHandle<usize>,
+    }
+
+    fn start(idle: Idle) -> Running {
+        let config = TablesConfig { adjacencies: 64, tunnels: 64, decap_keys: 16, fib_groups: 4 };
+        let tables = Arc::new(Tables::new(config));
+        let counters = Arc::new(WorkerCounters::new(4));
+        let (end, control) = exchange(ExchangeConfig { slots: 16, room: 256 });
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = {
+            let (tables, counters, stop) =
+                (Arc::clone(&tables), Arc::clone(&counters), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                let config = WorkerConfig { queues: vec![(PortId(0), 0)], idle };
+                let mut worker = Worker::new(HeapIo::new(32, 256), tables, counters, end, config);
+                worker.run(&stop);
+                worker.io().discard_sent();
+                worker.io().in_use()
+            })
+        };
+        Running { tables, counters, control, stop, thread }
+    }
+
+    impl Running {
+        fn received(&self) -> u64 {
+            self.counters.ledger(PortId::CONTROL).received.get()
+        }
+
+        fn stop(self) -> (Arc<WorkerCounters>, usize) {
+            self.stop.store(true, Ordering::Relaxed);
+            let in_use = self.thread.join().expect("the worker ends");
+            (self.counters, in_use)
+        }
+    }
+
+    #[test]
+    fn what_was_injected_before_stop_is_handled() {
+        for idle in [Idle::Poll, Idle::Adaptive] {
+            let mut running = start(idle);
+            for _ in 0..16 {
+                assert!(running.control.inject(InjectKind::Originate, &[0; 20]));
+            }
+            let (counters, in_use) = running.stop();
+            assert_eq!(counters.ledger(PortId::CONTROL).received.get(), 16);
+            assert_eq!((counters.imbalance(), in_use), (0, 0));
+            assert!(counters.poll.busy_rounds.get() >= 1);
+            assert_eq!(counters.poll.packets.get(), 16);
+        }
+    }
+
+    #[test]
+    fn an_adaptive_worker_sleeps_and_wakes_in_time() {
+        let mut running = start(Idle::Adaptive);
+        std::thread::sleep(Duration::from_millis(50));
+        let before = running.counters.poll.rounds.get();
+        std::thread::sleep(Duration::from_millis(200));
+        let rounds = running.counters.poll.rounds.get() - before;
+        // 200 ms are 400 of the longest sleeps; a poller makes millions.
+        assert!((2..=450).contains(&rounds), "{rounds} turns in 200 ms");
+        // The quickest of some, as this machine may be busy with other things.
+        let quickest = (0..20).map(|n| {
+            std::thread::sleep(Duration::from_millis(5));
+            let start = Instant::now();
+            assert!(running.control.inject(InjectKind::Originate, &[0; 20]));
+            while running.received() <= n {
+                std::hint::spin_loop();
+            }
+            start.elapsed()
+        });
+        let quickest = quickest.min().unwrap_or_default();
+        assert!(quickest < Duration::from_millis(5), "first packet after {quickest:?}");
+        running.stop();
+    }
+
+    #[test]
+    fn an_idle_worker_holds_nothing_back() {
+        for idle in [Idle::Poll, Idle::Adaptive] {
+            let running = start(idle);
+            let mut freed = false;
+            let mut limbo = running.tables.limbo();
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !freed && Instant::now() < deadline {
+                let guard = running.tables.pin();
+                running.tables.adjacencies.set(1, Adjacency::default(), &guard);
+                limbo.retire((), &guard);
+                limbo.seal(&guard);
+                drop(guard);
+                running.tables.collect();
+                freed = limbo.pop().is_some();
+            }
+            assert!(freed, "{idle:?}: nothing came back");
+            running.stop();
+        }
+    }
+}

@@ -210,12 +210,8 @@ fn churn(tables: &Tables, control: &mut ControlEnd, stop: &AtomicBool) -> u64 {
                 0x1600_0000 | (some.wrapping_sub(7) << 8) & 0xffff00,
                 24 + (some.wrapping_sub(7) % 9) as u8,
             );
-            let entry = Tunnel {
-                interface: IfId(10),
-                up: !some.is_multiple_of(5),
-                table: TableId(0),
-                remote: FAR,
-            };
+            let entry =
+                Tunnel { interface: IfId(10), up: some % 5 != 0, table: TableId(0), remote: FAR };
             tables.tunnels.set(10, entry, &guard);
             let key = DecapKey::ipv4(TableId(0), FAR, OWN, 4, Some(some % 16));
             tables.decap.insert(key, 10, &guard).ok();

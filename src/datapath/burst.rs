@@ -55,14 +55,6 @@ impl List {
         self.len = 0;
     }
 
-    /// The first `n` packets of the burst.
-    pub(crate) fn fill(&mut self, n: usize) {
-        for (index, slot) in self.slots.iter_mut().enumerate() {
-            *slot = Slot(index as u8);
-        }
-        self.len = n.min(BURST);
-    }
-
     #[inline(always)]
     pub(crate) fn push(&mut self, slot: Slot) {
         self.push_if(slot, true);
@@ -116,11 +108,6 @@ impl Column {
     #[inline(always)]
     pub(crate) fn group_mut(&mut self, group: usize) -> &mut [u32; LANES] {
         &mut self.0[group % (BURST / LANES)]
-    }
-
-    /// The whole column, in packet order.
-    pub(crate) fn all(&self) -> &[u32] {
-        self.0.as_flattened()
     }
 
     pub(crate) fn clear(&mut self) {

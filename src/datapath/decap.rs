@@ -10,7 +10,7 @@
 //!
 //! No byte moves: only the offset of the IPv4 header does.
 
-use super::burst::{List, Packets, Slot};
+use super::burst::{List, Packets, Slot, flag};
 use super::drop::DropReason;
 use super::tally::{Tally, Way};
 use super::verdict::Turn;
@@ -49,13 +49,13 @@ pub(crate) fn open<B: PacketBuf>(
     for &slot in tunnelled.slots() {
         let headers = &mut packets.headers;
         let outer_len = headers.header_len(slot);
-        let outer_payload = headers.total(slot) - outer_len.min(headers.total(slot));
+        let outer_payload = headers.total(slot).saturating_sub(outer_len);
         let from = usize::from(packets.l3[slot.at()]) + outer_len;
         let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
         let payload = data.get(from..).unwrap_or_default();
         let protocol = headers.protocol(slot);
-        let tunnel_len = match gre_len(protocol, payload, outer_payload) {
-            Ok(len) => len,
+        let (tunnel_len, inner) = match split(protocol, payload, outer_payload) {
+            Ok(parts) => parts,
             Err(reason) => {
                 packets.drop(turn, slot, reason);
                 continue;
@@ -66,31 +66,32 @@ pub(crate) fn open<B: PacketBuf>(
         opened.keys[place] = DecapKey::ipv4(TableId(0), src, dst, protocol, None);
         opened.outer_tos[place] = headers.tos(slot);
         opened.slots.push(slot);
-        // What is not there is no valid header either.
-        let inner = payload.get(tunnel_len..).and_then(|inner| inner.first_chunk());
-        headers.gather(slot, inner.unwrap_or(&[0; IPV4_LEN]), outer_payload - tunnel_len);
+        headers.gather(slot, inner, outer_payload - tunnel_len);
         packets.l3[slot.at()] = (from + tunnel_len) as u8;
     }
     opened
 }
 
-/// Bytes between outer and inner IPv4 header.
+/// Bytes between outer and inner IPv4 header, and the inner header.
 #[inline(always)]
-fn gre_len(protocol: u8, payload: &[u8], len: usize) -> Result<usize, DropReason> {
+fn split(protocol: u8, payload: &[u8], len: usize) -> Result<(usize, &[u8; IPV4_LEN]), DropReason> {
     if protocol != IPPROTO_GRE {
-        return Ok(0);
+        return Ok((0, payload.first_chunk().unwrap_or(&MISSING)));
     }
-    match payload.first_chunk() {
-        Some(&[a, b, c, d])
+    match payload.split_first_chunk() {
+        Some((&[a, b, c, d], inner))
             if u16::from_be_bytes([a, b]) & NOT_BASE == 0
                 && u16::from_be_bytes([c, d]) == ETHERTYPE_IPV4
                 && len >= GRE_LEN =>
         {
-            Ok(GRE_LEN)
+            Ok((GRE_LEN, inner.first_chunk().unwrap_or(&MISSING)))
         }
         _ => Err(refusal(&payload[..len.min(payload.len())])),
     }
 }
+
+/// What is not there is no valid header either.
+const MISSING: [u8; IPV4_LEN] = [0; IPV4_LEN];
 
 /// Why a GRE header is refused.
 #[cold]
@@ -146,7 +147,6 @@ fn check<B: PacketBuf>(
     outer_tos: u8,
     deepest: bool,
 ) -> Result<(), DropReason> {
-    use super::burst::flag;
     if !tunnel.up {
         return Err(DropReason::TunnelDown);
     }

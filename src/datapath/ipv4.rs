@@ -107,8 +107,30 @@ fn header_sum(words: [u32; 5]) -> i32 {
     ((sum & 0xffff) + (sum >> 16)) as i32
 }
 
-/// Sends validated packets on: to the lookup, or to the local stage.
+/// Sends validated packets on: to the lookup, or to the local stage. What is
+/// in `pending` afterwards is of no more use.
 pub(crate) fn sort<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    pending: &mut List,
+    transit: &mut List,
+    local: &mut List,
+) {
+    // Mostly they all go the same way, and the list just changes its name.
+    let (mut any, mut all) = (0, flag::OWN);
+    for &slot in pending.slots() {
+        let flags = packets.headers.flags.get(slot);
+        any |= flags;
+        all &= flags;
+    }
+    if any & NOT_PLAIN == 0 && (any & flag::OWN == 0 || all != 0) {
+        return std::mem::swap(pending, if all == 0 { transit } else { local });
+    }
+    fork(packets, turn, pending, transit, local);
+}
+
+/// [`sort`] for a burst whose packets go different ways.
+fn fork<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
     pending: &List,

@@ -17,7 +17,7 @@
 //! packet has its verdict, then each moves once.
 //!
 //! Nothing here allocates, locks, makes a system call or formats
-//! (`tests/path_rules.rs` and `tests/path_alloc.rs` see to that). Tables are
+//! (the rules in this module's tests and `tests/path_alloc.rs` see to that). Tables are
 //! read under the worker's guard; written are only the worker's own counters.
 
 pub mod drop;
