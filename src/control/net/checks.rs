@@ -65,9 +65,7 @@ fn not_own(desired: &Desired, address: Ipv4Addr, role: &Role) -> Option<Fault> {
         Role::Peer(key) => {
             ("peer", format!("the far end of {}", name(key)), "expected somebody else's")
         }
-        Role::Gateway(to) => {
-            ("via", format!("the gateway of {to}"), "expected another router's")
-        }
+        Role::Gateway(to) => ("via", format!("the gateway of {to}"), "expected another router's"),
         Role::Neighbour => ("address", "a static neighbour".to_owned(), "expected a neighbour's"),
         Role::Published => {
             ("address", "published".to_owned(), "we answer for it anyway, without being told")
@@ -139,9 +137,7 @@ fn tunnel(desired: &Desired, key: Key, config: &TunnelConfig, faults: &mut Vec<F
         if let [one, two] = both[..] {
             let (name, other) = (desired.names.name(one), desired.names.name(two));
             let kind = kind.prefix();
-            faults.push(
-                Refusal::DuplicateTunnel { name, other, kind, local, remote }.on("remote"),
-            );
+            faults.push(Refusal::DuplicateTunnel { name, other, kind, local, remote }.on("remote"));
         }
     }
 }

@@ -61,11 +61,7 @@ impl Net {
     /// Brings the resolved state and the tables in line with the desired state,
     /// given what was there before of all that was touched. `hops` are planned
     /// in any case.
-    pub(super) fn commit(
-        &mut self,
-        before: &BTreeMap<Object, Item>,
-        hops: BTreeSet<Hop>,
-    ) -> Done {
+    pub(super) fn commit(&mut self, before: &BTreeMap<Object, Item>, hops: BTreeSet<Hop>) -> Done {
         let mut work = Work { hops, ..Work::default() };
         let mut says: Vec<(Ipv4Net, Candidate, bool)> = Vec::new();
         let mut seen = BTreeSet::new();
@@ -142,7 +138,11 @@ impl Net {
         }
         let (was_up, is_up) = (was.is_some_and(|l| l.up), is.is_some_and(|l| l.up));
         if was_up != is_up {
-            if was_up { work.done.down.push(id) } else { work.done.up.push(id) }
+            if was_up {
+                work.done.down.push(id)
+            } else {
+                work.done.up.push(id)
+            }
             // Routes to the link itself lead somewhere else now.
             work.forced.extend(self.desired.index.routes_through(key));
         }
@@ -237,12 +237,7 @@ impl Net {
         work.done.routes = true;
     }
 
-    fn fixed_changed(
-        &mut self,
-        address: Ipv4Addr,
-        old: Option<(Key, Mac)>,
-        work: &mut Work,
-    ) {
+    fn fixed_changed(&mut self, address: Ipv4Addr, old: Option<(Key, Mac)>, work: &mut Work) {
         let new = self.desired.neighbours.get(&address).copied();
         for (entry, put) in [(old, false), (new, true)] {
             let Some((key, mac)) = entry else { continue };
@@ -254,12 +249,7 @@ impl Net {
     }
 
     /// What the neighbour engine told; published before this returns.
-    pub(super) fn learn(
-        &mut self,
-        link: IfId,
-        address: Ipv4Addr,
-        learned: Option<Option<Mac>>,
-    ) {
+    pub(super) fn learn(&mut self, link: IfId, address: Ipv4Addr, learned: Option<Option<Mac>>) {
         let known = self.neighbours.get(&(link, address)).and_then(|entry| entry.learned);
         if known == learned || (learned.is_some() && !self.links.is_up(link)) {
             return;

@@ -160,7 +160,11 @@ fn fixed_at_start(have: &[PortSpec], want: &[PortSpec]) -> Result<(), ApiError> 
             let text = |value: Option<String>| value.unwrap_or_else(|| "default".to_owned());
             let fields = [
                 ("device", have.device.clone(), want.device.clone()),
-                ("mac", text(have.mac.map(|m| m.to_string())), text(want.mac.map(|m| m.to_string()))),
+                (
+                    "mac",
+                    text(have.mac.map(|m| m.to_string())),
+                    text(want.mac.map(|m| m.to_string())),
+                ),
                 (
                     "rx_queues",
                     text(have.rx_queues.map(|n| n.to_string())),
@@ -222,9 +226,8 @@ fn with_ports(wanted: &State) -> State {
             subnets.insert(net.trunc(), name.clone());
         }
     }
-    let link = |address: Ipv4Addr| {
-        subnets.get_lpm(&Ipv4Net::from(address)).map(|(_, name)| name.clone())
-    };
+    let link =
+        |address: Ipv4Addr| subnets.get_lpm(&Ipv4Net::from(address)).map(|(_, name)| name.clone());
     for NeighbourSpec { address, port, .. } in &mut state.neighbours {
         *port = port.take().or_else(|| link(*address));
     }

@@ -236,7 +236,11 @@ impl<'a> Edit<'a> {
                 Object::Link(_) | Object::Tunnel(_) | Object::Icmp => {}
             }
         }
-        if key.is_link() { self.put_link(key, None) } else { self.put_tunnel(key, None) }
+        if key.is_link() {
+            self.put_link(key, None)
+        } else {
+            self.put_tunnel(key, None)
+        }
         Ok(())
     }
 

@@ -46,7 +46,12 @@ impl Edit<'_> {
             return Err(Refusal::IpipLink(name.clone(), "link1").on("link1"));
         }
         let config = TunnelConfig {
-            endpoints: both(name, ["tunnel addresses", "local", "remote"], spec.local, spec.remote)?,
+            endpoints: both(
+                name,
+                ["tunnel addresses", "local", "remote"],
+                spec.local,
+                spec.remote,
+            )?,
             pair: both(name, ["inner addresses", "address", "peer"], spec.address, spec.peer)?,
             link1: spec.link1,
             mtu: spec.mtu,
@@ -261,11 +266,7 @@ fn both(
     }
 }
 
-fn check_endpoints(
-    name: &str,
-    kind: TunnelKind,
-    endpoints: Option<(Ipv4Addr, Ipv4Addr)>,
-) -> Done {
+fn check_endpoints(name: &str, kind: TunnelKind, endpoints: Option<(Ipv4Addr, Ipv4Addr)>) -> Done {
     let Some((local, remote)) = endpoints else { return Ok(()) };
     if kind == TunnelKind::Ipip {
         return Err(Refusal::IpipEndpoints(name.to_owned()).on("local"));
@@ -296,9 +297,7 @@ fn check_numbers(name: &str, kind: TunnelKind, config: &TunnelConfig) -> Done {
         return Err(Refusal::Ttl(name.to_owned()).on("ttl"));
     }
     match config.dscp {
-        Dscp::Fixed(dscp) if dscp > 63 => {
-            Err(Refusal::Dscp(name.to_owned(), dscp).on("dscp"))
-        }
+        Dscp::Fixed(dscp) if dscp > 63 => Err(Refusal::Dscp(name.to_owned(), dscp).on("dscp")),
         _ => Ok(()),
     }
 }

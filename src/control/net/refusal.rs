@@ -52,17 +52,19 @@ pub(super) enum Refusal {
     HalfPair { name: String, what: &'static str, first: &'static str, second: &'static str },
     #[error("{name}: both ends are {address}: a tunnel cannot lead to itself")]
     SameEnds { name: String, address: Ipv4Addr },
-    #[error(
-        "{0} takes no tunnel addresses: its address and peer are inner and outer pair at once"
-    )]
+    #[error("{0} takes no tunnel addresses: its address and peer are inner and outer pair at once")]
     IpipEndpoints(String),
     #[error("{0} takes no {1}: an ipip interface always finds its route with link1 clear")]
     IpipLink(String, &'static str),
-    #[error("{0}: MOBILE encapsulation (link0 clear, RFC 2004) is not supported yet: it comes later")]
+    #[error(
+        "{0}: MOBILE encapsulation (link0 clear, RFC 2004) is not supported yet: it comes later"
+    )]
     Mobile(String),
     #[error("{address} is our own address on {own} and {what}: {why}")]
     OwnAddress { address: Ipv4Addr, own: String, what: String, why: &'static str },
-    #[error("{name} and {other} are both {kind} tunnels from {local} to {remote}: duplicate tunnel")]
+    #[error(
+        "{name} and {other} are both {kind} tunnels from {local} to {remote}: duplicate tunnel"
+    )]
     DuplicateTunnel {
         name: String,
         other: String,

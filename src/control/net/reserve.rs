@@ -147,8 +147,7 @@ fn decap_keys(
         // One that is in use already gets its new slot with the rest.
         tables.tunnels.get(id.index(), &guard).interface != *id
     });
-    let slots: Vec<_> =
-        slots.map(|(key, id, _)| (id.index(), slot(desired, *key, *id))).collect();
+    let slots: Vec<_> = slots.map(|(key, id, _)| (id.index(), slot(desired, *key, *id))).collect();
     let written: Vec<usize> = slots.iter().map(|(index, _)| *index).collect();
     tables.tunnels.set_many(slots, &guard);
     let mut done = Vec::new();

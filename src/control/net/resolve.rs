@@ -137,15 +137,13 @@ impl<'a> Resolver<'a> {
 
     /// The link on which an address is reached as a neighbour, if it is.
     pub(super) fn on_link(&mut self, address: Ipv4Addr) -> Option<IfId> {
-        let Some((prefix, entry)) = self.first(address) else { return None };
+        let (prefix, entry) = self.first(address)?;
         match *entry.candidates().first()? {
             Candidate::Connected(link) => Some(link),
-            Candidate::Static(target @ Target::Interface(_)) => {
-                match self.route(prefix, target) {
-                    Hop::Link(link) => Some(link),
-                    _ => None,
-                }
-            }
+            Candidate::Static(target @ Target::Interface(_)) => match self.route(prefix, target) {
+                Hop::Link(link) => Some(link),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -182,11 +180,8 @@ impl<'a> Resolver<'a> {
         if self.itself(remote) == Some(Candidate::Broadcast) {
             return Err(Reason::Broadcast(remote));
         }
-        let underlay = if config.link1 {
-            self.explicit(remote)
-        } else {
-            self.implicit(tunnel, remote)
-        }?;
+        let underlay =
+            if config.link1 { self.explicit(remote) } else { self.implicit(tunnel, remote) }?;
         let mtu = self.links.mtu(underlay.link);
         if mtu < kind.overhead() + super::values::LEAST_MTU {
             return Err(Reason::TooSmall(underlay));

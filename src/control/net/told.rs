@@ -19,12 +19,7 @@ const MOST: usize = 20;
 
 impl Net {
     /// Adds what deserves a word.
-    pub(super) fn tell(
-        &self,
-        before: &BTreeMap<Object, Item>,
-        done: &Done,
-        outcome: &mut Outcome,
-    ) {
+    pub(super) fn tell(&self, before: &BTreeMap<Object, Item>, done: &Done, outcome: &mut Outcome) {
         let mut notes: Vec<String> = Vec::new();
         let tunnels = done.tunnels.iter().filter_map(|(id, ran)| self.tunnel_note(*id, *ran));
         some_of(&mut notes, "tunnels that are not running", tunnels);
@@ -155,11 +150,7 @@ impl Net {
         events
     }
 
-    fn published_event(
-        &self,
-        address: Ipv4Addr,
-        (key, mac): (Key, Option<Mac>),
-    ) -> Option<Event> {
+    fn published_event(&self, address: Ipv4Addr, (key, mac): (Key, Option<Mac>)) -> Option<Event> {
         let link = self.links.id(key)?;
         let mac = mac.or_else(|| Some(self.links.states.get(&link)?.link.mac))?;
         Some(Event::Published { link, address, mac })

@@ -14,8 +14,8 @@ use super::rib::Candidate;
 use super::{Net, Reason, Underlay, plan};
 use crate::ids::IfId;
 use crate::model::spec::{
-    Dscp, NeighbourSpec, OuterDf, PortSpec, PublishSpec, RouteSpec, RouteTarget, State,
-    TunnelSpec, VlanSpec,
+    Dscp, NeighbourSpec, OuterDf, PortSpec, PublishSpec, RouteSpec, RouteTarget, State, TunnelSpec,
+    VlanSpec,
 };
 use crate::model::view::{
     AddressView, InterfaceView, RouteView, TablesView, Traffic, TunnelView, UnderlayView,
@@ -154,7 +154,11 @@ impl Net {
             flags: flags.iter().filter(|(on, _)| *on).map(|(_, f)| (*f).to_owned()).collect(),
             mtu: plan::tunnel_mtu(kind, config, below),
             mac: None,
-            addresses: config.pair.iter().map(|(address, peer)| pair_view(*address, *peer)).collect(),
+            addresses: config
+                .pair
+                .iter()
+                .map(|(address, peer)| pair_view(*address, *peer))
+                .collect(),
             tunnel: Some(TunnelView {
                 kind: kind.prefix().to_owned(),
                 local: config.outer(kind).map(|(local, _)| local),
@@ -194,14 +198,18 @@ impl Net {
             Reason::NoPair => "it has no inner addresses".to_owned(),
             Reason::NoEndpoints => "it has no tunnel addresses".to_owned(),
             Reason::Down => "it is down".to_owned(),
-            Reason::NotOwn(local) => format!("its tunnel source {local} is not one of our addresses"),
+            Reason::NotOwn(local) => {
+                format!("its tunnel source {local} is not one of our addresses")
+            }
             Reason::Broadcast(remote) => format!("{remote} is a broadcast address"),
             Reason::NoRoute(remote) => format!("there is no route to {remote}"),
             Reason::Discarded(remote, route) => {
                 format!("the route to {remote} ({route}) discards packets")
             }
             Reason::Unresolved(remote, route) => {
-                format!("the route to {remote} ({route}) does not resolve: its gateway is not reachable")
+                format!(
+                    "the route to {remote} ({route}) does not resolve: its gateway is not reachable"
+                )
             }
             Reason::Through(remote, through) if through == id => {
                 format!("the route to {remote} leads through {} itself", self.links.name(id))
@@ -295,7 +303,9 @@ impl Net {
             Hop::Link(id) | Hop::Neighbour(id, _) => (Some(id), Some(self.links.mtu(id))),
             Hop::Tunnel(id) => (Some(id), self.tunnel_mtu(id)),
             Hop::Local => (self.owner(to.addr()), None),
-            Hop::Broadcast => (self.desired.index.link_of(to.addr()).and_then(|k| self.links.id(k)), None),
+            Hop::Broadcast => {
+                (self.desired.index.link_of(to.addr()).and_then(|k| self.links.id(k)), None)
+            }
             Hop::Blackhole | Hop::Unreachable => (None, None),
         };
         RouteView {

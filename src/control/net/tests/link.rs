@@ -37,7 +37,10 @@ fn a_vlan_has_its_tag_and_follows_its_port() {
     header.extend([2, 0, 0, 0, 0, 0, 0x81, 0, 0, 20, 8, 0]);
     assert_eq!((adjacency.l2_len, adjacency.rewrite()), (18, &header[..]));
     let tunnel = m.meets("12.2");
-    assert_eq!((tunnel.kind, tunnel.rewrite_len, tunnel.port), (AdjacencyKind::Tunnel, 42, PortId(0)));
+    assert_eq!(
+        (tunnel.kind, tunnel.rewrite_len, tunnel.port),
+        (AdjacencyKind::Tunnel, 42, PortId(0))
+    );
     let bytes = frame(&tunnel, &[0x45; 20]);
     let sliced = etherparse::SlicedPacket::from_ethernet(&bytes).unwrap();
     assert_eq!(sliced.vlan_ids().iter().map(|id| id.value()).collect::<Vec<_>>(), [20]);
@@ -67,7 +70,8 @@ fn mtu_follows_the_underlay() {
     let mut m = Machine::new();
     m.all(&office());
     m.learn(EN1, "203.0.113.254", 7);
-    let mtu = |m: &Machine| (m.meets("10.25").mtu, m.meets("10.25").underlay_mtu, m.view("gre0").mtu);
+    let mtu =
+        |m: &Machine| (m.meets("10.25").mtu, m.meets("10.25").underlay_mtu, m.view("gre0").mtu);
     assert_eq!(mtu(&m), (1476, 1500, 1476));
     m.ok(set("en1", |f| f.mtu = Some(9000)));
     assert_eq!(mtu(&m), (8976, 9000, 8976));
@@ -77,7 +81,10 @@ fn mtu_follows_the_underlay() {
     assert_eq!(mtu(&m), (976, 1000, 976), "outer DF is set: no more than fits");
     m.ok(set("gre0", |f| f.df = Some(OuterDf::Copy)));
     assert_eq!(mtu(&m), (1400, 1000, 1400), "the outer datagram may be cut");
-    assert_eq!(m.meets("10.25").flags, crate::tables::adjacency::flags::COPY_DF | crate::tables::adjacency::flags::COPY_DSCP);
+    assert_eq!(
+        m.meets("10.25").flags,
+        crate::tables::adjacency::flags::COPY_DF | crate::tables::adjacency::flags::COPY_DSCP
+    );
     assert!(!outer(&m.meets("10.25")).dont_fragment);
     m.ok(set("en1", |f| f.mtu = Some(80)));
     assert!(m.reason("gre0").contains("leaves no room"), "{}", m.reason("gre0"));

@@ -42,7 +42,11 @@ fn t1_create_number_twice_destroy() {
     m.refused(create("gre0"), &["gre0", "exists already"]);
     m.ok(destroy("gre0"));
     assert_eq!(m.ok(create("gre")).created, ["gre0"], "the next free number is the smallest");
-    m.all(&[address("en0", "10.25"), pair("gre0", "12.1", "12.2"), endpoints("gre0", "10.25", "10.163")]);
+    m.all(&[
+        address("en0", "10.25"),
+        pair("gre0", "12.1", "12.2"),
+        endpoints("gre0", "10.25", "10.163"),
+    ]);
     m.all(&[add("13.0.0.0/8", "12.2"), through("14.0.0.0/8", "gre0")]);
     assert_eq!(m.meets("13.1.1.1").out_if, m.id("gre0"));
     let outcome = m.ok(destroy("gre0"));
@@ -96,7 +100,10 @@ fn t5_what_is_on_the_wire() {
     m.ok(endpoints("gre0", "10.25", "10.163"));
     assert!(m.running("gre0"), "running before the neighbour is resolved");
     assert_eq!(m.kind("12.2"), AdjacencyKind::Resolve);
-    assert_eq!(m.net.way(ip("12.2")), Way::Tunnel { tunnel: m.id("gre0"), underlay: Some((EN0, ip("10.163"))) });
+    assert_eq!(
+        m.net.way(ip("12.2")),
+        Way::Tunnel { tunnel: m.id("gre0"), underlay: Some((EN0, ip("10.163"))) }
+    );
     m.learn(EN0, "10.163", 9);
     let adjacency = m.meets("12.2");
     assert_eq!((adjacency.mtu, adjacency.underlay_mtu, adjacency.underlay_if), (1476, 1500, EN0));
@@ -180,7 +187,10 @@ fn t10_published_before_the_tunnel_is_there() {
     assert_eq!(m.kind("10.25"), AdjacencyKind::Unreachable);
     let outcome = m.ok(Op::DeleteArp { address: ip("10.25") });
     assert_eq!(outcome.notes, [""; 0]);
-    assert_eq!(m.refused(Op::DeleteArp { address: ip("10.25") }, &["10.0.0.25"]), ErrorCode::NotFound);
+    assert_eq!(
+        m.refused(Op::DeleteArp { address: ip("10.25") }, &["10.0.0.25"]),
+        ErrorCode::NotFound
+    );
 }
 
 #[test]
@@ -218,7 +228,10 @@ fn t14_through_itself_is_not_running() {
     m.all(&office());
     m.learn(EN1, "203.0.113.254", 7);
     let outcome = m.ok(add("198.51.100.2/32", "10.0.0.25"));
-    assert!(outcome.notes.iter().any(|note| note.contains("leads through gre0 itself")), "{outcome:?}");
+    assert!(
+        outcome.notes.iter().any(|note| note.contains("leads through gre0 itself")),
+        "{outcome:?}"
+    );
     assert!(!m.running("gre0"));
     assert_eq!(m.reason("gre0"), "the route to 198.51.100.2 leads through gre0 itself");
     assert_eq!(m.kind("10.25"), AdjacencyKind::Unreachable);
@@ -243,7 +256,12 @@ fn t14_through_itself_is_not_running() {
 fn t14_another_tunnel_below_is_not_supported_yet() {
     let mut m = Machine::new();
     m.all(&office());
-    m.all(&[create("gre1"), pair("gre1", "12.1", "12.2"), endpoints("gre1", "10.1", "77.7"), link1("gre1")]);
+    m.all(&[
+        create("gre1"),
+        pair("gre1", "12.1", "12.2"),
+        endpoints("gre1", "10.1", "77.7"),
+        link1("gre1"),
+    ]);
     m.ok(through("77.0.0.0/8", "gre0"));
     assert!(m.reason("gre1").contains("tunnels in tunnels are not supported yet"));
     // And in a ring: neither loops.
@@ -261,7 +279,10 @@ fn t15_follows_routes_neighbours_and_links() {
     m.ok(change("0.0.0.0/0", "203.0.113.253"));
     assert_eq!(outer(&m.meets("10.25")).to, mac(8).0);
     let outcome = m.ok(delete("0.0.0.0/0"));
-    assert!(outcome.notes[0].contains("gre0 is not running any more: there is no route"), "{outcome:?}");
+    assert!(
+        outcome.notes[0].contains("gre0 is not running any more: there is no route"),
+        "{outcome:?}"
+    );
     assert_eq!(m.kind("10.25"), AdjacencyKind::Unreachable);
     m.ok(add("0.0.0.0/0", "203.0.113.254"));
     assert_eq!(outer(&m.meets("10.25")).to, mac(7).0);
@@ -274,7 +295,11 @@ fn t15_follows_routes_neighbours_and_links() {
     assert!(!m.running("gre0"));
     m.ok(set("en1", |f| f.up = Some(true)));
     assert!(m.running("gre0"));
-    assert_eq!(m.kind("10.25"), AdjacencyKind::Resolve, "neighbours of a link that was down are forgotten");
+    assert_eq!(
+        m.kind("10.25"),
+        AdjacencyKind::Resolve,
+        "neighbours of a link that was down are forgotten"
+    );
     m.ok(unaddress("en1", "203.0.113.1"));
     assert!(m.reason("gre0").contains("203.0.113.1 is not one of our addresses"));
 }

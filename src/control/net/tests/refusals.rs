@@ -15,7 +15,8 @@ fn each_refusal_says_what_was_expected() {
     let spec = |to: &str, target| Op::AddRoute { route: RouteSpec { to: net(to), target } };
     let tunnel = |fill: &dyn Fn(&mut TunnelSpec)| {
         let mut tunnel = m.net.state().tunnels[0].clone();
-        (tunnel.name, tunnel.peer, tunnel.remote) = ("gre5".into(), Some(ip("44.2")), Some(ip("44.4")));
+        (tunnel.name, tunnel.peer, tunnel.remote) =
+            ("gre5".into(), Some(ip("44.2")), Some(ip("44.4")));
         fill(&mut tunnel);
         Op::PutTunnel { tunnel }
     };
@@ -85,8 +86,12 @@ fn each_refusal_says_what_was_expected() {
 #[test]
 fn what_is_not_there_is_not_found() {
     let mut m = office_machine();
-    let not_found =
-        [destroy("gre9"), unaddress("en0", "10.9"), delete("9.0.0.0/8"), change("9.0.0.0/8", "10.2")];
+    let not_found = [
+        destroy("gre9"),
+        unaddress("en0", "10.9"),
+        delete("9.0.0.0/8"),
+        change("9.0.0.0/8", "10.2"),
+    ];
     for op in not_found {
         assert_eq!(m.refused(op, &[]), ErrorCode::NotFound);
     }

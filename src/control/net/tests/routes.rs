@@ -31,7 +31,10 @@ fn local_before_connected_before_static_before_neighbour() {
     assert_eq!(m.kind("10.9"), AdjacencyKind::Rewrite);
     // An own address and a broadcast address before a static host route.
     m.all(&[add("10.0.0.1/32", "11.9"), add("10.0.0.255/32", "11.9")]);
-    assert_eq!((m.kind("10.1"), m.kind("10.0.0.255")), (AdjacencyKind::Local, AdjacencyKind::Broadcast));
+    assert_eq!(
+        (m.kind("10.1"), m.kind("10.0.0.255")),
+        (AdjacencyKind::Local, AdjacencyKind::Broadcast)
+    );
     assert_eq!(m.kind("10.0.0.0"), AdjacencyKind::Broadcast);
     // The far end of a tunnel before both, whatever the tunnel does (T10).
     m.all(&[create("gre0"), pair("gre0", "10.1", "10.9")]);
@@ -77,11 +80,16 @@ fn gateways_resolve_through_gateways_but_not_through_themselves_or_default() {
 fn discarding_routes_and_routes_to_a_port() {
     let mut m = Machine::new();
     m.ok(address("en0", "10.0.0.1/24"));
-    for (to, target) in [("20.0.0.0/8", RouteTarget::Blackhole), ("30.0.0.0/8", RouteTarget::Reject)] {
+    for (to, target) in
+        [("20.0.0.0/8", RouteTarget::Blackhole), ("30.0.0.0/8", RouteTarget::Reject)]
+    {
         m.ok(Op::PutRoute { route: RouteSpec { to: net(to), target } });
     }
     assert_eq!((m.kind("20.1"), flags(&m, "20.0.0.0/8")), (AdjacencyKind::Blackhole, "USB".into()));
-    assert_eq!((m.kind("30.1"), flags(&m, "30.0.0.0/8")), (AdjacencyKind::Unreachable, "USR".into()));
+    assert_eq!(
+        (m.kind("30.1"), flags(&m, "30.0.0.0/8")),
+        (AdjacencyKind::Unreachable, "USR".into())
+    );
     m.ok(through("40.0.0.0/8", "en0"));
     assert_eq!((m.kind("40.1"), m.meets("40.1").out_if), (AdjacencyKind::Resolve, EN0));
     m.learn(EN0, "40.1", 4);
@@ -137,7 +145,9 @@ fn sources_and_broadcasts() {
     assert_eq!(m.net.source(EN0, ip("8.8.8.8")), Some(ip("10.1")));
     assert_eq!(m.net.source(m.id("gre0"), ip("8.8.8.8")), Some(ip("10.1")));
     assert_eq!(m.net.source(IfId(99), ip("8.8.8.8")), None);
-    for broadcast in ["10.255.255.255", "10.0.0.0", "172.16.255.255", "255.255.255.255", "224.0.0.5"] {
+    for broadcast in
+        ["10.255.255.255", "10.0.0.0", "172.16.255.255", "255.255.255.255", "224.0.0.5"]
+    {
         assert!(m.net.is_broadcast(ip(broadcast)), "{broadcast}");
     }
     assert!(!m.net.is_broadcast(ip("10.9")));
