@@ -137,7 +137,7 @@ impl<'a> Resolver<'a> {
 
     /// The link on which an address is reached as a neighbour, if it is.
     pub(super) fn on_link(&mut self, address: Ipv4Addr) -> Option<IfId> {
-        let Some((prefix, entry)) = self.first(address) else { return None };
+        let (prefix, entry) = self.first(address)?;
         match *entry.candidates().first()? {
             Candidate::Connected(link) => Some(link),
             Candidate::Static(target @ Target::Interface(_)) => match self.route(prefix, target) {
