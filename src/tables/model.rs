@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
-//!     cargo test --no-default-features --lib --release tables::model
+//!     cargo test --no-default-features --lib tables::model
 //! ```
 //!
 //! The tables are the real ones with tiny strides; [`epoch`](super::epoch) is
