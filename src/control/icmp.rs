@@ -48,7 +48,9 @@ impl Icmp {
     /// An engine with a full bucket.
     pub fn new(spec: IcmpSpec, counters: Arc<ControlCounters>) -> Icmp {
         let bucket = TokenBucket::new(spec.error_rate, spec.error_burst);
-        Icmp { spec, bucket, next_id: 0, counters }
+        // Workers' echo replies count up from 0, pings from 0x8000, so that
+        // identifications of all three repeat late (V4-04).
+        Icmp { spec, bucket, next_id: 0x4000, counters }
     }
 
     /// Follows `Event::Icmp`.

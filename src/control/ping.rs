@@ -126,7 +126,7 @@ impl Ping {
         Ping {
             room,
             next_token: 0,
-            // Errors count up from 0, so that ids of both repeat late (V4-04).
+            // Errors count up from 0x4000, so that ids of both repeat late (V4-04).
             next_id: 0x8000,
             pending: BTreeMap::new(),
             done: Vec::new(),

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use super::plan::Plan;
 use crate::buf::BURST;
 use crate::control::net::PortFacts;
+use crate::dpdk::device::Device;
 use crate::dpdk::mempool::{Holders, data_room, memory_needed};
 use crate::dpdk::{Eal, Pool, PoolConfig, Port, PortConfig};
 use crate::ids::PortId;
@@ -46,7 +47,8 @@ pub fn start(
     Ok((pool, ports))
 }
 
-/// One pool for all: its data room follows the largest MTU.
+/// One pool for all: its data room follows the largest MTU, and what a driver
+/// delivers regardless of it.
 fn pool(
     eal: &Eal,
     dpdk: &DpdkSettings,
@@ -54,7 +56,8 @@ fn pool(
     plan: &Plan,
 ) -> anyhow::Result<Arc<Pool>> {
     let mtu = specs.iter().map(|port| port.mtu).max().unwrap_or(1500);
-    let room = data_room(mtu)?;
+    let frame = specs.iter().map(|port| Device::parse(&port.device).frame_room()).max();
+    let room = data_room(mtu)?.max((frame.unwrap_or(0) + dpdk_sys::mbuf::HEADROOM) as u16);
     let queues: u32 = plan.rx_queues.iter().map(|n| u32::from(*n)).sum();
     let workers = plan.workers.len() as u32;
     let holders = Holders {
@@ -98,7 +101,7 @@ pub fn facts(specs: &[PortSpec], ports: &[Arc<Port>], eal: &Eal) -> anyhow::Resu
     let each = (0u8..).zip(specs).zip(ports).map(|((id, spec), port)| {
         let offered = Port::capabilities(eal, &spec.name, &spec.device)
             .with_context(|| format!("port {}", spec.name))?;
-        // Buffers were sized for the largest MTU configured.
+        // Buffers were sized once and for all.
         let room = frame_room(port.pool()).saturating_sub(FRAME_OVERHEAD);
         let max_mtu = offered.max_mtu.min(room as u16);
         Ok(PortFacts { spec: spec.clone(), id: PortId(id), mac: port.mac(), max_mtu })

@@ -92,7 +92,8 @@ impl<B: PacketBuf> Packets<B> {
         turn.count_in(reason, self.in_if[slot.at()]);
     }
 
-    /// Drops a packet on account of where it was to go.
+    /// Drops a packet on account of where it was to go; where that is nowhere
+    /// (a reject route), it counts where it came in.
     #[cold]
     pub(crate) fn drop_out(
         &mut self,
@@ -101,6 +102,9 @@ impl<B: PacketBuf> Packets<B> {
         reason: DropReason,
         out_if: IfId,
     ) {
+        if out_if == IfId::NONE {
+            return self.drop(turn, slot, reason);
+        }
         self.verdict[slot.at()] = Verdict::GONE;
         turn.count_out(reason, out_if);
     }

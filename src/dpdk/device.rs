@@ -14,9 +14,17 @@ pub struct Device {
     pub is_pci: bool,
 }
 
+/// Bytes of a frame slot of net_af_packet where the device string says nothing.
+///
+/// The driver always joins a fanout group with `PACKET_FANOUT_FLAG_DEFRAG`, so
+/// the kernel puts fragments together before we see them: what arrives on a
+/// link of 1500 bytes can be a datagram of many times that, and with the
+/// driver's 2048 bytes all fragmented traffic would be lost.
+const AF_PACKET_FRAME: usize = 16 << 10;
+
 impl Device {
     /// Takes a device string apart. A PCI address without a domain gets
-    /// domain 0.
+    /// domain 0, net_af_packet frame slots for reassembled datagrams.
     pub fn parse(text: &str) -> Device {
         let (name, arguments) = text.trim().split_once(',').unwrap_or((text.trim(), ""));
         let is_pci = is_pci_address(name);
@@ -25,7 +33,23 @@ impl Device {
             _ => name.to_owned(),
         };
         let name = if is_pci { name.to_lowercase() } else { name };
-        Device { name, arguments: arguments.to_owned(), is_pci }
+        let mut device = Device { name, arguments: arguments.to_owned(), is_pci };
+        if device.is_af_packet() && device.argument("framesz").is_none() {
+            let sizes = format!("blocksz={AF_PACKET_FRAME},framesz={AF_PACKET_FRAME}");
+            let comma = if device.arguments.is_empty() { "" } else { "," };
+            device.arguments = format!("{}{comma}{sizes}", device.arguments);
+        }
+        device
+    }
+
+    fn is_af_packet(&self) -> bool {
+        self.name.starts_with("net_af_packet")
+    }
+
+    /// Bytes that the driver may put into a buffer whatever the MTU is.
+    pub fn frame_room(&self) -> usize {
+        let frame = self.argument("framesz").filter(|_| self.is_af_packet());
+        frame.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
     }
 
     /// The value of one of its arguments.
@@ -126,6 +150,16 @@ mod tests {
         for text in ["net_null0", "", "0000:3b:00", "3b:00.10", "a.b"] {
             assert!(!Device::parse(text).is_pci, "{text}");
         }
+    }
+
+    #[test]
+    fn af_packet_gets_slots_for_what_the_kernel_reassembles() {
+        let device = Device::parse("net_af_packet0,iface=en0");
+        assert_eq!(device.frame_room(), 16384);
+        assert_eq!(device.argument("iface"), Some("en0"));
+        let device = Device::parse("net_af_packet0,iface=en0,framesz=2048");
+        assert_eq!((device.frame_room(), device.argument("blocksz")), (2048, None));
+        assert_eq!(Device::parse("net_tap0,framesz=9").frame_room(), 0);
     }
 
     #[test]

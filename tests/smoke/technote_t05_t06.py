@@ -34,7 +34,7 @@ def technote_t05_greyhound_is_a():
         b = stage.lan.linux("b", B, A, "12.0.0.2", "12.0.0.1", "02:00:00:00:00:63")
         a = greyhound(stage, "a", AS_A)
         wire = stage.lab.capture(stage.lan.wire, "to-a", "ip proto 47")
-        b.spawn("tcpdump -n -i gre0 -c 1 icmp and dst host 12.0.0.2 >/tmp/inner 2>&1")
+        b.spawn("tcpdump -Z root -n -i gre0 -c 1 icmp and dst host 12.0.0.2 >/tmp/inner 2>&1")
         greyhound_pings(a, "12.0.0.2")
         frames = wire.packets()
         expect_outer(frames, (A, B), ("12.0.0.1", "12.0.0.2"))
