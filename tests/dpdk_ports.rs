@@ -365,6 +365,9 @@ fn impossible_wishes_name_port_driver_and_limits() {
         let mut config = port_config("en2", "net_af_packet1", &pool);
         (config.rx_queues, config.tx_queues) = (2, 2);
         let two = Port::start(&eal, &config).unwrap();
+        let error = Port::start(&eal, &config).unwrap_err();
+        assert!(matches!(error, PortError::InUse { .. }), "{error}");
+        assert!(two.link_up(), "the attempt did not touch the running port");
         assert_eq!((two.rx_queues(), two.tx_queues()), (2, 2));
         let mut config = port_config("en1", "net_ring0", &pool);
         config.mtu = 9000;

@@ -76,11 +76,14 @@ pub fn start_worker(
         .name(name.to_owned())
         .spawn(body)
         .map_err(|source| WorkerError::Spawn { name: name.to_owned(), source })?;
-    match started.recv() {
-        Ok(Ok(())) => Ok(thread),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(WorkerError::Died { name: name.to_owned() }),
-    }
+    let failure = match started.recv() {
+        Ok(Ok(())) => return Ok(thread),
+        Ok(Err(error)) => error,
+        Err(_) => WorkerError::Died { name: name.to_owned() },
+    };
+    // Its hold on the EAL goes with it, or the EAL could outlive its last user.
+    let _ = thread.join();
+    Err(failure)
 }
 
 fn pin(core: usize, name: &str) -> Result<(), WorkerError> {

@@ -4,9 +4,10 @@
 //! done in software by the path: nothing here fails for want of an offload.
 //! VLAN tags stay in the frame, or are in the mbuf where a driver took them out.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::capabilities::{Capabilities, capabilities, offload_names, worthwhile};
 use super::device::Device;
@@ -44,6 +45,14 @@ pub enum PortError {
     /// No such device.
     #[error("port `{port}`: device `{device}` does not exist in DPDK")]
     NotFound {
+        /// Port.
+        port: String,
+        /// Device string.
+        device: String,
+    },
+    /// Two ports on one device.
+    #[error("port `{port}`: device `{device}` is in use by another port")]
+    InUse {
         /// Port.
         port: String,
         /// Device string.
@@ -128,7 +137,29 @@ pub struct Port {
     /// See `rx_claims`.
     pub(super) tx_claims: AtomicU64,
     pool: Arc<Pool>,
+    _opened: Opened,
     _eal: Eal,
+}
+
+/// Ports that a [`Port`] has: at most one for each.
+static OPENED: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// The sole right to configure, start and close one ethdev port.
+#[derive(Debug)]
+struct Opened(u16);
+
+impl Opened {
+    fn claim(id: u16) -> Option<Opened> {
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        // Lazily: dropping an `Opened` gives the claim up.
+        opened.insert(id).then(|| Opened(id))
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        OPENED.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
 }
 
 impl Port {
@@ -147,6 +178,10 @@ impl Port {
     /// device as it was; after a later failure it is closed for good.
     pub fn start(eal: &Eal, config: &PortConfig) -> Result<Arc<Port>, PortError> {
         let id = find(&config.name, &config.device)?;
+        let opened = Opened::claim(id).ok_or_else(|| PortError::InUse {
+            port: config.name.clone(),
+            device: config.device.clone(),
+        })?;
         let offered = Port::capabilities(eal, &config.name, &config.device)?;
         check(config, &offered)?;
         let offloads = worthwhile(&offered, config.rx_queues);
@@ -169,6 +204,7 @@ impl Port {
             rx_claims: AtomicU64::new(0),
             tx_claims: AtomicU64::new(0),
             pool: Arc::clone(&config.pool),
+            _opened: opened,
             _eal: eal.clone(),
         };
         Ok(Arc::new(port))
