@@ -8,8 +8,10 @@
 //! ```
 //!
 //! The tables are the real ones with tiny strides; [`epoch`](super::epoch) is
-//! the stand-in of `epoch_model.rs`. Each model of a reuse has a twin without
-//! grace periods, which must fail: else the model would prove nothing.
+//! the stand-in of `epoch_model.rs`. Models of chunks and snapshots would take
+//! too long in full: they try the executions with few forced changes of thread.
+//! Each model of a reuse has a twin without grace periods, which must fail: else
+//! the model would prove nothing.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
