@@ -81,6 +81,8 @@ step unit "unit and property tests beside the code" cargo test --workspace --lib
 step doc "examples in the documentation" cargo test --workspace --doc
 step integration "pcap cases and the other integration tests" cargo test --workspace --test '*'
 step memcheck "wire and tables under valgrind memcheck" memcheck
+step loom "loom models of how tables are published and reclaimed" \
+    env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target/loom" cargo test --no-default-features --lib tables::model
 loud=1 step smoke "smoke on namespaces, with a stock Linux as peer" /usr/bin/python3 tests/smoke/run.py
 
 [ -z "$lost" ] || echo "failed:$lost"
