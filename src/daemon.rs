@@ -97,6 +97,12 @@ struct Devices {
     ticks_per_second: u64,
 }
 
+impl Devices {
+    fn port(&self, name: &str) -> Option<&Arc<Port>> {
+        self.ports.iter().find(|port| port.name() == name)
+    }
+}
+
 impl Hardware for Devices {
     fn ports(&self) -> Vec<PortView> {
         self.ports.iter().map(|port| port.view()).collect()
@@ -106,6 +112,13 @@ impl Hardware for Devices {
     }
     fn ticks_per_second(&self) -> u64 {
         self.ticks_per_second
+    }
+    fn mtu(&self, port: &str) -> Option<u16> {
+        Some(self.port(port)?.mtu())
+    }
+    fn set_mtu(&self, port: &str, mtu: u16) -> Result<(), String> {
+        let found = self.port(port).ok_or_else(|| format!("there is no port {port}"))?;
+        found.set_mtu(mtu).map_err(|error| error.to_string())
     }
 }
 

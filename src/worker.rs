@@ -8,12 +8,11 @@
 //! and given up before it sleeps, and control's inbox with one acquire load per
 //! turn. It writes only its own counters. With [`Idle::Poll`] nothing in here
 //! makes a system call.
+#![deny(clippy::disallowed_types)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use crate::tables::epoch::Guard;
 
 use crate::buf::PacketIo;
 use crate::datapath::{Path, Shared};
@@ -22,7 +21,7 @@ use crate::ids::PortId;
 use crate::model::spec::Idle;
 use crate::stats::counters::WorkerCounters;
 use crate::tables::Tables;
-use crate::tables::epoch::Reader;
+use crate::tables::epoch::{Guard, Reader};
 
 /// What is fixed for a worker's life.
 #[derive(Clone, Debug, Default)]
