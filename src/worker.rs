@@ -30,6 +30,9 @@ pub struct WorkerConfig {
     pub queues: Vec<(PortId, u16)>,
     /// What to do when nothing arrives.
     pub idle: Idle,
+    /// Where this worker's identifications start (V4-04): workers that send for
+    /// one tunnel must not all count up from the same number.
+    pub first_id: u16,
 }
 
 /// One worker. Made and used on its own thread.
@@ -55,7 +58,7 @@ impl<I: PacketIo> Worker<I> {
         end: WorkerEnd,
         config: WorkerConfig,
     ) -> Worker<I> {
-        let path = Path::new(&io, end);
+        let path = Path::new(&io, end, config.first_id);
         let reader = tables.reader();
         let last = (io.ticks(), false);
         Worker { io, path, tables, counters, guard: None, reader, config, last }
@@ -99,10 +102,10 @@ impl<I: PacketIo> Worker<I> {
 
     /// Turns until `stop`, idling as configured; then handles what is left.
     pub fn run(&mut self, stop: &AtomicBool) {
-        let mut empty = 0;
+        let mut empty = 0u32;
         while !stop.load(Ordering::Relaxed) {
             let handled = self.turn();
-            empty = if handled > 0 { 0 } else { empty + 1 };
+            empty = if handled > 0 { 0 } else { empty.saturating_add(1) };
             if empty > 0 && self.config.idle == Idle::Adaptive {
                 self.rest(empty);
             }

@@ -74,12 +74,12 @@ pub(crate) struct Shared<'t> {
 }
 
 impl<I: PacketIo> Path<I> {
-    pub(crate) fn new(io: &I, end: WorkerEnd) -> Path<I> {
+    pub(crate) fn new(io: &I, end: WorkerEnd, first_id: u16) -> Path<I> {
         Path {
             packets: Box::new(Packets::new()),
             outputs: Outputs::new(),
             punter: Punter::new(end, io.ticks_per_second(), io.ticks()),
-            id: 0,
+            id: first_id,
         }
     }
 
