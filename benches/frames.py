@@ -103,8 +103,8 @@ class Work:
     def tunnel_name(self, tunnel):
         return f"{'gre' if self.kind == GRE else 'ipip'}{tunnel}"
 
-    def config(self, with_table):
-        """Tunnels and routes, as a configuration file has them."""
+    def config(self):
+        """Tunnels and the routes beside the big table, as a configuration file has them."""
         def table(section, **keys):
             values = {k: v for k, v in keys.items() if v is not None}
             return f"[[{section}]]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items())
@@ -125,9 +125,6 @@ class Work:
         elif self.tunnels and not self.decap and not self.table:
             parts += [route(f"{dotted((30 << 24) + (i << 8))}/24", interface=self.tunnel_name(i))
                       for i in range(self.tunnels)]
-        if with_table:
-            parts += [route(f"{dotted(network)}/{length}", **self.target(place))
-                      for place, (network, length) in enumerate(self.table)]
         return "\n".join(parts)
 
     def changes(self, batch):
@@ -193,3 +190,13 @@ def write_pcap(path, frames):
         file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
         for frame in frames:
             file.write(struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame)
+
+
+def read_pcap(path, most):
+    """The first frames of such a file."""
+    frames = []
+    with open(path, "rb") as file:
+        file.seek(24)
+        while len(frames) < most and len(head := file.read(16)) == 16:
+            frames.append(file.read(struct.unpack("<IIII", head)[2]))
+    return frames

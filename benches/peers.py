@@ -36,28 +36,29 @@ def memory_mib(frames):
 
 
 def need_hugepages(lab, mib):
-    """Has that much free in 2 MB pages until the lab closes, or says why not."""
-    def state():
+    """Has that much free in 2 MB pages until the lab closes, or says why not.
+
+    Called right before each process starts: other labs come and go.
+    """
+    def pages():
         with open("/proc/meminfo") as file:
             fields = dict(re.findall(r"(HugePages_\w+):\s*(\d+)", file.read()))
         return int(fields["HugePages_Total"]), int(fields["HugePages_Free"])
 
-    total, free = state()
-    wanted = mib // 2 + 16
-    if free < wanted:
-        with open(HUGEPAGES) as file:
-            before = file.read()
-        lab.on_close(lambda: _write(HUGEPAGES, before))
-        _write(HUGEPAGES, str(total + wanted - free))
-        total, free = state()
-    if free < wanted:
-        raise CommandFailed(f"{wanted} free pages of 2 MB are needed for both processes, the kernel found {free} "
-                            f"of {total}: free memory, or reserve them at boot (hugepages={wanted})")
+    def reserve(more):
+        with open(HUGEPAGES, "w") as file:
+            file.write(str(max(0, pages()[0] + more)))
 
-
-def _write(path, text):
-    with open(path, "w") as file:
-        file.write(text)
+    wanted = mib // 2 + 8
+    total, free = pages()
+    if free < wanted:
+        more = wanted - free
+        lab.on_close(lambda: reserve(-more))
+        reserve(more)
+        total, free = pages()
+    if free < wanted:
+        raise CommandFailed(f"{wanted} free pages of 2 MB are needed, the kernel found {free} of {total}: "
+                            f"free memory, or reserve {2 * wanted} at boot (hugepages=)")
 
 
 class Greyhound:
@@ -65,9 +66,10 @@ class Greyhound:
 
     name = "greyhound"
 
-    def __init__(self, lab, work, source, sink, table_in_file=False):
-        """`table_in_file`: all routes are there before the first packet; else see `load`."""
+    def __init__(self, lab, work, source, sink):
+        """The source is down until `load` is done."""
         self.work = work
+        need_hugepages(lab, memory_mib(work.frames))
         self.path = lab.path("bench.sock")
         config = lab.path("bench.toml")
         neighbours = "\n".join(f'[[neighbour]]\naddress = "10.0.1.{n}"\nport = "en1"\n'
@@ -84,13 +86,14 @@ name = "en0"
 device = "{source}"
 mac = "{work_frames.MAC_IN}"
 address = ["10.0.0.1/24"]
+up = false
 [[port]]
 name = "en1"
 device = "{sink}"
 mac = "{work_frames.MAC_OUT}"
 address = ["10.0.1.1/24"]
 {neighbours}
-{work.config(table_in_file)}
+{work.config()}
 [control]
 socket = "{self.path}"
 [metrics]
@@ -103,11 +106,16 @@ enabled = false
             raise CommandFailed(f"greyhound ended:\n{self.proc.text()}")
 
     def load(self):
-        """The big table, in transactions, while packets flow."""
+        """The big table, in transactions, while running; then the source may start."""
         started = time.perf_counter()
         for ops in self.work.changes(BATCH):
             self.call("transaction", {"ops": ops})
         self.load_seconds = time.perf_counter() - started
+        self.source(up=True)
+
+    def source(self, up):
+        """Lets the source's packets in, or not."""
+        self.call("transaction", {"ops": [{"op": "set-interface", "name": "en0", "up": up}]})
 
     @property
     def pid(self):
@@ -142,7 +150,7 @@ enabled = false
         return self.call("show-workers")[0]
 
     def strays(self):
-        """Packets that were not forwarded, by what became of them."""
+        """Packets that were not forwarded so far, by what became of them."""
         drops = self.call("show-drops")
         found = {d["reason"]: d["packets"] for d in drops["drops"] if d["packets"]}
         for origin in drops["origins"]:
@@ -156,6 +164,7 @@ class Testpmd:
     name = "testpmd"
 
     def __init__(self, lab, work, source, sink):
+        need_hugepages(lab, memory_mib(work.frames))
         self.prefix = f"ghbench{os.getpid()}"
         argv = [*BOTH, "dpdk-testpmd", "--lcores", f"0@0,1@{CORE}", "--in-memory", "--no-pci", "-m",
                 str(memory_mib(work.frames)), "--file-prefix", self.prefix, "--vdev", source, "--vdev", sink,
