@@ -50,9 +50,11 @@ def ether(destination, source):
 class Work:
     """One row of the table: what comes in, how the gateway is set up."""
 
-    def __init__(self, name, title, kind=None, tunnels=0, decap=False, prefixes=0, frames=65536, sizes=(64,)):
+    def __init__(self, name, title, kind=None, tunnels=0, decap=False, prefixes=0, frames=65536, sizes=(64,),
+                 peer="testpmd"):
         self.name, self.title, self.kind, self.tunnels = name, title, kind, tunnels
         self.decap, self.prefixes, self.frames, self.sizes = decap, prefixes, frames, sizes
+        self.peer = peer
         self.random = random.Random(name)
 
     @functools.cached_property
@@ -181,6 +183,7 @@ WORKS = [
     Work("W8", "GRE encap, 100k routes over 1024 tunnels", GRE, 1024, **BIG),
     Work("W7-1M", "IPv4 forward, 1M routes", **HUGE),
     Work("W8-1M", "GRE encap, 1M routes over 1024 tunnels", GRE, 1024, **HUGE),
+    Work("O1", "GRE encap, 1002 routes over 2 tunnels", GRE, 2, prefixes=1002, peer="ovs"),
 ]
 
 
@@ -198,5 +201,8 @@ def read_pcap(path, most):
     with open(path, "rb") as file:
         file.seek(24)
         while len(frames) < most and len(head := file.read(16)) == 16:
-            frames.append(file.read(struct.unpack("<IIII", head)[2]))
+            length = struct.unpack("<IIII", head)[2]
+            frame = file.read(length)
+            if len(frame) == length:
+                frames.append(frame)
     return frames

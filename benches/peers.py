@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -59,6 +60,11 @@ def need_hugepages(lab, mib):
     if free < wanted:
         raise CommandFailed(f"{wanted} free pages of 2 MB are needed, the kernel found {free} of {total}: "
                             f"free memory, or reserve {2 * wanted} at boot (hugepages=)")
+
+
+def forget_eal(prefix):
+    """Removes what an EAL that was killed leaves in /var/run."""
+    shutil.rmtree(f"/var/run/dpdk/{prefix}", ignore_errors=True)
 
 
 class Greyhound:
@@ -112,6 +118,7 @@ enabled = false
             self.call("transaction", {"ops": ops})
         self.load_seconds = time.perf_counter() - started
         self.source(up=True)
+        wait_for("greyhound to forward", lambda: self.sent() > 1000, 10)
 
     def source(self, up):
         """Lets the source's packets in, or not."""
@@ -164,8 +171,8 @@ class Testpmd:
     name = "testpmd"
 
     def __init__(self, lab, work, source, sink):
-        need_hugepages(lab, memory_mib(work.frames))
         self.prefix = f"ghbench{os.getpid()}"
+        need_hugepages(lab, memory_mib(work.frames))
         argv = [*BOTH, "dpdk-testpmd", "--lcores", f"0@0,1@{CORE}", "--in-memory", "--no-pci", "-m",
                 str(memory_mib(work.frames)), "--file-prefix", self.prefix, "--vdev", source, "--vdev", sink,
                 "--", "-i", "--auto-start", "--forward-mode=io", "--burst=64", "--mbcache=512", "--nb-cores=1",
@@ -179,7 +186,13 @@ class Testpmd:
         if self.popen.poll() is not None:
             with open(self.log, errors="replace") as text:
                 raise CommandFailed(f"testpmd ended:\n{text.read()}")
+
+    def load(self):
         wait_for("testpmd to forward", self.sent, 30)
+
+    def strays(self):
+        """It forwards everything."""
+        return {}
 
     @property
     def pid(self):
@@ -203,3 +216,4 @@ class Testpmd:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
+        forget_eal(self.prefix)

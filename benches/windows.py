@@ -7,7 +7,9 @@
 
 A process runs (SIGCONT) only during its turn. Its packet counter is read twice
 while it runs, each reading between two looks at the clock: what the answer took
-bounds the error, and a turn whose bound is above `WORST` is taken again.
+bounds the error, and the kernel says how long its packet thread was kept off the
+core by others, which is taken out of the time. Turns with too much of either are
+taken again.
 """
 
 import contextlib
@@ -20,10 +22,11 @@ import time
 
 from lab import CommandFailed
 
-TURN = 0.1    # seconds counted
+TURN = 0.1   # seconds counted
 SETTLE = 0.01  # seconds before that: caches fill up again
 WORST = 0.02  # error of a rate that is still taken
-TRIES = 12    # attempts at one turn
+MOST_KEPT_OFF = 0.1  # share of a turn that others may have the core
+TRIES = 40    # attempts at one turn
 QUIET = 0.85  # of the best calibration seen: nobody on the sibling thread
 
 
@@ -106,47 +109,71 @@ def reading(peer):
     return count, (before + after) / 2, (after - before) / 2
 
 
-def turn(peer):
-    """(packets per second, bound of its relative error) of one turn."""
+def packet_thread(peer, core):
+    """The thread that polls: the busiest of those that may run on `core` only."""
+    folder = f"/proc/{peer.pid}/task"
+    pinned = [thread for thread in os.listdir(folder) if os.sched_getaffinity(int(thread)) == {core}]
+    if not pinned:
+        raise CommandFailed(f"{peer.name} has no thread pinned to core {core}")
+    return max(pinned, key=lambda thread: _schedstat(f"{folder}/{thread}/schedstat")[0])
+
+
+def _schedstat(path):
+    """(ns on a CPU, ns ready but without one)."""
+    with open(path) as file:
+        ran, waited = file.read().split()[:2]
+    return int(ran), int(waited)
+
+
+def turn(peer, thread):
+    """(packets per second on the core, bound of its relative error, share of
+    the time that the packet thread was kept off the core) of one turn."""
+    stat = f"/proc/{peer.pid}/task/{thread}/schedstat"
     thaw(peer)
     try:
         time.sleep(SETTLE)
+        waited = _schedstat(stat)[1]
         first, began, off = reading(peer)
         time.sleep(TURN)
         last, ended, off_too = reading(peer)
+        waited = _schedstat(stat)[1] - waited
     finally:
         freeze(peer)
-    return (last - first) / (ended - began), (off + off_too) / (ended - began)
+    seconds = ended - began
+    kept_off = min(0.99, waited / 1e9 / seconds)
+    return (last - first) / seconds / (1 - kept_off), (off + off_too) / seconds, kept_off
 
 
-def good_turn(peer):
-    """A turn whose count is sharp enough."""
+def good_turn(peer, thread):
+    """A turn whose count is sharp enough, on a core that was ours most of the time."""
     for _ in range(TRIES):
-        rate, error = turn(peer)
-        if error <= WORST:
-            return rate, error
-    raise Noisy(f"{TRIES} turns of {peer.name} in a row with a counter reading too slow to use "
-                f"(the last one off by up to {error:.1%}): is core 0 overloaded?")
+        rate, error, kept_off = turn(peer, thread)
+        if error <= WORST and kept_off <= MOST_KEPT_OFF:
+            return rate, error, kept_off
+    raise Noisy(f"{TRIES} turns of {peer.name} in a row were unusable (in the last one the count was off by up to "
+                f"{error:.1%} and its thread was kept off the core for {kept_off:.1%}): is the machine overloaded?")
 
 
-def alternate(peers, calibrator, turns):
+def alternate(peers, core, calibrator, turns):
     """Alternated turns of frozen `peers`, the order turned round each time.
 
     A list of {"rates": one per peer, "state": calibration in operations per ns,
-    "error": bound}. The first round only warms up.
+    "error": bound, "kept_off": share}. The first round only warms up.
     """
-    rounds = []
+    rounds, threads = [], [packet_thread(peer, core) for peer in peers]
     before = calibrator.read()
     for number in range(turns + 1):
         order = range(len(peers)) if number % 2 else reversed(range(len(peers)))
-        rates, errors, states = [0.0] * len(peers), [], [before]
+        rates, errors, lost, states = [0.0] * len(peers), [], [], [before]
         for index in order:
-            rates[index], error = good_turn(peers[index])
+            rates[index], error, kept_off = good_turn(peers[index], threads[index])
             errors.append(error)
+            lost.append(kept_off)
             before = calibrator.read()
             states.append(before)
         if number:
-            rounds.append({"rates": rates, "state": min(states), "error": max(errors)})
+            rounds.append({"rates": rates, "state": min(states), "error": max(errors),
+                           "kept_off": max(lost)})
     return rounds
 
 
@@ -165,7 +192,7 @@ def summary(rounds, best):
         "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
         "windows": len(rounds), "quiet_windows": sum(quiet),
         "ratio_quiet": median_where(True), "ratio_shared": median_where(False),
-        "reading_error": max(r["error"] for r in rounds),
+        "reading_error": max(r["error"] for r in rounds), "kept_off": max(r["kept_off"] for r in rounds),
     }
 
 
