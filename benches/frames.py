@@ -84,7 +84,7 @@ class Work:
         if self.kind and not self.decap:
             if self.tunnels == 1:
                 return 30 << 24 | self.random.getrandbits(24)
-            return 30 << 24 | self.random.randrange(self.tunnels) << 8 | self.random.getrandbits(8)
+            return (30 << 24) + (self.random.randrange(self.tunnels) << 8 | self.random.getrandbits(8))
         return 20 << 24 | self.random.getrandbits(24)
 
     def frame(self, index):
@@ -114,7 +114,7 @@ class Work:
         def route(to, **target):
             return table("route", to=to, **target)
 
-        parts = [route("20.0.0.0/8", via="10.0.1.2"), route("10.2.0.0/16", via="10.0.1.3")]
+        parts = [route("20.0.0.0/8", via="10.0.1.2"), route("10.2.0.0/15", via="10.0.1.3")]
         for i in range(self.tunnels):
             remote = dotted(self.remote(i))
             if self.kind == GRE:
@@ -148,7 +148,7 @@ class Work:
             index = next(self.places[prefix] for prefix in found if prefix in self.places)
             return (HOP_MAC.format(3), index % self.tunnels) if self.tunnels else (HOP_MAC.format(2 + index % 8), None)
         if self.kind and not self.decap:
-            return HOP_MAC.format(3), (0 if self.tunnels == 1 else destination >> 8 & 0xFFFF)
+            return HOP_MAC.format(3), (0 if self.tunnels == 1 else destination - (30 << 24) >> 8)
         return HOP_MAC.format(2), None
 
     def expected(self, frame, ident):

@@ -66,7 +66,7 @@ class OpenVSwitch:
         """The outer addresses are the kernel's on bridge `bout`; it routes for the tunnels."""
         self.space.ip(f"addr add {work_frames.LOCAL}/24 dev bout")
         self.space.ip("link set bout up")
-        self.space.ip("route add 10.2.0.0/16 via 10.0.1.3")
+        self.space.ip("route add 10.2.0.0/15 via 10.0.1.3")
         self.vsctl("--timeout=60", "add-port", "bout", "p1", "--", "set", "Interface", "p1", "type=dpdk",
                    f'options:dpdk-devargs="{sink}"')
         self.ctl("tnl/neigh/set", "bout", "10.0.1.3", work_frames.HOP_MAC.format(3))

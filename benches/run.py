@@ -12,7 +12,9 @@ made by the same binary and configuration.
     benches/run.py [--quick] [--only W1,W5] [--turns 21] [--enforce]
 
 Exit code 0 unless a sample differs or a row could not be measured; with
---enforce also when a bar is missed. What each number means: docs/performance.md.
+--enforce also when a bar is missed. Results go to target/bench/; a run of everything
+also rewrites the table and the charts of docs/performance.md, which says what each
+number means.
 """
 
 import argparse
@@ -32,12 +34,16 @@ sys.path[:0] = [HERE, os.path.join(REPO, "tests/lab"), os.path.join(REPO, "tests
 import frames as work_frames  # noqa: E402
 import ovs  # noqa: E402
 import peers  # noqa: E402
+import report  # noqa: E402
+import sweeps  # noqa: E402
 import windows  # noqa: E402
 from greyhound import binary  # noqa: E402
 from lab import CommandFailed, Lab, Timeout, wait_for  # noqa: E402
 
 CORE = peers.CORE
+DOCS = os.path.join(REPO, "docs")
 SAMPLE = 96
+SWEEP_TURNS = 7
 ETHERTYPE_ARP = b"\x08\x06"
 QUICK = ("W1", "W2", "W4", "W5")
 # Ratios to the peer; the rows with 1M routes are compared with those of 100k (E5).
@@ -149,46 +155,48 @@ def facts():
 
 
 def heading():
-    return (f"{'id':6} {'work':42} {'ratio':>6} {'[min, max]':>13} {'bar':>5}  {'Mpps':>5} {'ns':>5} "
+    return (f"{'id':24} {'work':42} {'ratio':>6} {'[min, max]':>13} {'bar':>5}  {'Mpps':>5} {'ns':>5} "
             f"{'peer':>5} {'ns':>5} {'quiet':>6}")
 
 
 def line(row):
     bar = "" if row["bar"] is None else f"{row['bar']:.2f}"
     mark = " " if row["bar"] is None else "+" if row["met"] else "-"
-    return (f"{row['id']:6} {row['title']:42} {row['ratio']:6.3f} [{row['ratio_min']:.2f}, {row['ratio_max']:.2f}] "
+    return (f"{row['id']:24} {row['title']:42} {row['ratio']:6.3f} [{row['ratio_min']:.2f}, {row['ratio_max']:.2f}] "
             f"{bar:>5}{mark} {row['median']:5.1f} {row['ns']:5.1f} {row['peer_median']:5.1f} {row['peer_ns']:5.1f} "
             f"{row['quiet_windows']:3}/{row['windows']}")
 
 
-def save(found, rows):
-    os.makedirs(FOLDER, exist_ok=True)
-    for name, content in (("results.json", rows), ("facts.json", found)):
-        with open(os.path.join(FOLDER, name), "w") as file:
-            json.dump(content, file, indent=1)
+def run(chosen, turns, calibrator, wrong):
+    """Measures the rows; adds to `wrong` those that could not be."""
+    rows = []
+    print(heading(), flush=True)
+    for work in chosen:
+        try:
+            check_sample(work)
+            if work.peer != "testpmd":
+                check_peer_sample(work, PEERS[work.peer])
+            rows.append(measure(work, turns, calibrator))
+        except (AssertionError, CommandFailed, Timeout, windows.Noisy) as error:
+            wrong.append(work.name)
+            print(f"{work.name:24} FAILED: {error}", flush=True)
+            continue
+        judge_huge(rows)
+        print(line(rows[-1]), flush=True)
+    return rows
 
 
-def run(chosen, turns):
-    """Measures the rows; (results, what went wrong)."""
-    rows, wrong = [], []
-    os.makedirs(FOLDER, exist_ok=True)
-    with Lab() as lab:
-        windows.prioritise_harness(lab, CORE)
-        calibrator = windows.Calibrator(lab, FOLDER, CORE)
-        print(heading(), flush=True)
-        for work in chosen:
-            try:
-                check_sample(work)
-                if work.peer != "testpmd":
-                    check_peer_sample(work, PEERS[work.peer])
-                rows.append(measure(work, turns, calibrator))
-            except (AssertionError, CommandFailed, Timeout, windows.Noisy) as error:
-                wrong.append(work.name)
-                print(f"{work.name:6} FAILED: {error}", flush=True)
-                continue
-            judge_huge(rows)
-            print(line(rows[-1]), flush=True)
-    return rows, wrong
+def draw_sweeps(calibrator, wrong):
+    """Measures every sweep; (all rows, the sweeps drawn)."""
+    every, drawn = [], []
+    for sweep in sweeps.SWEEPS:
+        print(f"\n{sweep.title}")
+        rows = run(sweep.works(), SWEEP_TURNS, calibrator, wrong)
+        if rows:
+            report.chart(DOCS, sweep, rows)
+            every += rows
+            drawn.append(sweep)
+    return every, drawn
 
 
 def main():
@@ -207,9 +215,20 @@ def main():
     windows.need_programs("dpdk-testpmd", "rustc", "ovs-vsctl")
     found = facts()
     print(", ".join(f"{key} {value}" for key, value in found.items()))
-    rows, wrong = run([w for w in work_frames.WORKS if w.name in wanted], args.turns or (9 if args.quick else 21))
-    found["load_after"] = os.getloadavg()[0]
-    save(found, rows)
+    wrong, everything = [], not (args.only or args.quick)
+    with Lab() as lab:
+        os.makedirs(FOLDER, exist_ok=True)
+        windows.prioritise_harness(lab, CORE)
+        calibrator = windows.Calibrator(lab, FOLDER, CORE)
+        turns = args.turns or (9 if args.quick else 21)
+        rows = run([w for w in work_frames.WORKS if w.name in wanted], turns, calibrator, wrong)
+        found["load_after"] = os.getloadavg()[0]
+        report.save(FOLDER, "results.json", rows)
+        report.save(FOLDER, "facts.json", found)
+        if everything:
+            points, drawn = draw_sweeps(calibrator, wrong)
+            report.save(FOLDER, "sweeps.json", points)
+            report.document(os.path.join(DOCS, "performance.md"), found, rows, drawn)
     missed = [row["id"] for row in rows if not row["met"]]
     print(f"ratio: ours to the peer (testpmd io; O1: Open vSwitch), medians of alternated windows of {windows.TURN:g} s on core {CORE}. "
           f"{'Below the bar: ' + ', '.join(missed) + '. ' if missed else 'No bar missed. '}Results: {FOLDER}/results.json")
