@@ -184,6 +184,7 @@ WORKS = [
     Work("W7-1M", "IPv4 forward, 1M routes", **HUGE),
     Work("W8-1M", "GRE encap, 1M routes over 1024 tunnels", GRE, 1024, **HUGE),
     Work("O1", "GRE encap, 1002 routes over 2 tunnels", GRE, 2, prefixes=1002, peer="ovs"),
+    Work("Z0", "W8 under route churn / at rest", GRE, 1024, peer="itself", **BIG),
 ]
 
 

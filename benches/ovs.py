@@ -14,7 +14,7 @@ import time
 
 import frames as work_frames
 from lab import CommandFailed, wait_for
-from peers import BOTH, CORE, forget_eal, need_hugepages
+from peers import BOTH, CORE, Measured, forget_eal, need_hugepages
 
 VSWITCHD = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
@@ -22,7 +22,7 @@ MEMORY_MIB = 1024  # its pool takes 131,072 buffers from that: more than 65,536 
 LEARNING = 2.0     # seconds until flows are in its caches
 
 
-class OpenVSwitch:
+class OpenVSwitch(Measured):
     """A running ovs-vswitchd with the work's prefixes as flows."""
 
     name = "ovs-vswitchd"
@@ -106,10 +106,6 @@ class OpenVSwitch:
     def sent(self):
         shown = self.ctl("dpctl/show", "-s", "netdev@ovs-netdev")
         return int(re.search(r"port \d+: p1 .*?TX packets:(\d+)", shown, re.DOTALL).group(1))
-
-    def strays(self):
-        """Packets it dropped are not counted against it."""
-        return {}
 
     def vsctl(self, *args):
         return self.space.sh(["ovs-vsctl", f"--db=unix:{self.database}", *args])

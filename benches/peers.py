@@ -1,6 +1,5 @@
 """The measured processes: Greyhound and what it is measured against.
 
-Each has `name`, `pid` and `sent()`, the packets its second port took so far.
 All run on the same core, with bursts of 64, on an instance of its own of the
 same pair of ports.
 """
@@ -67,7 +66,21 @@ def forget_eal(prefix):
     shutil.rmtree(f"/var/run/dpdk/{prefix}", ignore_errors=True)
 
 
-class Greyhound:
+class Measured:
+    """A process with `name`, `pid` and `sent()`: packets its second port took so far."""
+
+    def freeze(self):
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self):
+        os.kill(self.pid, signal.SIGCONT)
+
+    def strays(self):
+        """Packets it did not forward, by what became of them; none by default."""
+        return {}
+
+
+class Greyhound(Measured):
     """The gateway as a measured process, driven over its control socket."""
 
     name = "greyhound"
@@ -165,7 +178,7 @@ enabled = false
         return found
 
 
-class Testpmd:
+class Testpmd(Measured):
     """dpdk-testpmd in io mode, which looks at no packet; read over its telemetry socket."""
 
     name = "testpmd"
@@ -189,10 +202,6 @@ class Testpmd:
 
     def load(self):
         wait_for("testpmd to forward", self.sent, 30)
-
-    def strays(self):
-        """It forwards everything."""
-        return {}
 
     @property
     def pid(self):

@@ -18,7 +18,6 @@ number means.
 """
 
 import argparse
-import functools
 import json
 import os
 import platform
@@ -31,6 +30,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 REPO = os.path.dirname(HERE)
 sys.path[:0] = [HERE, os.path.join(REPO, "tests/lab"), os.path.join(REPO, "tests/peers")]
 
+import churn  # noqa: E402
 import frames as work_frames  # noqa: E402
 import ovs  # noqa: E402
 import peers  # noqa: E402
@@ -48,7 +48,8 @@ ETHERTYPE_ARP = b"\x08\x06"
 QUICK = ("W1", "W2", "W4", "W5")
 # Ratios to the peer; the rows with 1M routes are compared with those of 100k (E5).
 BARS = {"W1": ("E1", 0.70), "W2": ("E2", 0.63), "W3": ("E2", 0.63), "W4": ("E3", 0.58), "W5": ("E3", 0.58),
-        "W6e": ("E6", 0.63), "W6d": ("E6", 0.58), "W7": ("E4", 0.58), "W8": ("E4", 0.53), "O1": ("O1", 5.0)}
+        "W6e": ("E6", 0.63), "W6d": ("E6", 0.58), "W7": ("E4", 0.58), "W8": ("E4", 0.53), "O1": ("O1", 5.0),
+        "Z0": ("F2", 0.95)}
 PEERS = {"testpmd": peers.Testpmd, "ovs": ovs.OpenVSwitch}
 BAR_OF_HUGE = 0.9
 FOLDER = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(REPO, "target")), "bench")
@@ -96,25 +97,33 @@ def check_peer_sample(work, make):
         assert any(work.expected(frame, ident) == out for frame in wanted), f"{make.name} does other work: {out.hex()}"
 
 
+def start(lab, work, make, source):
+    """A process of the pair, forwarding, then frozen."""
+    process = make(lab, work, f"net_pcap0,rx_pcap={source},infinite_rx=1", "net_null0,no-rx=1")
+    lab.on_close(process.thaw)
+    process.load()
+    windows.prioritise(process.pid)
+    return process
+
+
 def measure(work, turns, calibrator):
     """One row: ratios of neighbouring turns, and rates."""
     with Lab() as lab:
         source = lab.path(f"{work.name}.pcap")
         work_frames.write_pcap(source, work.all_frames())
-        both = []
-        for make in (peers.Greyhound, PEERS[work.peer]):
-            process = make(lab, work, f"net_pcap0,rx_pcap={source},infinite_rx=1", "net_null0,no-rx=1")
-            lab.on_close(functools.partial(windows.thaw, process))
-            process.load()
-            windows.prioritise(process.pid)
-            both.append((process, process.strays()))
-            windows.freeze(process)
-        processes = [process for process, _ in both]
+        ours = start(lab, work, peers.Greyhound, source)
+        strays_before = ours.strays()
+        if work.peer == "itself":
+            pair = churn.Churning(lab, ours), ours
+            ours.freeze()
+        else:
+            ours.freeze()
+            pair = ours, start(lab, work, PEERS[work.peer], source)
+            pair[1].freeze()
         before = windows.steal(CORE)
-        rounds = windows.alternate(processes, CORE, calibrator, turns)
+        rounds = windows.alternate(pair, CORE, calibrator, turns)
         after = windows.steal(CORE)
-        ours, strays_before = both[0]
-        windows.thaw(ours)
+        ours.thaw()
         worker, strays = ours.worker(), ours.strays()
         assert strays == strays_before, (f"{work.name}: not every packet was forwarded: {strays} "
                                          f"after {strays_before}")
@@ -126,6 +135,8 @@ def measure(work, turns, calibrator):
     row["steal"] = (after[0] - before[0]) / max(1, after[1] - before[1])
     row["burst_fill"], row["peer"] = worker["burst_fill"], work.peer
     row["route_load_seconds"] = ours.load_seconds if work.prefixes else None
+    if work.peer == "itself":
+        row["changes_per_second"] = pair[0].changes_per_second()
     row["met"] = row["bar"] is None or row["ratio"] >= row["bar"]
     return row
 
@@ -174,7 +185,7 @@ def run(chosen, turns, calibrator, wrong):
     for work in chosen:
         try:
             check_sample(work)
-            if work.peer != "testpmd":
+            if work.peer == "ovs":
                 check_peer_sample(work, PEERS[work.peer])
             rows.append(measure(work, turns, calibrator))
         except (AssertionError, CommandFailed, Timeout, windows.Noisy) as error:
@@ -205,6 +216,7 @@ def main():
     args.add_argument("--only", default="", help="rows by id, comma separated")
     args.add_argument("--turns", type=int, help="pairs of turns per row (21, quick: 9)")
     args.add_argument("--enforce", action="store_true", help="a missed bar is an error")
+    args.add_argument("--out", default=FOLDER, help="where results.json goes")
     args = args.parse_args()
     wanted = args.only.replace(",", " ").split() or (QUICK if args.quick else [w.name for w in work_frames.WORKS])
     unknown = set(wanted) - {w.name for w in work_frames.WORKS}
@@ -223,15 +235,15 @@ def main():
         turns = args.turns or (9 if args.quick else 21)
         rows = run([w for w in work_frames.WORKS if w.name in wanted], turns, calibrator, wrong)
         found["load_after"] = os.getloadavg()[0]
-        report.save(FOLDER, "results.json", rows)
-        report.save(FOLDER, "facts.json", found)
+        report.save(args.out, "results.json", rows)
+        report.save(args.out, "facts.json", found)
         if everything:
             points, drawn = draw_sweeps(calibrator, wrong)
-            report.save(FOLDER, "sweeps.json", points)
+            report.save(args.out, "sweeps.json", points)
             report.document(os.path.join(DOCS, "performance.md"), found, rows, drawn)
     missed = [row["id"] for row in rows if not row["met"]]
     print(f"ratio: ours to the peer (testpmd io; O1: Open vSwitch), medians of alternated windows of {windows.TURN:g} s on core {CORE}. "
-          f"{'Below the bar: ' + ', '.join(missed) + '. ' if missed else 'No bar missed. '}Results: {FOLDER}/results.json")
+          f"{'Below the bar: ' + ', '.join(missed) + '. ' if missed else 'No bar missed. '}Results: {args.out}/results.json")
     if wrong:
         print(f"could not be measured: {', '.join(wrong)}")
     return 1 if wrong or (args.enforce and missed) else 0

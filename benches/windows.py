@@ -15,7 +15,6 @@ taken again.
 import contextlib
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import time
@@ -93,14 +92,6 @@ def _write(path, text):
         file.write(text)
 
 
-def freeze(peer):
-    os.kill(peer.pid, signal.SIGSTOP)
-
-
-def thaw(peer):
-    os.kill(peer.pid, signal.SIGCONT)
-
-
 def reading(peer):
     """(packets sent, when, how far off `when` may be)."""
     before = time.perf_counter()
@@ -129,7 +120,7 @@ def turn(peer, thread):
     """(packets per second on the core, bound of its relative error, share of
     the time that the packet thread was kept off the core) of one turn."""
     stat = f"/proc/{peer.pid}/task/{thread}/schedstat"
-    thaw(peer)
+    peer.thaw()
     try:
         time.sleep(SETTLE)
         waited = _schedstat(stat)[1]
@@ -138,7 +129,7 @@ def turn(peer, thread):
         last, ended, off_too = reading(peer)
         waited = _schedstat(stat)[1] - waited
     finally:
-        freeze(peer)
+        peer.freeze()
     seconds = ended - began
     kept_off = min(0.99, waited / 1e9 / seconds)
     return (last - first) / seconds / (1 - kept_off), (off + off_too) / seconds, kept_off
