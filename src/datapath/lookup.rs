@@ -27,13 +27,14 @@ pub(crate) fn lookup<'t, B>(
     for (key, slot) in gathered.iter_mut().zip(slots) {
         *key = packets.headers.dst.get(*slot);
     }
-    turn.tables.fib4.lookup_bulk(&gathered[..slots.len()], hops, turn.guard);
+    turn.tables.fib4.lookup_fetched(&gathered[..slots.len()], hops, turn.guard);
 
+    let table = turn.tables.adjacencies.view(turn.guard);
     let mut adjacencies = Adjacencies::new();
     for (slot, hop) in slots.iter().zip(hops) {
-        let adjacency = turn.tables.adjacencies.get(hop.index(), turn.guard);
-        prefetch(adjacency);
         packets.hop[slot.at()] = *hop;
+        let adjacency = table.get(hop.index());
+        prefetch(adjacency);
         adjacencies.push(adjacency);
     }
     adjacencies

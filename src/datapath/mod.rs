@@ -47,9 +47,12 @@ use crate::tables::epoch::Guard;
 use crate::buf::{Burst, PacketIo};
 use crate::exchange::WorkerEnd;
 use crate::ids::PortId;
+use crate::simd::Isa;
 use crate::stats::counters::WorkerCounters;
 use crate::tables::Tables;
+pub(crate) use burst::Headers;
 use burst::{List, Packets};
+pub(crate) use ipv4::validate_lanes;
 use punt::Punter;
 use tx::Outputs;
 use verdict::Turn;
@@ -63,6 +66,7 @@ pub(crate) struct Path<I: PacketIo> {
     outputs: Outputs<I::Buf>,
     punter: Punter,
     id: u16,
+    isa: Isa,
 }
 
 /// The shared things a burst is handled against.
@@ -80,6 +84,7 @@ impl<I: PacketIo> Path<I> {
             outputs: Outputs::new(),
             punter: Punter::new(end, io.ticks_per_second(), io.ticks()),
             id: 0,
+            isa: Isa::detect(),
         }
     }
 
@@ -100,8 +105,8 @@ impl<I: PacketIo> Path<I> {
 
     /// Handles the frames in the burst, received on `port`.
     pub(crate) fn receive(&mut self, io: &mut I, shared: Shared<'_>, port: PortId) {
-        let Path { packets, outputs, punter, id } = self;
-        let mut turn = turn(shared, port, punter, id);
+        let Path { packets, outputs, punter, id, isa } = self;
+        let mut turn = turn(shared, port, punter, id, *isa);
         let mut pending = List::new();
         classify::classify(packets, &mut turn, &mut pending);
         rounds(packets, &mut turn, &mut pending);
@@ -110,8 +115,8 @@ impl<I: PacketIo> Path<I> {
 
     /// Handles a burst of what control handed over; gives how many packets.
     pub(crate) fn inject(&mut self, io: &mut I, shared: Shared<'_>) -> usize {
-        let Path { packets, outputs, punter, id } = self;
-        let mut turn = turn(shared, PortId::CONTROL, punter, id);
+        let Path { packets, outputs, punter, id, isa } = self;
+        let mut turn = turn(shared, PortId::CONTROL, punter, id, *isa);
         let mut pending = List::new();
         let taken = inject::take(io, outputs, packets, &mut turn, &mut pending);
         rounds(packets, &mut turn, &mut pending);
@@ -130,11 +135,12 @@ fn turn<'t>(
     origin: PortId,
     punter: &'t mut Punter,
     id: &'t mut u16,
+    isa: Isa,
 ) -> Turn<'t> {
     let Shared { tables, counters, guard } = shared;
     let interfaces = tables.interfaces.load(guard);
     let ledger = counters.ledger(origin);
-    Turn { tables, guard, interfaces, counters, origin, ledger, punter, id }
+    Turn { tables, guard, interfaces, counters, origin, ledger, punter, id, isa }
 }
 
 /// Lookup and decapsulation in turn, until every packet has its verdict.
@@ -158,9 +164,9 @@ fn rounds<B: crate::buf::PacketBuf>(
         }
         pending.clear();
         let mut tunnelled = List::new();
-        local::serve(packets, turn, &local, &mut tunnelled, pending);
+        local::serve(packets, turn, &mut local, &mut tunnelled, pending);
         let opened = decap::open(packets, turn, &tunnelled);
-        ipv4::validate(&mut packets.headers, packets.burst.len(), &turn.interfaces.own);
+        ipv4::validate(packets, turn);
         decap::admit(packets, turn, &opened, round >= MAX_NESTING, pending);
     }
 }
