@@ -38,6 +38,12 @@ pub(crate) struct Opened {
     outer_tos: [u8; BURST],
 }
 
+impl Opened {
+    pub(crate) const fn new() -> Opened {
+        Opened { slots: List::new(), keys: [DecapKey(0); BURST], outer_tos: [0; BURST] }
+    }
+}
+
 /// Reads what lies behind the outer headers of the packets in `tunnelled`.
 /// Afterwards their columns hold the inner headers, not yet validated.
 #[inline]
@@ -45,9 +51,9 @@ pub(crate) fn open<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
     tunnelled: &List,
-) -> Opened {
-    let mut opened =
-        Opened { slots: List::new(), keys: [DecapKey(0); BURST], outer_tos: [0; BURST] };
+    opened: &mut Opened,
+) {
+    opened.slots.clear();
     for &slot in tunnelled.slots() {
         let headers = &mut packets.headers;
         let outer_len = headers.header_len(slot);
@@ -72,7 +78,6 @@ pub(crate) fn open<B: PacketBuf>(
         turn.tables.fib4.prefetch(headers.dst.get(slot));
         packets.l3[slot.at()] = (from + tunnel_len) as u8;
     }
-    opened
 }
 
 /// Bytes between outer and inner IPv4 header, and the inner header.

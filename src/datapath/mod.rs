@@ -63,6 +63,7 @@ pub const MAX_NESTING: usize = 4;
 /// One worker's path: its burst, its outputs, its end of the exchange.
 pub(crate) struct Path<I: PacketIo> {
     packets: Box<Packets<I::Buf>>,
+    opened: Box<decap::Opened>,
     outputs: Outputs<I::Buf>,
     punter: Punter,
     id: u16,
@@ -81,6 +82,7 @@ impl<I: PacketIo> Path<I> {
     pub(crate) fn new(io: &I, end: WorkerEnd) -> Path<I> {
         Path {
             packets: Box::new(Packets::new()),
+            opened: Box::new(decap::Opened::new()),
             outputs: Outputs::new(),
             punter: Punter::new(end, io.ticks_per_second(), io.ticks()),
             id: 0,
@@ -105,21 +107,21 @@ impl<I: PacketIo> Path<I> {
 
     /// Handles the frames in the burst, received on `port`.
     pub(crate) fn receive(&mut self, io: &mut I, shared: Shared<'_>, port: PortId) {
-        let Path { packets, outputs, punter, id, isa } = self;
+        let Path { packets, opened, outputs, punter, id, isa } = self;
         let mut turn = turn(shared, port, punter, id, *isa);
         let mut pending = List::new();
         classify::classify(packets, &mut turn, &mut pending);
-        rounds(packets, &mut turn, &mut pending);
+        rounds(packets, opened, &mut turn, &mut pending);
         outputs.dispatch(io, packets, &mut turn);
     }
 
     /// Handles a burst of what control handed over; gives how many packets.
     pub(crate) fn inject(&mut self, io: &mut I, shared: Shared<'_>) -> usize {
-        let Path { packets, outputs, punter, id, isa } = self;
+        let Path { packets, opened, outputs, punter, id, isa } = self;
         let mut turn = turn(shared, PortId::CONTROL, punter, id, *isa);
         let mut pending = List::new();
         let taken = inject::take(io, outputs, packets, &mut turn, &mut pending);
-        rounds(packets, &mut turn, &mut pending);
+        rounds(packets, opened, &mut turn, &mut pending);
         outputs.dispatch(io, packets, &mut turn);
         taken
     }
@@ -147,16 +149,18 @@ fn turn<'t>(
 ///
 /// A round takes one tunnel header off at most; the last lets none through. An
 /// echo request answered here comes round once more, as a reply.
-fn rounds<B: crate::buf::PacketBuf>(
+fn rounds<'t, B: crate::buf::PacketBuf>(
     packets: &mut Packets<B>,
-    turn: &mut Turn<'_>,
+    opened: &mut decap::Opened,
+    turn: &mut Turn<'t>,
     pending: &mut List,
 ) {
+    let mut adjacencies = lookup::Adjacencies::new();
     for round in 0.. {
         let (mut transit, mut local) = (List::new(), List::new());
         ipv4::sort(packets, turn, pending, &mut transit, &mut local);
         if !transit.is_empty() {
-            let adjacencies = lookup::lookup(packets, turn, &transit);
+            lookup::lookup(packets, turn, &transit, &mut adjacencies);
             forward::forward(packets, turn, &transit, &adjacencies, &mut local);
         }
         if local.is_empty() {
@@ -165,8 +169,8 @@ fn rounds<B: crate::buf::PacketBuf>(
         pending.clear();
         let mut tunnelled = List::new();
         local::serve(packets, turn, &mut local, &mut tunnelled, pending);
-        let opened = decap::open(packets, turn, &tunnelled);
+        decap::open(packets, turn, &tunnelled, opened);
         ipv4::validate(packets, turn);
-        decap::admit(packets, turn, &opened, round >= MAX_NESTING, pending);
+        decap::admit(packets, turn, opened, round >= MAX_NESTING, pending);
     }
 }

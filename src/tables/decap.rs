@@ -118,14 +118,19 @@ impl DecapMap {
         const AHEAD: usize = 64;
         for (keys, tunnels) in keys.chunks(AHEAD).zip(tunnels.chunks_mut(AHEAD)) {
             let mut homes = [0; AHEAD];
+            let mut last = (DecapKey(0), self.home(DecapKey(0)));
             for (key, home) in keys.iter().zip(&mut homes) {
-                *home = self.home(*key);
-                if let Some(slot) = self.slots.get(*home) {
-                    prefetch(slot);
+                // Bursts from one tunnel are hashed once.
+                if *key != last.0 {
+                    last = (*key, self.home(*key));
+                    if let Some(slot) = self.slots.get(last.1) {
+                        prefetch(slot);
+                    }
                 }
+                *home = last.1;
             }
-            for ((key, home), tunnel) in keys.iter().zip(homes).zip(tunnels) {
-                *tunnel = match self.at_home(*key, home) {
+            for ((key, home), tunnel) in keys.iter().zip(&homes).zip(tunnels) {
+                *tunnel = match self.at_home(*key, *home) {
                     None => self.get(*key, guard),
                     found => found,
                 };
