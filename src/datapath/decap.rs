@@ -61,13 +61,18 @@ pub(crate) fn open<B: PacketBuf>(
                 continue;
             }
         };
+        let Ok(l3) = u8::try_from(from + tunnel_len) else {
+            // Tunnels in tunnels whose outer headers carry options.
+            packets.drop(turn, slot, DropReason::NestingTooDeep);
+            continue;
+        };
         let (src, dst) = (headers.src.get(slot), headers.dst.get(slot));
         let place = opened.slots.len() % BURST;
         opened.keys[place] = DecapKey::ipv4(TableId(0), src, dst, protocol, None);
         opened.outer_tos[place] = headers.tos(slot);
         opened.slots.push(slot);
         headers.gather(slot, inner, outer_payload - tunnel_len);
-        packets.l3[slot.at()] = (from + tunnel_len) as u8;
+        packets.l3[slot.at()] = l3;
     }
     opened
 }

@@ -40,7 +40,7 @@ impl DecapKey {
 pub type TunnelIndex = u32;
 
 /// One slot of the tunnel table: what decapsulation needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tunnel {
     /// The tunnel interface: its counters.
     pub interface: IfId,
@@ -51,6 +51,13 @@ pub struct Tunnel {
     /// Outer address of the far end: an inner destination equal to it would
     /// loop (RFC 2784 §3.1).
     pub remote: u32,
+}
+
+impl Default for Tunnel {
+    /// An unused slot: down, and nobody's counters.
+    fn default() -> Tunnel {
+        Tunnel { interface: IfId::NONE, up: false, table: TableId(0), remote: 0 }
+    }
 }
 
 #[cfg(test)]
