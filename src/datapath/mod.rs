@@ -29,6 +29,7 @@ mod ecn;
 mod encap;
 mod forward;
 mod fragment;
+mod gre;
 mod inject;
 mod ipv4;
 mod local;

@@ -87,6 +87,7 @@ pub(crate) struct Punter {
     notices: Bucket,
     /// The clock, read once per turn.
     pub now: u64,
+    ticks_per_second: u64,
 }
 
 impl Punter {
@@ -97,7 +98,14 @@ impl Punter {
             classes: std::array::from_fn(|class| bucket(rate(PuntReason::ALL[class]))),
             notices: bucket(NOTICE_RATE),
             now,
+            ticks_per_second,
         }
+    }
+
+    /// The clock in milliseconds, which wraps.
+    pub(crate) fn milliseconds(&self) -> u32 {
+        let ticks = u128::from(self.now) * 1000;
+        (ticks / u128::from(self.ticks_per_second.max(1))) as u32
     }
 
     /// Hands over a packet; an error is the reason to drop it for.

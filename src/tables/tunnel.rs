@@ -51,6 +51,9 @@ pub struct Tunnel {
     /// Outer address of the far end: an inner destination equal to it would
     /// loop (RFC 2784 §3.1).
     pub remote: u32,
+    /// Seconds of nothing but out-of-sequence packets after which the next is
+    /// taken; 0: never.
+    pub resync: u16,
 }
 
 #[cfg(test)]
