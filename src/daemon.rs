@@ -28,7 +28,7 @@ use crate::control::api::{Server, Socket};
 use crate::control::service::{Hardware, Service};
 use crate::dpdk::affinity::allowed_cpus;
 use crate::dpdk::{DpdkIo, Eal, EalConfig, Pool, Port, start_worker};
-use crate::exchange::{ExchangeConfig, WorkerEnd, exchange};
+use crate::exchange::{ExchangeConfig, SLOTS, WorkerEnd, exchange};
 use crate::ids::{MAX_INTERFACES, PortId};
 use crate::model::spec::{Idle, Settings};
 use crate::model::view::{PoolView, PortView};
@@ -42,9 +42,6 @@ mod plan;
 mod ports;
 
 use plan::Plan;
-
-/// Slots of an exchange in each direction.
-const EXCHANGE_SLOTS: usize = 1024;
 
 /// How long control sleeps when there was nothing to do: the delay of an ARP
 /// answer, and what an idle gateway costs.
@@ -97,6 +94,12 @@ struct Devices {
     ticks_per_second: u64,
 }
 
+impl Devices {
+    fn port(&self, name: &str) -> Option<&Arc<Port>> {
+        self.ports.iter().find(|port| port.name() == name)
+    }
+}
+
 impl Hardware for Devices {
     fn ports(&self) -> Vec<PortView> {
         self.ports.iter().map(|port| port.view()).collect()
@@ -106,6 +109,13 @@ impl Hardware for Devices {
     }
     fn ticks_per_second(&self) -> u64 {
         self.ticks_per_second
+    }
+    fn mtu(&self, port: &str) -> Option<u16> {
+        Some(self.port(port)?.mtu())
+    }
+    fn set_mtu(&self, port: &str, mtu: u16) -> Result<(), String> {
+        let found = self.port(port).ok_or_else(|| format!("there is no port {port}"))?;
+        found.set_mtu(mtu).map_err(|error| error.to_string())
     }
 }
 
@@ -121,7 +131,7 @@ impl Gateway {
         let (pool, ports) = ports::start(&eal, &settings.dpdk, &state.ports, &plan)?;
 
         let tables = Arc::new(Tables::new(TablesConfig::default()));
-        let slot = ExchangeConfig { slots: EXCHANGE_SLOTS, room: ports::frame_room(&pool) };
+        let slot = ExchangeConfig { slots: SLOTS, room: ports::frame_room(&pool) };
         let cores = plan.workers.len();
         let (worker_ends, control_ends): (Vec<_>, Vec<_>) =
             (0..cores).map(|_| exchange(slot)).unzip();
@@ -157,8 +167,8 @@ impl Gateway {
         let metrics = start_metrics(metrics.as_deref(), scrape, Arc::clone(&ready))?;
         let start =
             WorkerStart { eal: &eal, plan: &plan, ports: &ports, pool: &pool, tables: &tables };
-        let workers = start.all(&settings, &counters, worker_ends, &stop)?;
         let server = socket.serve(ask)?;
+        let workers = start.all(&settings, &counters, worker_ends, &stop)?;
         ready.store(true, Ordering::Release);
         announce(&settings, &ports, metrics.as_ref());
         Ok(Gateway { service, began, stop, workers, servers: (server, metrics) })
@@ -256,6 +266,8 @@ impl WorkerStart<'_> {
         let queues: Vec<(PortId, u16)> = planned.queues.clone();
         let (ports, pool) = (self.ports.to_vec(), Arc::clone(self.pool));
         let (tables, stop) = (Arc::clone(self.tables), Arc::clone(stop));
+        // An equal share of the 65,536 for each.
+        let first_id = (number * (1 << 16) / self.plan.workers.len()) as u16;
         let (said, hear) = bounded(1);
         let worker =
             start_worker(self.eal, planned.core, &format!("gh-worker{number}"), move || {
@@ -268,7 +280,7 @@ impl WorkerStart<'_> {
                     }
                 };
                 let _ = said.send(Ok(()));
-                let config = WorkerConfig { queues, idle };
+                let config = WorkerConfig { queues, idle, first_id };
                 Worker::new(io, tables, counters, end, config).run(&stop);
             })?;
         match hear.recv() {

@@ -126,6 +126,9 @@ impl Bytes {
     }
 }
 
+/// Slots of an exchange of the appliance, in each direction.
+pub const SLOTS: usize = 2048;
+
 /// Sizes of an exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct ExchangeConfig {

@@ -8,12 +8,11 @@
 //! and given up before it sleeps, and control's inbox with one acquire load per
 //! turn. It writes only its own counters. With [`Idle::Poll`] nothing in here
 //! makes a system call.
+#![deny(clippy::disallowed_types)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use crate::tables::epoch::Guard;
 
 use crate::buf::PacketIo;
 use crate::datapath::{Path, Shared};
@@ -22,7 +21,7 @@ use crate::ids::PortId;
 use crate::model::spec::Idle;
 use crate::stats::counters::WorkerCounters;
 use crate::tables::Tables;
-use crate::tables::epoch::Reader;
+use crate::tables::epoch::{Guard, Reader};
 
 /// What is fixed for a worker's life.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +30,9 @@ pub struct WorkerConfig {
     pub queues: Vec<(PortId, u16)>,
     /// What to do when nothing arrives.
     pub idle: Idle,
+    /// Where this worker's identifications start (V4-04): workers that send for
+    /// one tunnel must not all count up from the same number.
+    pub first_id: u16,
 }
 
 /// One worker. Made and used on its own thread.
@@ -56,7 +58,7 @@ impl<I: PacketIo> Worker<I> {
         end: WorkerEnd,
         config: WorkerConfig,
     ) -> Worker<I> {
-        let path = Path::new(&io, end);
+        let path = Path::new(&io, end, config.first_id);
         let reader = tables.reader();
         let last = (io.ticks(), false);
         Worker { io, path, tables, counters, guard: None, reader, config, last }
@@ -100,10 +102,10 @@ impl<I: PacketIo> Worker<I> {
 
     /// Turns until `stop`, idling as configured; then handles what is left.
     pub fn run(&mut self, stop: &AtomicBool) {
-        let mut empty = 0;
+        let mut empty = 0u32;
         while !stop.load(Ordering::Relaxed) {
             let handled = self.turn();
-            empty = if handled > 0 { 0 } else { empty + 1 };
+            empty = if handled > 0 { 0 } else { empty.saturating_add(1) };
             if empty > 0 && self.config.idle == Idle::Adaptive {
                 self.rest(empty);
             }

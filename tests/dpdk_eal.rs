@@ -157,7 +157,7 @@ fn every_driver_we_promise_can_be_attached() {
             "net_ring0".to_owned(),
             format!("net_pcap0,rx_iface_in=ghd1,tx_pcap={}", capture.display()),
             "net_tap0,iface=ghdtap0".to_owned(),
-            "net_af_packet0,iface=ghd0".to_owned(),
+            "net_af_packet0,iface=ghd0,framesz=2048".to_owned(),
             "net_af_xdp0,iface=ghd1".to_owned(),
             format!("net_memif0,role=server,socket-abstract=no,socket={}", socket.display()),
         ];

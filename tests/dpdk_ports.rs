@@ -247,7 +247,11 @@ fn exchange(io: &mut DpdkIo, number: u8, packets: u32) {
 fn a_tag_taken_out_by_the_driver_is_seen_and_not_passed_on() {
     isolated("a_tag_taken_out_by_the_driver_is_seen_and_not_passed_on", || {
         sh("ip link add ghd0 type veth peer name ghd1; ip link set ghd0 up; ip link set ghd1 up");
-        let devices = ["net_af_packet0,iface=ghd0", "net_af_packet1,iface=ghd1", "net_ring0"];
+        let devices = [
+            "net_af_packet0,iface=ghd0,framesz=2048",
+            "net_af_packet1,iface=ghd1,framesz=2048",
+            "net_ring0",
+        ];
         let eal = eal(&devices);
         let pool = pool(&eal, 1500);
         let ports: Vec<_> = devices
@@ -340,8 +344,8 @@ fn receive_arp(io: &mut DpdkIo, request: &mut Vec<u8>) {
 fn impossible_wishes_name_port_driver_and_limits() {
     isolated("impossible_wishes_name_port_driver_and_limits", || {
         sh("ip link add ghd0 type veth peer name ghd1; ip link set ghd0 up; ip link set ghd1 up");
-        let device = "net_af_packet0,iface=ghd0";
-        let eal = eal(&[device, "net_af_packet1,iface=ghd1,qpairs=2", "net_ring0"]);
+        let device = "net_af_packet0,iface=ghd0,framesz=2048";
+        let eal = eal(&[device, "net_af_packet1,iface=ghd1,qpairs=2,framesz=2048", "net_ring0"]);
         let pool = pool(&eal, 1500);
         let config = port_config("en0", device, &pool);
         let refusal = |change: fn(&mut greyhound::dpdk::PortConfig)| {
@@ -391,7 +395,8 @@ fn impossible_wishes_name_port_driver_and_limits() {
 fn a_mac_address_is_set_in_the_device_or_used_in_software() {
     isolated("a_mac_address_is_set_in_the_device_or_used_in_software", || {
         sh("ip link add ghd0 type veth peer name ghd1; ip link set ghd0 up; ip link set ghd1 up");
-        let devices = ["net_af_packet0,iface=ghd0", "net_tap0,iface=ghdtap0", "net_ring0"];
+        let devices =
+            ["net_af_packet0,iface=ghd0,framesz=2048", "net_tap0,iface=ghdtap0", "net_ring0"];
         let eal = eal(&devices);
         let pool = pool(&eal, 1500);
         let mac = Mac([2, 0, 0, 0, 0xab, 1]);

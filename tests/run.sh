@@ -74,6 +74,11 @@ memcheck() {
         "$binary" --test-threads=2 --skip slow wire:: tables::
 }
 
+# The image as `make image` builds it, and the gateway inside it on one case.
+image() {
+    tests/lab/setup.sh --image && docker/build.sh && docker/test.sh
+}
+
 step fmt "rustfmt" cargo fmt --all --check
 step clippy "clippy, every warning an error" cargo clippy -q --workspace --all-targets -- -D warnings
 step licences "licences, bans and sources of the dependencies" licences
@@ -83,6 +88,7 @@ step integration "pcap cases and the other integration tests" cargo test --works
 step memcheck "wire and tables under valgrind memcheck" memcheck
 step loom "loom models of how tables are published and reclaimed" \
     env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target/loom" cargo test --no-default-features --lib tables::model
+step image "the container image, and one pcap case inside it" image
 loud=1 step smoke "smoke on namespaces, with a stock Linux as peer" /usr/bin/python3 tests/smoke/run.py
 
 [ -z "$lost" ] || echo "failed:$lost"

@@ -92,8 +92,9 @@ fn every_line_in_comments_is_valid_too() {
     assert_eq!(config.state.icmp, standard.state.icmp);
     assert_eq!(config.settings.socket, standard.settings.socket);
     assert_eq!(config.settings.dpdk.descriptors, standard.settings.dpdk.descriptors);
+    let gre = GreOptions { key_in: None, key_out: None, ..config.state.tunnels[0].gre };
     assert_eq!(
-        TunnelSpec { mtu: None, ..config.state.tunnels[0].clone() },
+        TunnelSpec { mtu: None, gre, ..config.state.tunnels[0].clone() },
         standard.state.tunnels[0]
     );
 }

@@ -203,6 +203,11 @@ impl Control {
         self.net.interfaces().into_iter().map(complete).collect()
     }
 
+    /// Largest datagram of a port or VLAN interface; `None` if there is none.
+    pub fn link_mtu(&self, name: &str) -> Option<u16> {
+        Some(self.net.link(self.net.interface_named(name)?)?.mtu)
+    }
+
     /// Routes; with `all` also those made here.
     pub fn routes(&self, all: bool) -> Vec<RouteView> {
         self.net.routes(all)

@@ -39,6 +39,9 @@ pub(super) const TTL: u8 = 64;
 pub struct Icmp {
     spec: IcmpSpec,
     bucket: TokenBucket,
+    /// "Fragmentation needed" has a bucket of its own, of the same size: other
+    /// errors must not make a black hole of a path (RFC 1191).
+    too_big: TokenBucket,
     /// Identification of the next error (V4-04).
     next_id: u16,
     counters: Arc<ControlCounters>,
@@ -50,12 +53,14 @@ impl Icmp {
         let bucket = TokenBucket::new(spec.error_rate, spec.error_burst);
         // Workers' echo replies count up from 0, pings from 0x8000, so that
         // identifications of all three repeat late (V4-04).
-        Icmp { spec, bucket, next_id: 0x4000, counters }
+        Icmp { spec, too_big: bucket.clone(), bucket, next_id: 0x4000, counters }
     }
 
     /// Follows `Event::Icmp`.
     pub fn configure(&mut self, spec: IcmpSpec) {
-        self.bucket.configure(spec.error_rate, spec.error_burst);
+        for bucket in [&mut self.bucket, &mut self.too_big] {
+            bucket.configure(spec.error_rate, spec.error_burst);
+        }
         self.spec = spec;
     }
 
@@ -141,7 +146,11 @@ impl Icmp {
             return; // IC-03
         }
         self.counters.originated.add(1);
-        if !self.bucket.take(now) {
+        let bucket = match kind {
+            IcmpErrorKind::FragmentationNeeded { .. } => &mut self.too_big,
+            _ => &mut self.bucket,
+        };
+        if !bucket.take(now) {
             return self.counters.drop_packet(ControlDrop::IcmpRateLimited); // IC-04
         }
         let Some(address) = return_address(world, source) else {

@@ -25,7 +25,7 @@ use std::time::Duration;
 use self::held::Holding;
 use self::published::Published;
 use self::table::{Entry, Key, State, Table};
-use super::tally::ControlDrop;
+use super::tally::{ControlDrop, TokenBucket};
 use super::topology::{Event, World};
 use crate::ids::IfId;
 use crate::model::view::NeighbourView;
@@ -86,6 +86,11 @@ impl Default for NeighbourConfig {
 /// [`Neighbours::tick`].
 const PER_TICK: usize = 256;
 
+/// How many packets of resolved neighbours are handed back to workers: a few
+/// after each resolution, since they were on their way here.
+const ROUNDS_PER_SECOND: u32 = 2000;
+const ROUNDS_AT_ONCE: u32 = 300;
+
 /// The ARP engine.
 #[derive(Debug)]
 pub struct Neighbours {
@@ -96,6 +101,8 @@ pub struct Neighbours {
     published: BTreeMap<Key, Published>,
     /// Where looking again at published entries goes on, if it has to.
     review: Option<Key>,
+    /// Packets handed back because their neighbour is known: see `send_round`.
+    rounds: TokenBucket,
     /// When an own address that somebody else claims was last defended.
     defences: BTreeMap<Key, Duration>,
 }
@@ -110,6 +117,7 @@ impl Neighbours {
             holding: Holding::default(),
             published: BTreeMap::new(),
             review: None,
+            rounds: TokenBucket::new(ROUNDS_PER_SECOND, ROUNDS_AT_ONCE),
             defences: BTreeMap::new(),
         }
     }

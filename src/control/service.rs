@@ -13,7 +13,7 @@ use super::ping::{PingRequest, PingToken};
 use super::views::WorkerPlan;
 use crate::config::{self, Config};
 use crate::model::api::{ApiError, Call, ErrorCode};
-use crate::model::op::{Located, Outcome, Problem};
+use crate::model::op::{Located, Op, Outcome, Problem};
 use crate::model::spec::Settings;
 use crate::model::view::{InterfaceView, PoolView, PortView, WorkerView};
 use crate::stats::export::Snapshot;
@@ -28,6 +28,21 @@ pub trait Hardware {
     fn pools(&self) -> Vec<PoolView>;
     /// Ticks per second of the workers' clock.
     fn ticks_per_second(&self) -> u64;
+    /// MTU that a port's device is set to; `None` if there is no such port.
+    fn mtu(&self, port: &str) -> Option<u16>;
+    /// Sets it.
+    ///
+    /// # Errors
+    /// What the device says, as a sentence.
+    fn set_mtu(&self, port: &str, mtu: u16) -> Result<(), String>;
+}
+
+/// An MTU that an op asks of a port.
+struct AskedMtu {
+    at: String,
+    port: String,
+    old: u16,
+    new: u16,
 }
 
 /// Control with all it takes to answer.
@@ -83,7 +98,62 @@ impl<H: Hardware> Service<H> {
         let wanted = config::parse(text).map_err(refused)?;
         self.fixed(&wanted.settings)?;
         let ops = self.control.difference(&wanted.state)?;
-        self.control.transact(&ops, now)
+        self.transact(&ops, now)
+    }
+
+    /// A transaction, devices included: those that get a larger MTU are told
+    /// before, since they can refuse, and those that get a smaller one after.
+    fn transact(&mut self, ops: &[Located], now: Duration) -> Result<Outcome, ApiError> {
+        let asked = self.asked_mtus(ops);
+        let raised = self.raise_mtus(&asked)?;
+        let done = self.control.transact(ops, now);
+        match &done {
+            Err(_) => raised.iter().for_each(|(name, old)| self.reset_mtu(name, *old)),
+            Ok(_) => {
+                for mtu in &asked {
+                    if let Some(now) = self.control.link_mtu(&mtu.port) {
+                        self.reset_mtu(&mtu.port, now);
+                    }
+                }
+            }
+        }
+        done
+    }
+
+    /// The MTUs that ops ask of ports.
+    fn asked_mtus(&self, ops: &[Located]) -> Vec<AskedMtu> {
+        let asked = |located: &Located| match &located.op {
+            Op::SetInterface { name, mtu: Some(new), .. } => {
+                let (at, old) = (located.at.clone(), self.hardware.mtu(name)?);
+                Some(AskedMtu { at, port: name.clone(), old, new: *new })
+            }
+            _ => None,
+        };
+        ops.iter().filter_map(asked).collect()
+    }
+
+    /// Raises devices' MTUs, all or none; returns what they had.
+    fn raise_mtus(&self, asked: &[AskedMtu]) -> Result<Vec<(String, u16)>, ApiError> {
+        let mut raised: Vec<(String, u16)> = Vec::new();
+        for mtu in asked.iter().filter(|mtu| mtu.new > mtu.old) {
+            if let Err(text) = self.hardware.set_mtu(&mtu.port, mtu.new) {
+                raised.iter().for_each(|(name, old)| self.reset_mtu(name, *old));
+                return Err(refused(vec![Problem::new(mtu.at.clone(), text)]));
+            }
+            raised.push((mtu.port.clone(), mtu.old));
+        }
+        Ok(raised)
+    }
+
+    /// Brings a device's MTU to one that it has had or that is smaller: if it
+    /// refuses, it takes larger packets than it is sent, and no harm is done.
+    fn reset_mtu(&self, port: &str, mtu: u16) {
+        if self.hardware.mtu(port) == Some(mtu) {
+            return;
+        }
+        if let Err(error) = self.hardware.set_mtu(port, mtu) {
+            tracing::warn!(port, mtu, error, "the device keeps a larger MTU");
+        }
     }
 
     /// What only a start can change must be as it is.
@@ -128,7 +198,7 @@ impl<H: Hardware> Service<H> {
 
     fn answer_now(&mut self, call: Call, now: Duration) -> Answer {
         match call {
-            Call::Transaction { ops } => value(&self.control.transact(&ops, now)?),
+            Call::Transaction { ops } => value(&self.transact(&ops, now)?),
             Call::Apply { config } => value(&self.apply(&config, now)?),
             Call::ShowPorts => value(&self.hardware.ports()),
             Call::ShowInterfaces { name } => self.show_interfaces(name.as_deref()),
@@ -214,4 +284,101 @@ fn value(of: &impl Serialize) -> Answer {
 
 fn refused(problems: Vec<Problem>) -> ApiError {
     ApiError { code: ErrorCode::Refused, problems }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::control::net::PortFacts;
+    use crate::ids::{Mac, PortId};
+    use crate::stats::counters::{ControlCounters, WorkerCounters};
+    use crate::tables::{Tables, TablesConfig};
+    use crossbeam::channel::unbounded;
+    use std::cell::Cell;
+    use std::sync::Arc;
+
+    /// One port, en0, whose device takes MTUs up to `most`.
+    struct Device {
+        mtu: Cell<u16>,
+        most: u16,
+    }
+
+    impl Hardware for Device {
+        fn ports(&self) -> Vec<PortView> {
+            Vec::new()
+        }
+        fn pools(&self) -> Vec<PoolView> {
+            Vec::new()
+        }
+        fn ticks_per_second(&self) -> u64 {
+            1
+        }
+        fn mtu(&self, port: &str) -> Option<u16> {
+            (port == "en0").then(|| self.mtu.get())
+        }
+        fn set_mtu(&self, _: &str, mtu: u16) -> Result<(), String> {
+            if mtu > self.most {
+                return Err(format!("the device takes at most {}", self.most));
+            }
+            self.mtu.set(mtu);
+            Ok(())
+        }
+    }
+
+    fn service() -> Service<Device> {
+        let text = "[[port]]\nname = \"en0\"\ndevice = \"net_null0\"\n";
+        let Config { settings, state } = config::parse(text).unwrap();
+        let tables = TablesConfig { adjacencies: 256, tunnels: 64, decap_keys: 64, fib_groups: 16 };
+        let port = PortFacts {
+            spec: state.ports[0].clone(),
+            id: PortId(0),
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            max_mtu: 9000,
+        };
+        let control = Control::new(
+            Arc::new(Tables::new(tables)),
+            vec![port],
+            Vec::new(),
+            Arc::new(ControlCounters::default()),
+            vec![Arc::new(WorkerCounters::new(64))],
+        );
+        let device = Device { mtu: Cell::new(1500), most: 4000 };
+        let (calls, scrapes) = (unbounded().1, unbounded().1);
+        Service::new(control, device, settings, Vec::new(), calls, scrapes)
+    }
+
+    fn mtu(value: u16) -> Located {
+        let op = serde_json::json!({"op": "set-interface", "name": "en0", "mtu": value});
+        serde_json::from_value(op).unwrap()
+    }
+
+    #[test]
+    fn the_device_follows_the_ports_mtu_both_ways() {
+        let mut service = service();
+        for value in [3000, 1400, 4000] {
+            service.transact(&[mtu(value)], Duration::ZERO).unwrap();
+            assert_eq!(service.hardware.mtu.get(), value);
+            assert_eq!(service.control.link_mtu("en0"), Some(value));
+        }
+    }
+
+    #[test]
+    fn a_device_that_refuses_or_a_refused_transaction_leaves_everything_as_it_was() {
+        let mut service = service();
+        let error = service.transact(&[mtu(5000)], Duration::ZERO).unwrap_err();
+        assert!(error.to_string().contains("at most 4000"), "{error}");
+        let bad = Op::Destroy { name: "gre7".into() }.into();
+        service.transact(&[mtu(3000), bad], Duration::ZERO).unwrap_err();
+        assert_eq!(service.hardware.mtu.get(), 1500);
+        assert_eq!(service.control.link_mtu("en0"), Some(1500));
+    }
+
+    #[test]
+    fn what_only_a_restart_changes_is_refused_by_name() {
+        let mut service = service();
+        let text = "[dpdk]\nmemory = \"1G\"\n[[port]]\nname = \"en0\"\ndevice = \"net_null0\"\n";
+        let error = service.apply(text, Duration::ZERO).unwrap_err().to_string();
+        assert!(error.contains("dpdk") && error.contains("restart"), "{error}");
+    }
 }

@@ -65,7 +65,8 @@ pub trait Topology {
     /// address; `None` if unnumbered.
     fn source(&self, interface: IfId, to: Ipv4Addr) -> Option<Ipv4Addr>;
 
-    /// True if the address lies in a subnet connected to this link.
+    /// True if the address lies in a subnet connected to this link, or a route
+    /// says that its host is there.
     fn on_link(&self, link: IfId, address: Ipv4Addr) -> bool;
 
     /// True if it is the network or broadcast address of a connected subnet,

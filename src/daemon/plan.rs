@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 
 use crate::control::views::WorkerPlan;
+use crate::dpdk::port::MAX_QUEUES;
 use crate::dpdk::{Eal, Port};
 use crate::ids::{MAX_PORTS, PortId};
 use crate::model::spec::{DpdkSettings, Idle, PortSpec};
@@ -118,7 +119,11 @@ fn queue(name: &str, ports: &[PortSpec]) -> anyhow::Result<(PortId, u16)> {
     let expected = || format!("queue `{name}`: expected PORT/NUMBER such as {}/0", ports[0].name);
     let (port, number) = name.split_once('/').with_context(expected)?;
     let index = ports.iter().position(|p| p.name == port).with_context(expected)?;
-    Ok((PortId(index as u8), number.parse().with_context(expected)?))
+    let number: u16 = number.parse().with_context(expected)?;
+    if number >= MAX_QUEUES {
+        bail!("queue `{name}`: a port has at most {MAX_QUEUES} queues, numbered from 0");
+    }
+    Ok((PortId(index as u8), number))
 }
 
 /// Queues given out by hand: each exactly once.

@@ -57,7 +57,10 @@ fn pool(
 ) -> anyhow::Result<Arc<Pool>> {
     let mtu = specs.iter().map(|port| port.mtu).max().unwrap_or(1500);
     let frame = specs.iter().map(|port| Device::parse(&port.device).frame_room()).max();
-    let room = data_room(mtu)?.max((frame.unwrap_or(0) + dpdk_sys::mbuf::HEADROOM) as u16);
+    let frame = frame.unwrap_or(0) + dpdk_sys::mbuf::HEADROOM;
+    let frame = u16::try_from(frame)
+        .with_context(|| format!("framesz: {frame} bytes are more than a buffer can have"))?;
+    let room = data_room(mtu)?.max(frame);
     let queues: u32 = plan.rx_queues.iter().map(|n| u32::from(*n)).sum();
     let workers = plan.workers.len() as u32;
     let holders = Holders {

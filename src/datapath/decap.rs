@@ -88,6 +88,11 @@ pub(crate) fn open<B: PacketBuf>(
                 continue;
             }
         };
+        let Ok(l3) = u8::try_from(from + between.len) else {
+            // Tunnels in tunnels whose outer headers carry options.
+            packets.drop(turn, slot, DropReason::NestingTooDeep);
+            continue;
+        };
         let (src, dst) = (headers.src.get(slot), headers.dst.get(slot));
         let place = opened.slots.len() % BURST;
         opened.keys[place] = DecapKey::ipv4(TableId(0), src, dst, protocol, between.key);
@@ -95,7 +100,7 @@ pub(crate) fn open<B: PacketBuf>(
         opened.outer_tos[place] = headers.tos(slot);
         opened.slots.push(slot);
         headers.gather(slot, between.inner, outer_payload - between.len);
-        packets.l3[slot.at()] = (from + between.len) as u8;
+        packets.l3[slot.at()] = l3;
     }
     opened
 }

@@ -36,7 +36,10 @@ pub(crate) fn cut<I: PacketIo>(
 ) {
     let adjacency = turn.tables.adjacencies.get(packets.hop[slot.at()].index(), turn.guard);
     let mut pieces = Burst::new();
-    let done = prepare(packets, turn, slot, adjacency, &mut buf)
+    // Control may have replaced it since the packet met it.
+    let sends = matches!(adjacency.kind, AdjacencyKind::Rewrite | AdjacencyKind::Tunnel);
+    let done = if sends { Ok(()) } else { Err(DropReason::Unreachable) }
+        .and_then(|()| prepare(packets, turn, slot, adjacency, &mut buf))
         .and_then(|()| split(io, &mut buf, mtu(adjacency), &mut pieces))
         .and_then(|()| finish(&mut buf, &mut pieces, adjacency, turn));
     if let Err(reason) = done {

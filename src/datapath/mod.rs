@@ -19,6 +19,7 @@
 //! Nothing here allocates, locks, makes a system call or formats
 //! (the rules in this module's tests and `tests/path_alloc.rs` see to that). Tables are
 //! read under the worker's guard; written are only the worker's own counters.
+#![deny(clippy::disallowed_types)]
 
 pub mod drop;
 
@@ -43,13 +44,12 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-use crate::tables::epoch::Guard;
-
 use crate::buf::{Burst, PacketIo};
 use crate::exchange::WorkerEnd;
 use crate::ids::PortId;
 use crate::stats::counters::WorkerCounters;
 use crate::tables::Tables;
+use crate::tables::epoch::Guard;
 use burst::{List, Packets};
 use punt::Punter;
 use tx::Outputs;
@@ -75,12 +75,12 @@ pub(crate) struct Shared<'t> {
 }
 
 impl<I: PacketIo> Path<I> {
-    pub(crate) fn new(io: &I, end: WorkerEnd) -> Path<I> {
+    pub(crate) fn new(io: &I, end: WorkerEnd, first_id: u16) -> Path<I> {
         Path {
             packets: Box::new(Packets::new()),
             outputs: Outputs::new(),
             punter: Punter::new(end, io.ticks_per_second(), io.ticks()),
-            id: 0,
+            id: first_id,
         }
     }
 

@@ -6,7 +6,7 @@
 //! class of their own and are simply left out when over it.
 
 use super::drop::DropReason;
-use crate::exchange::{Cause, PuntReason, WorkerEnd};
+use crate::exchange::{Cause, PuntReason, SLOTS, WorkerEnd};
 use crate::ids::{IfId, NextHopId};
 
 /// How much of a class one worker hands to control.
@@ -19,15 +19,29 @@ pub(crate) struct Rate {
 }
 
 /// ARP frames.
-pub(crate) const ARP_RATE: Rate = Rate { per_second: 10_000, burst: 1_000 };
+pub(crate) const ARP_RATE: Rate = Rate { per_second: 10_000, burst: 500 };
 /// ICMP addressed to us, but for echo requests, which the path answers.
-pub(crate) const LOCAL_ICMP_RATE: Rate = Rate { per_second: 10_000, burst: 500 };
+pub(crate) const LOCAL_ICMP_RATE: Rate = Rate { per_second: 10_000, burst: 200 };
 /// Fragments addressed to us: outer fragments of tunnel packets are traffic.
-pub(crate) const LOCAL_FRAGMENT_RATE: Rate = Rate { per_second: 100_000, burst: 2_000 };
+pub(crate) const LOCAL_FRAGMENT_RATE: Rate = Rate { per_second: 100_000, burst: 500 };
 /// Packets waiting for a neighbour's link address.
-pub(crate) const RESOLVE_RATE: Rate = Rate { per_second: 10_000, burst: 500 };
-/// Notices of all kinds; control's own limit on ICMP errors is below it.
-pub(crate) const NOTICE_RATE: Rate = Rate { per_second: 5_000, burst: 500 };
+pub(crate) const RESOLVE_RATE: Rate = Rate { per_second: 10_000, burst: 300 };
+/// Notices; control's own limit on ICMP errors is below it.
+pub(crate) const NOTICE_RATE: Rate = Rate { per_second: 5_000, burst: 400 };
+/// Notices of packets that were too big, apart from the others: a scan that
+/// uses up those must not make a black hole of a tunnel (RFC 1191).
+pub(crate) const TOO_BIG_RATE: Rate = Rate { per_second: 2_000, burst: 100 };
+
+// All bursts at once fit the exchange, so none can fill it for the others.
+const _: () = assert!(
+    ARP_RATE.burst
+        + LOCAL_ICMP_RATE.burst
+        + LOCAL_FRAGMENT_RATE.burst
+        + RESOLVE_RATE.burst
+        + NOTICE_RATE.burst
+        + TOO_BIG_RATE.burst
+        <= SLOTS as u64
+);
 
 /// The rate of a class.
 const fn rate(reason: PuntReason) -> Rate {
@@ -85,6 +99,7 @@ pub(crate) struct Punter {
     pub end: WorkerEnd,
     classes: [Bucket; PuntReason::COUNT],
     notices: Bucket,
+    too_big: Bucket,
     /// The clock, read once per turn.
     pub now: u64,
     ticks_per_second: u64,
@@ -97,6 +112,7 @@ impl Punter {
             end,
             classes: std::array::from_fn(|class| bucket(rate(PuntReason::ALL[class]))),
             notices: bucket(NOTICE_RATE),
+            too_big: bucket(TOO_BIG_RATE),
             now,
             ticks_per_second,
         }
@@ -124,7 +140,11 @@ impl Punter {
     /// Hands over a copy of a packet that is dropped for `reason`, if the rate
     /// and the exchange allow.
     pub(crate) fn notify(&mut self, reason: DropReason, notice: Notice, bytes: &[u8]) {
-        if self.notices.take(self.now) {
+        let class = match reason {
+            DropReason::FragmentationNeeded => &mut self.too_big,
+            _ => &mut self.notices,
+        };
+        if class.take(self.now) {
             // The packet itself is accounted for; a lost copy needs no counter.
             let _ = self.hand(Cause::Notice(reason), notice, bytes);
         }

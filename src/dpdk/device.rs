@@ -24,7 +24,7 @@ const AF_PACKET_FRAME: usize = 16 << 10;
 
 impl Device {
     /// Takes a device string apart. A PCI address without a domain gets
-    /// domain 0, net_af_packet frame slots for reassembled datagrams.
+    /// domain 0.
     pub fn parse(text: &str) -> Device {
         let (name, arguments) = text.trim().split_once(',').unwrap_or((text.trim(), ""));
         let is_pci = is_pci_address(name);
@@ -33,13 +33,18 @@ impl Device {
             _ => name.to_owned(),
         };
         let name = if is_pci { name.to_lowercase() } else { name };
-        let mut device = Device { name, arguments: arguments.to_owned(), is_pci };
-        if device.is_af_packet() && device.argument("framesz").is_none() {
-            let sizes = format!("blocksz={AF_PACKET_FRAME},framesz={AF_PACKET_FRAME}");
-            let comma = if device.arguments.is_empty() { "" } else { "," };
-            device.arguments = format!("{}{comma}{sizes}", device.arguments);
+        Device { name, arguments: arguments.to_owned(), is_pci }
+    }
+
+    /// Its arguments as the driver is given them: what was written, and for
+    /// net_af_packet the frame slots, unless those were written too.
+    pub fn driver_arguments(&self) -> String {
+        if !self.is_af_packet() || self.argument("framesz").is_some() {
+            return self.arguments.clone();
         }
-        device
+        let comma = if self.arguments.is_empty() { "" } else { "," };
+        let sizes = format!("blocksz={AF_PACKET_FRAME},framesz={AF_PACKET_FRAME}");
+        format!("{}{comma}{sizes}", self.arguments)
     }
 
     fn is_af_packet(&self) -> bool {
@@ -48,8 +53,10 @@ impl Device {
 
     /// Bytes that the driver may put into a buffer whatever the MTU is.
     pub fn frame_room(&self) -> usize {
-        let frame = self.argument("framesz").filter(|_| self.is_af_packet());
-        frame.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
+        if !self.is_af_packet() {
+            return 0;
+        }
+        self.argument("framesz").and_then(|bytes| bytes.parse().ok()).unwrap_or(AF_PACKET_FRAME)
     }
 
     /// The value of one of its arguments.
@@ -156,9 +163,13 @@ mod tests {
     fn af_packet_gets_slots_for_what_the_kernel_reassembles() {
         let device = Device::parse("net_af_packet0,iface=en0");
         assert_eq!(device.frame_room(), 16384);
-        assert_eq!(device.argument("iface"), Some("en0"));
+        assert_eq!(device.driver_arguments(), "iface=en0,blocksz=16384,framesz=16384");
+        assert_eq!(device.to_string(), "net_af_packet0,iface=en0");
         let device = Device::parse("net_af_packet0,iface=en0,framesz=2048");
-        assert_eq!((device.frame_room(), device.argument("blocksz")), (2048, None));
+        assert_eq!(
+            (device.frame_room(), device.driver_arguments()),
+            (2048, device.arguments.clone())
+        );
         assert_eq!(Device::parse("net_tap0,framesz=9").frame_room(), 0);
     }
 

@@ -257,7 +257,7 @@ fn attach(device: &Device, at_start: &[String]) -> Result<(), EalError> {
     let text = |text: &str| {
         CString::new(text).map_err(|_| failed("the device string has a zero byte".to_owned(), &[]))
     };
-    let (name, options) = (text(&device.name)?, text(&device.arguments)?);
+    let (name, options) = (text(&device.name)?, text(&device.driver_arguments())?);
     if device.is_pci {
         let mut port = 0;
         // SAFETY: the EAL is up; a C string and a place for the number.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::capabilities::{Capabilities, capabilities, offload_names, worthwhile};
@@ -126,7 +126,7 @@ pub struct Port {
     device: String,
     driver: String,
     mac: Mac,
-    mtu: u16,
+    mtu: AtomicU16,
     rx_queues: u16,
     tx_queues: u16,
     offloads: Vec<String>,
@@ -198,7 +198,7 @@ impl Port {
             offloads: offload_names(offloads, in_software),
             driver: offered.driver,
             mac,
-            mtu: config.mtu,
+            mtu: AtomicU16::new(config.mtu),
             rx_queues: config.rx_queues,
             tx_queues: config.tx_queues,
             rx_claims: AtomicU64::new(0),
@@ -222,7 +222,27 @@ impl Port {
 
     /// Largest IP datagram, bytes.
     pub fn mtu(&self) -> u16 {
-        self.mtu
+        self.mtu.load(Ordering::Relaxed)
+    }
+
+    /// Tells the running device another MTU. One that has no say in it (most
+    /// virtual devices) takes any.
+    ///
+    /// # Errors
+    /// If the device refuses it.
+    pub fn set_mtu(&self, mtu: u16) -> Result<(), PortError> {
+        // SAFETY: the port is started, and stays so while `self` lives.
+        let code = unsafe { dpdk_sys::gh_port_set_mtu(self.id, mtu) };
+        if code != 0 && code != libc::ENOTSUP {
+            return Err(PortError::Step {
+                port: self.name.clone(),
+                driver: self.driver.clone(),
+                step: "set its MTU",
+                reason: Errno(code),
+            });
+        }
+        self.mtu.store(mtu, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Receive queues.
@@ -255,7 +275,7 @@ impl Port {
             mac: self.mac,
             link_up: link.up != 0,
             speed_mbps: link.speed_mbps,
-            mtu: self.mtu,
+            mtu: self.mtu(),
             rx_queues: self.rx_queues,
             tx_queues: self.tx_queues,
             offloads: self.offloads.clone(),

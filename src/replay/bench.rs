@@ -129,6 +129,7 @@ impl Bench {
             WorkerConfig {
                 queues: facts.iter().map(|port| (port.id, 0)).collect(),
                 idle: Idle::Poll,
+                first_id: 0,
             },
         );
         let mut bench = Bench {

@@ -40,7 +40,7 @@ impl DecapKey {
 pub type TunnelIndex = u32;
 
 /// One slot of the tunnel table: what decapsulation needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tunnel {
     /// The tunnel interface: its counters.
     pub interface: IfId,
@@ -54,6 +54,13 @@ pub struct Tunnel {
     /// Seconds of nothing but out-of-sequence packets after which the next is
     /// taken; 0: never.
     pub resync: u16,
+}
+
+impl Default for Tunnel {
+    /// An unused slot: down, and nobody's counters.
+    fn default() -> Tunnel {
+        Tunnel { interface: IfId::NONE, up: false, table: TableId(0), remote: 0, resync: 0 }
+    }
 }
 
 #[cfg(test)]

@@ -46,6 +46,22 @@ def technote_t08():
         finish(a)
 
 
+def technote_t08_greyhound_is_both():
+    """Greyhound as A and as C: all of net 10 through the tunnel between them, both ways"""
+    with office(boot_a=False) as o:
+        a = start(o.lab, o.town.port_of_a(), ports_config(en0=af_packet("en0")), "a")
+        a.notes([*A_REAL_INTERFACES, *A_TUNNEL])
+        wire = o.lab.capture(o.inet, "toa", "ip proto 47")
+        out = a.note(f"ping -c 4 {B_HOST}", timeout=30)
+        assert re.search(r" 0(\.0)?% packet loss", out), out
+        expect_ping(o.lan, A_INNER)
+        expect_ping(o.lan, A_INNER, size=4000)
+        frames = wire.packets()
+        expect_outer(frames, (A_OUTER, C_OUTER), (A_INNER, B_HOST))
+        expect_outer(frames, (C_OUTER, A_OUTER), (B_HOST, A_INNER))
+        finish(a)
+
+
 def technote_t08_route_verbs():
     """route add, delete, get, show, change, flush with -net, -host, default, -netmask, /len"""
     with office(boot_a=False, commands=C_REAL_INTERFACES) as o:

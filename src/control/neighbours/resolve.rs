@@ -51,9 +51,7 @@ impl Neighbours {
                 self.counters.drop_packet(ControlDrop::NeighbourFailed);
                 return Some(packet);
             }
-            Some((State::Permanent { .. }, _)) => {
-                inject(world, &self.counters, packet.inject_kind(), bytes);
-            }
+            Some((State::Permanent { .. }, _)) => self.send_round(world, now, &packet),
             Some((State::Reachable { mac } | State::Probe { mac, .. }, told)) => {
                 // It was resolved while the packet was on its way here. Should
                 // the world have lost it, packets would come round for ever:
@@ -61,10 +59,21 @@ impl Neighbours {
                 if now.saturating_sub(told) >= TELL_AGAIN {
                     self.tell(world, now, key, mac);
                 }
-                inject(world, &self.counters, packet.inject_kind(), bytes);
+                self.send_round(world, now, &packet);
             }
         }
         None
+    }
+
+    /// Hands back a packet whose neighbour is known here. Should the worker not
+    /// know it, the packet comes again, its TTL untouched: so only so many a
+    /// second go round.
+    fn send_round(&mut self, world: &mut impl World, now: Duration, packet: &Held) {
+        if self.rounds.take(now) {
+            inject(world, &self.counters, packet.inject_kind(), &packet.bytes);
+        } else {
+            self.counters.drop_packet(ControlDrop::NoNextHop);
+        }
     }
 
     fn hold(&mut self, key: Key, packet: Held) {

@@ -87,16 +87,17 @@ pub(super) fn tunnel(
     adjacency
 }
 
-/// Largest inner datagram: as configured, but with outer DF always set no more
-/// than fits the underlay; by default what fits.
+/// Largest inner datagram: as configured, but no more than fits the underlay; by
+/// default what fits. A larger one without DF is cut, inside or (`df = "copy"`)
+/// outside; one with DF has its sender told this very number.
 pub(super) fn tunnel_mtu(kind: TunnelKind, config: &TunnelConfig, underlay: Option<u16>) -> u16 {
     /// What an Ethernet most likely takes, while there is no underlay.
     const USUAL: u16 = 1500;
     let fits = underlay.unwrap_or(USUAL).saturating_sub(config.overhead(kind));
-    match (config.mtu, config.df, underlay) {
-        (None, ..) => fits,
-        (Some(mtu), OuterDf::Set, Some(_)) => mtu.min(fits),
-        (Some(mtu), ..) => mtu,
+    match (config.mtu, underlay) {
+        (None, _) => fits,
+        (Some(mtu), Some(_)) => mtu.min(fits),
+        (Some(mtu), None) => mtu,
     }
 }
 

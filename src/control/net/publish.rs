@@ -61,7 +61,15 @@ impl Net {
             Some(Candidate::Connected(link)) => Some(Hop::Link(*link)),
             Some(Candidate::Tunnel(tunnel)) => Some(Hop::Tunnel(*tunnel)),
             Some(Candidate::Static(_)) => {
-                Some(self.routes.get(&prefix).copied().unwrap_or(Hop::Unreachable))
+                let hop = self.routes.get(&prefix).copied().unwrap_or(Hop::Unreachable);
+                // A host route to a link hides the host route that its neighbour
+                // gets when it is resolved: it has to be that route itself.
+                match hop {
+                    Hop::Link(link) if prefix.prefix_len() == 32 => {
+                        Some(Hop::Neighbour(link, prefix.addr()))
+                    }
+                    hop => Some(hop),
+                }
             }
             None if prefix.prefix_len() == 32 => {
                 let link = self.active.get(&prefix.addr())?;
@@ -150,8 +158,8 @@ impl Net {
                 Ok(()) => unused.extend(self.installed.insert(prefix, hop)),
                 Err(full) => {
                     // Room for all but learned neighbours was made sure of;
-                    // without its host route a neighbour's packets are held and
-                    // resolved one by one, which is slow and not wrong.
+                    // without its host route a neighbour's packets go round by
+                    // control, as many a second as it lets through.
                     tracing::warn!(%prefix, %full, "a neighbour gets no host route");
                     unused.push(hop);
                 }

@@ -33,7 +33,10 @@ impl Topology for Net {
 
     fn on_link(&self, link: IfId, address: Ipv4Addr) -> bool {
         let state = self.links.states.get(&link);
-        state.is_some_and(|state| state.address.iter().any(|net| net.contains(&address)))
+        let in_subnet =
+            state.is_some_and(|state| state.address.iter().any(|net| net.contains(&address)));
+        // Hosts that a route to the link says are there.
+        in_subnet || self.way(address) == Way::Neighbour { link, address }
     }
 
     fn is_broadcast(&self, address: Ipv4Addr) -> bool {
