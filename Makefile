@@ -18,8 +18,8 @@ run: build       ## the example set-up on real packets, live until Ctrl-C; ONCE=
 test: build      ## every test there is; ONLY="clippy smoke" picks steps
 	@tests/run.sh $(ONLY)
 
-bench: build     ## 64-byte rates beside dpdk-testpmd on the same ports
-	@/usr/bin/python3 benches/run.py
+bench: build     ## 64-byte rates beside dpdk-testpmd on the same ports; QUICK=1, ONLY="W1 W5"
+	@/usr/bin/python3 benches/run.py $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
 image:           ## the container image, built with buildah from Debian packages alone
 	@tests/lab/setup.sh --image

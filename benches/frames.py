@@ -5,6 +5,7 @@ packet on its way in carries such a datagram. Addresses are random but the same
 in every run. `expected` is what must come out for a frame, built by scapy.
 """
 
+import functools
 import json
 import random
 import struct
@@ -49,13 +50,15 @@ def ether(destination, source):
 class Work:
     """One row of the table: what comes in, how the gateway is set up."""
 
-    def __init__(self, name, title, kind=None, tunnels=0, decap=False, prefixes=0, frames=65536):
+    def __init__(self, name, title, kind=None, tunnels=0, decap=False, prefixes=0, frames=65536, sizes=(64,),
+                 peer="testpmd"):
         self.name, self.title, self.kind, self.tunnels = name, title, kind, tunnels
-        self.decap, self.prefixes, self.frames = decap, prefixes, frames
+        self.decap, self.prefixes, self.frames, self.sizes = decap, prefixes, frames, sizes
+        self.peer = peer
         self.random = random.Random(name)
-        self.table = self._prefixes()
 
-    def _prefixes(self):
+    @functools.cached_property
+    def table(self):
         """Random distinct prefixes /16 to /24, six in ten of them /24."""
         chosen, pick = {}, random.Random("prefixes")
         while len(chosen) < self.prefixes:
@@ -64,6 +67,11 @@ class Work:
             if network >> 24 != 127:
                 chosen[(network, length)] = len(chosen)
         return list(chosen)
+
+    @functools.cached_property
+    def places(self):
+        """Place in the table of each prefix."""
+        return {prefix: place for place, prefix in enumerate(self.table)}
 
     def remote(self, tunnel):
         return number("10.2.0.1") + tunnel
@@ -76,17 +84,18 @@ class Work:
         if self.kind and not self.decap:
             if self.tunnels == 1:
                 return 30 << 24 | self.random.getrandbits(24)
-            return 30 << 24 | self.random.randrange(self.tunnels) << 8 | self.random.getrandbits(8)
+            return (30 << 24) + (self.random.randrange(self.tunnels) << 8 | self.random.getrandbits(8))
         return 20 << 24 | self.random.getrandbits(24)
 
     def frame(self, index):
         source = number("10.0.0.2") + self.random.randrange(250)
-        inner = ipv4(source, self.destination(index), 17, IP_LEN - 20)
-        inner += struct.pack("!HHHH", 1024 + index % 60000, 53, IP_LEN - 20, 0) + bytes(IP_LEN - 28)
+        length = self.sizes[index % len(self.sizes)] - 14
+        inner = ipv4(source, self.destination(index), 17, length - 20)
+        inner += struct.pack("!HHHH", 1024 + index % 60000, 53, length - 20, 0) + bytes(length - 28)
         if self.decap:
             head = b"\0\0\x08\0" if self.kind == GRE else b""
             remote = self.remote(self.random.randrange(self.tunnels))
-            inner = ipv4(remote, number(LOCAL), self.kind, len(head) + IP_LEN, df=True) + head + inner
+            inner = ipv4(remote, number(LOCAL), self.kind, len(head) + length, df=True) + head + inner
         return ether(MAC_IN, MAC_HOST) + inner
 
     def all_frames(self):
@@ -97,7 +106,7 @@ class Work:
         return f"{'gre' if self.kind == GRE else 'ipip'}{tunnel}"
 
     def config(self):
-        """Tunnels and routes, as a configuration file has them."""
+        """Tunnels and the routes beside the big table, as a configuration file has them."""
         def table(section, **keys):
             values = {k: v for k, v in keys.items() if v is not None}
             return f"[[{section}]]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items())
@@ -105,7 +114,7 @@ class Work:
         def route(to, **target):
             return table("route", to=to, **target)
 
-        parts = [route("20.0.0.0/8", via="10.0.1.2"), route("10.2.0.0/16", via="10.0.1.3")]
+        parts = [route("20.0.0.0/8", via="10.0.1.2"), route("10.2.0.0/15", via="10.0.1.3")]
         for i in range(self.tunnels):
             remote = dotted(self.remote(i))
             if self.kind == GRE:
@@ -118,26 +127,33 @@ class Work:
         elif self.tunnels and not self.decap and not self.table:
             parts += [route(f"{dotted((30 << 24) + (i << 8))}/24", interface=self.tunnel_name(i))
                       for i in range(self.tunnels)]
-        for i, (network, length) in enumerate(self.table):
-            hop = {"interface": self.tunnel_name(i % self.tunnels)} if self.tunnels else {"via": f"10.0.1.{2 + i % 8}"}
-            parts.append(route(f"{dotted(network)}/{length}", **hop))
         return "\n".join(parts)
 
+    def changes(self, batch):
+        """The big table, as lists of changes over the control socket."""
+        for start in range(0, len(self.table), batch):
+            yield [{"op": "put-route", "route": {"to": f"{dotted(network)}/{length}", "target": self.target(place)}}
+                   for place, (network, length) in enumerate(self.table[start:start + batch], start)]
+
+    def target(self, place):
+        """Where the prefix at that place of the table leads."""
+        if self.tunnels:
+            return {"interface": self.tunnel_name(place % self.tunnels)}
+        return {"via": f"10.0.1.{2 + place % 8}"}
+
     def reached(self, destination):
-        """(hop MAC, tunnel or None) for an inner destination, by linear scan."""
-        best = None
-        for i, (network, length) in enumerate(self.table):
-            if destination >> (32 - length) == network >> (32 - length) and (best is None or length > best[0]):
-                best = (length, i)
+        """(hop MAC, tunnel or None) for an inner destination."""
         if self.table:
-            index = best[1]
+            found = ((destination >> (32 - n) << (32 - n), n) for n in range(24, 15, -1))
+            index = next(self.places[prefix] for prefix in found if prefix in self.places)
             return (HOP_MAC.format(3), index % self.tunnels) if self.tunnels else (HOP_MAC.format(2 + index % 8), None)
         if self.kind and not self.decap:
-            return HOP_MAC.format(3), (0 if self.tunnels == 1 else destination >> 8 & 0xFFFF)
+            return HOP_MAC.format(3), (0 if self.tunnels == 1 else destination - (30 << 24) >> 8)
         return HOP_MAC.format(2), None
 
-    def expected(self, frame):
-        """The frame that must leave for `frame`, by scapy."""
+    def expected(self, frame, ident):
+        """The frame that must leave for `frame`, by scapy. `ident` is the id of
+        an outer header: any will do in what no router may cut (RFC 6864)."""
         from scapy_quiet import IP, Ether, GRE as ScapyGRE
         datagram = IP(frame[14:])
         if self.decap:
@@ -148,26 +164,28 @@ class Work:
         mac, tunnel = self.reached(number(datagram.dst))
         packet = datagram
         if tunnel is not None:
-            outer = IP(src=LOCAL, dst=dotted(self.remote(tunnel)), ttl=64, id=0, flags="DF")
+            outer = IP(src=LOCAL, dst=dotted(self.remote(tunnel)), ttl=64, id=ident, flags="DF")
             packet = outer / (ScapyGRE(proto=0x0800) / datagram if self.kind == GRE else datagram)
         return bytes(Ether(src=MAC_OUT, dst=mac) / packet)
 
 
-def works(quick=False):
-    """All rows, in the order of the table."""
-    big = dict(prefixes=100_000, frames=262_144)
-    rows = [
-        Work("W1", "IPv4 forward, random destination"),
-        Work("W2", "GRE encap, 1 tunnel", GRE, 1),
-        Work("W3", "GRE encap, 1024 tunnels", GRE, 1024),
-        Work("W4", "GRE decap, 1 tunnel", GRE, 1, decap=True),
-        Work("W5", "GRE decap, 1024 tunnels, random", GRE, 1024, decap=True),
-        Work("W6e", "IPIP encap, 1024 tunnels", IPIP, 1024),
-        Work("W6d", "IPIP decap, 1024 tunnels, random", IPIP, 1024, decap=True),
-        Work("W7", "IPv4 forward, 100k routes", **big),
-        Work("W8", "100k routes over 1024 GRE tunnels, encap", GRE, 1024, **big),
-    ]
-    return [w for w in rows if not quick or w.name in ("W1", "W2", "W4", "W5")]
+BIG = dict(prefixes=100_000, frames=262_144)
+HUGE = dict(prefixes=1_000_000, frames=262_144)
+WORKS = [
+    Work("W1", "IPv4 forward, random destination"),
+    Work("W2", "GRE encap, 1 tunnel", GRE, 1),
+    Work("W3", "GRE encap, 1024 tunnels", GRE, 1024),
+    Work("W4", "GRE decap, 1 tunnel", GRE, 1, decap=True),
+    Work("W5", "GRE decap, 1024 tunnels, random", GRE, 1024, decap=True),
+    Work("W6e", "IPIP encap, 1024 tunnels", IPIP, 1024),
+    Work("W6d", "IPIP decap, 1024 tunnels, random", IPIP, 1024, decap=True),
+    Work("W7", "IPv4 forward, 100k routes", **BIG),
+    Work("W8", "GRE encap, 100k routes over 1024 tunnels", GRE, 1024, **BIG),
+    Work("W7-1M", "IPv4 forward, 1M routes", **HUGE),
+    Work("W8-1M", "GRE encap, 1M routes over 1024 tunnels", GRE, 1024, **HUGE),
+    Work("O1", "GRE encap, 1002 routes over 2 tunnels", GRE, 2, prefixes=1002, peer="ovs"),
+    Work("Z0", "W8 under route churn / at rest", GRE, 1024, peer="itself", **BIG),
+]
 
 
 def write_pcap(path, frames):
@@ -176,3 +194,16 @@ def write_pcap(path, frames):
         file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
         for frame in frames:
             file.write(struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame)
+
+
+def read_pcap(path, most):
+    """The first frames of such a file."""
+    frames = []
+    with open(path, "rb") as file:
+        file.seek(24)
+        while len(frames) < most and len(head := file.read(16)) == 16:
+            length = struct.unpack("<IIII", head)[2]
+            frame = file.read(length)
+            if len(frame) == length:
+                frames.append(frame)
+    return frames

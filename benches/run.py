@@ -2,25 +2,26 @@
 """`make bench`: Greyhound beside dpdk-testpmd on the very same ports, one core.
 
 Source net_pcap (infinite_rx) with distinct 64-byte frames, sink net_null. Both
-processes live on one core and take turns of a tenth of a second (SIGSTOP and
-SIGCONT), since whoever shares the physical core moves absolute numbers by 1.8:
-each turn of ours is compared with the turn of testpmd next to it, and the
-median of these ratios is the result. testpmd only moves packets (io); we check,
-look up, wrap and count them. First a sample of the output is compared with what
-scapy builds, through the same binary and configuration.
+processes live on one core and take turns of a tenth of a second, since whoever
+shares the physical core moves absolute numbers by 1.8: each turn of ours is
+compared with the turn of testpmd next to it, and the median of these ratios is
+the result. testpmd only moves packets (io); we check, look up, wrap and count
+them. Before that a sample of the output is compared with what scapy builds,
+made by the same binary and configuration.
 
-    benches/run.py [--quick] [--only W1,W5] [--turns 21]
+    benches/run.py [--quick] [--only W1,W5] [--turns 21] [--enforce]
+
+Exit code 0 unless a sample differs or a row could not be measured; with
+--enforce also when a bar is missed. Results go to target/bench/; a run of everything
+also rewrites the table and the charts of docs/performance.md, which says what each
+number means.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import platform
 import re
-import signal
-import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -29,242 +30,223 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 REPO = os.path.dirname(HERE)
 sys.path[:0] = [HERE, os.path.join(REPO, "tests/lab"), os.path.join(REPO, "tests/peers")]
 
+import churn  # noqa: E402
 import frames as work_frames  # noqa: E402
-from greyhound import binary, reserve_hugepages  # noqa: E402
-from lab import Lab, wait_for  # noqa: E402
+import ovs  # noqa: E402
+import peers  # noqa: E402
+import report  # noqa: E402
+import sweeps  # noqa: E402
+import windows  # noqa: E402
+from greyhound import binary  # noqa: E402
+from lab import CommandFailed, Lab, Timeout, wait_for  # noqa: E402
 
-CORE = 1 if (os.cpu_count() or 1) > 1 else 0
-TURN = 0.1
-SAMPLE = 48
-PAGES = 1024
-
-
-class Greyhound:
-    """The gateway as a measured process, driven over its control socket."""
-
-    def __init__(self, lab, work, source, sink):
-        self.path = lab.path("bench.sock")
-        config = lab.path("bench.toml")
-        buffers = work.frames + 16384
-        memory = 128 + buffers * 2560 // (1 << 20)
-        neighbours = "\n".join(f'[[neighbour]]\naddress = "10.0.1.{n}"\nport = "en1"\n'
-                               f'mac = "{work_frames.HOP_MAC.format(n)}"' for n in range(2, 10))
-        with open(config, "w") as file:
-            file.write(f"""[dpdk]
-workers = [{CORE}]
-memory = "{memory}M"
-buffers = {buffers}
-idle = "poll"
-[[port]]
-name = "en0"
-device = "{source}"
-mac = "{work_frames.MAC_IN}"
-address = ["10.0.0.1/24"]
-[[port]]
-name = "en1"
-device = "{sink}"
-mac = "{work_frames.MAC_OUT}"
-address = ["10.0.1.1/24"]
-{neighbours}
-{work.config()}
-[control]
-socket = "{self.path}"
-[metrics]
-enabled = false
-""")
-        self.proc = lab.start("greyhound", [binary(), "run", "-c", config])
-        self.number = 0
-        wait_for(f"greyhound\n{self.proc.text()}", lambda: self._connect() or not self.proc.alive(), 60)
-        if not self.proc.alive():
-            raise RuntimeError(f"greyhound ended:\n{self.proc.text()}")
-
-    def _connect(self):
-        try:
-            link = socket.socket(socket.AF_UNIX)
-            link.connect(self.path)
-            self.link = link.makefile("rwb")
-            return True
-        except OSError:
-            return False
-
-    def call(self, method, params=None):
-        self.number += 1
-        request = {"version": 1, "id": self.number, "method": method}
-        self.link.write(json.dumps(request | ({"params": params} if params else {})).encode() + b"\n")
-        self.link.flush()
-        answer = json.loads(self.link.readline())
-        if "error" in answer:
-            raise RuntimeError(f"{method}: {answer['error']}")
-        return answer["result"]
-
-    def sent(self):
-        return next(p for p in self.call("show-ports") if p["name"] == "en1")["tx_packets"]
-
-    def cycles(self):
-        """(busy ticks, packets) of the worker's loop so far."""
-        worker = self.call("show-workers")[0]
-        return worker["ticks_per_packet"] * worker["packets"], worker["packets"]
-
-    def dropped(self):
-        return {d["reason"]: d["packets"] for d in self.call("show-drops")["drops"]}
+CORE = peers.CORE
+DOCS = os.path.join(REPO, "docs")
+SAMPLE = 96
+SWEEP_TURNS = 7
+ETHERTYPE_ARP = b"\x08\x06"
+QUICK = ("W1", "W2", "W4", "W5")
+# Ratios to the peer; the rows with 1M routes are compared with those of 100k (E5).
+BARS = {"W1": ("E1", 0.70), "W2": ("E2", 0.63), "W3": ("E2", 0.63), "W4": ("E3", 0.58), "W5": ("E3", 0.58),
+        "W6e": ("E6", 0.63), "W6d": ("E6", 0.58), "W7": ("E4", 0.58), "W8": ("E4", 0.53), "O1": ("O1", 5.0),
+        "Z0": ("F2", 0.95)}
+PEERS = {"testpmd": peers.Testpmd, "ovs": ovs.OpenVSwitch}
+BAR_OF_HUGE = 0.9
+FOLDER = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(REPO, "target")), "bench")
 
 
-class Testpmd:
-    """dpdk-testpmd in io mode on its own instance of the same ports."""
-
-    def __init__(self, lab, work, source, sink):
-        self.log = lab.path("testpmd.log")
-        buffers = work.frames + 16384
-        argv = ["dpdk-testpmd", "--lcores", f"0@0,1@{CORE}", "--in-memory", "--no-pci", "--no-telemetry",
-                "--file-prefix", f"ghbench{os.getpid()}", "--vdev", source, "--vdev", sink, "--", "-i",
-                "--forward-mode=io", "--burst=64", f"--total-num-mbufs={buffers}", "--mbcache=512",
-                "--nb-cores=1", "--no-flush-rx", "--txd=1024", "--rxd=1024"]
-        self.popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                      start_new_session=True)
-        lab.on_close(self.stop)
-        self.until("testpmd> ")
-        self.say("start")
-
-    @property
-    def pid(self):
-        return self.popen.pid
-
-    def until(self, mark):
-        text = b""
-        while not text.endswith(mark.encode()):
-            byte = os.read(self.popen.stdout.fileno(), 65536)
-            if not byte:
-                raise RuntimeError(f"testpmd ended:\n{text.decode(errors='replace')}")
-            text += byte
-        return text.decode(errors="replace")
-
-    def say(self, line):
-        self.popen.stdin.write(line.encode() + b"\n")
-        self.popen.stdin.flush()
-        return self.until("testpmd> ")
-
-    def sent(self):
-        return int(re.search(r"TX-packets:\s*(\d+)", self.say("show port stats 1")).group(1))
-
-    def stop(self):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait()
-
-
-def priority(pid):
-    """Ahead of everything else on this machine while measured."""
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, -20)
-    with contextlib.suppress(OSError):
-        with open(f"/proc/{pid}/autogroup", "w") as file:
-            file.write("-20")
-
-
-def turn(peer, pid):
-    """Packets per second of one turn; the process runs only meanwhile."""
-    os.kill(pid, signal.SIGCONT)
-    try:
-        time.sleep(0.01)
-        marks = []
-        for pause in (TURN, 0):
-            before = time.perf_counter()
-            count = peer.sent()
-            marks.append((count, (before + time.perf_counter()) / 2))
-            time.sleep(pause)
-        (first, began), (last, ended) = marks
-        return (last - first) / (ended - began)
-    finally:
-        os.kill(pid, signal.SIGSTOP)
-
-
-def measure(work, turns):
-    """One row: ratios of neighbouring turns, rates, the worker's own cycles."""
+def sample(work, make):
+    """The first frames, looped through `make`'s process into a pcap file:
+    (what went in, what came out)."""
+    wanted = work.all_frames()[:SAMPLE]
     with Lab() as lab:
-        source = lab.path(f"{work.name}.pcap")
-        work_frames.write_pcap(source, work.all_frames())
-        rx, sink = f"net_pcap0,rx_pcap={source},infinite_rx=1", "net_null0,no-rx=1"
-        ours, theirs = Greyhound(lab, work, rx, sink), None
-        os.kill(ours.proc.pid, signal.SIGSTOP)
-        theirs = Testpmd(lab, work, rx, sink)
-        os.kill(theirs.pid, signal.SIGSTOP)
-        for pid in (ours.proc.pid, theirs.pid):
-            priority(pid)
-        rates, ratios = [], []
-        lab.on_close(lambda: [os.kill(p, signal.SIGCONT) for p in (ours.proc.pid, theirs.pid)])
-        for number in range(turns + 1):
-            pair = {}
-            for peer, pid in ((ours, ours.proc.pid), (theirs, theirs.pid))[::1 if number % 2 else -1]:
-                pair[peer] = turn(peer, pid)
-            if number:  # the first pair warms caches up
-                rates.append((pair[ours], pair[theirs]))
-                ratios.append(pair[ours] / pair[theirs])
-        os.kill(ours.proc.pid, signal.SIGCONT)
-        (ticks, packets), dropped = ours.cycles(), ours.dropped()
-        assert not dropped, f"{work.name}: the gateway dropped {dropped}"
-        return {
-            "id": work.name, "title": work.title, "unit": "ratio to testpmd io",
-            "median": statistics.median(ratios), "min": min(ratios), "max": max(ratios),
-            "mpps": statistics.median(r[0] for r in rates) / 1e6,
-            "peer_mpps": statistics.median(r[1] for r in rates) / 1e6,
-            "ticks_per_packet": ticks / packets, "turns": turns,
-        }
+        source, sink = lab.path("sample.pcap"), lab.path("out.pcap")
+        work_frames.write_pcap(source, wanted)
+        process = make(lab, work, f"net_pcap0,rx_pcap={source},infinite_rx=1", f"net_pcap1,tx_pcap={sink}")
+        process.load()
+        wait_for(f"{SAMPLE} frames to leave", lambda: process.sent() > 20 * SAMPLE, 20)
+        process.source(up=False)
+        process.proc.stop()
+        got = work_frames.read_pcap(sink, 3 * SAMPLE)
+    # Who has addresses announces them, too.
+    got = [frame for frame in got if frame[12:14] != ETHERTYPE_ARP][:SAMPLE]
+    assert len(got) == SAMPLE, f"{work.name}: {process.name} let {len(got)} frames out for {SAMPLE}"
+    return wanted, got
 
 
 def check_sample(work):
-    """The first frames through the same configuration into a pcap file: byte
-    for byte what scapy builds, apart from the id of datagrams that no router
-    may cut (RFC 6864), whose checksum scapy computes for ours."""
-    from scapy_quiet import IP, rdpcap
+    """Ours: byte for byte and in order what scapy builds."""
+    from scapy_quiet import IP
+    wanted, got = sample(work, peers.Greyhound)
+    # Where the loop was cut open when the source came up is chance.
+    start = next((i for i in range(SAMPLE) if work.expected(wanted[i], IP(got[0][14:]).id) == got[0]), 0)
+    for place, out in enumerate(got):
+        frame = wanted[(start + place) % SAMPLE]
+        expected = work.expected(frame, IP(out[14:]).id)
+        assert out == expected, (f"{work.name}: frame {place} of the sample differs\n in       {frame.hex()}\n"
+                                 f" out      {out.hex()}\n expected {expected.hex()}")
+
+
+def check_peer_sample(work, make):
+    """A peer that routes must do the same work; while it learns flows it may
+    lose packets, so only what came out is looked at."""
+    from scapy_quiet import IP
+    wanted, got = sample(work, make)
+    for out in got:
+        ident = IP(out[14:]).id
+        assert any(work.expected(frame, ident) == out for frame in wanted), f"{make.name} does other work: {out.hex()}"
+
+
+def start(lab, work, make, source):
+    """A process of the pair, forwarding, then frozen."""
+    process = make(lab, work, f"net_pcap0,rx_pcap={source},infinite_rx=1", "net_null0,no-rx=1")
+    lab.on_close(process.thaw)
+    process.load()
+    windows.prioritise(process.pid)
+    return process
+
+
+def measure(work, turns, calibrator):
+    """One row: ratios of neighbouring turns, and rates."""
     with Lab() as lab:
-        wanted = work.all_frames()[:SAMPLE]
-        source, sink = lab.path("sample.pcap"), lab.path("out.pcap")
-        work_frames.write_pcap(source, wanted)
-        ours = Greyhound(lab, work, f"net_pcap0,rx_pcap={source}", f"net_pcap1,tx_pcap={sink}")
-        wait_for("the sample", lambda: sum(o["received"] for o in ours.call("show-drops")["origins"]) >= SAMPLE, 10)
-        ours.proc.stop()
-        got = [bytes(p) for p in rdpcap(sink)] if os.path.getsize(sink) > 24 else []
-        return got, [work.expected(f) for f in wanted], IP
+        source = lab.path(f"{work.name}.pcap")
+        work_frames.write_pcap(source, work.all_frames())
+        ours = start(lab, work, peers.Greyhound, source)
+        strays_before = ours.strays()
+        if work.peer == "itself":
+            pair = churn.Churning(lab, ours), ours
+            ours.freeze()
+        else:
+            ours.freeze()
+            pair = ours, start(lab, work, PEERS[work.peer], source)
+            pair[1].freeze()
+        before = windows.steal(CORE)
+        rounds = windows.alternate(pair, CORE, calibrator, turns)
+        after = windows.steal(CORE)
+        ours.thaw()
+        worker, strays = ours.worker(), ours.strays()
+        assert strays == strays_before, (f"{work.name}: not every packet was forwarded: {strays} "
+                                         f"after {strays_before}")
+    row = {"id": work.name, "title": work.title, "unit": "Mpps"}
+    row["bar_id"], row["bar"] = BARS.get(work.name, (None, None))
+    row |= windows.summary(rounds, calibrator.best)
+    row["frames"], row["frame_bytes"] = work.frames, work.sizes[0]
+    row["ns"], row["peer_ns"] = 1e3 / row["median"], 1e3 / row["peer_median"]
+    row["steal"] = (after[0] - before[0]) / max(1, after[1] - before[1])
+    row["burst_fill"], row["peer"] = worker["burst_fill"], work.peer
+    row["route_load_seconds"] = ours.load_seconds if work.prefixes else None
+    if work.peer == "itself":
+        row["changes_per_second"] = pair[0].changes_per_second()
+    row["met"] = row["bar"] is None or row["ratio"] >= row["bar"]
+    return row
+
+
+def judge_huge(rows):
+    """The bar of the rows with 1M routes follows from those with 100k."""
+    by_id = {row["id"]: row for row in rows}
+    for row in rows:
+        base = by_id.get(row["id"].removesuffix("-1M"))
+        if row["id"].endswith("-1M") and base:
+            row["bar_id"], row["bar"] = "E5", round(BAR_OF_HUGE * base["ratio"], 3)
+            row["met"] = row["ratio"] >= row["bar"]
 
 
 def facts():
+    """The machine and the programs, for the head of the table."""
     with open("/proc/cpuinfo") as file:
         text = file.read()
     model = re.search(r"model name\s*: (.*)", text)
-    mhz = re.search(r"cpu MHz\s*: (.*)", text)
     dpdk = subprocess.run(["pkg-config", "--modversion", "libdpdk"], capture_output=True, text=True).stdout.strip()
-    return {"cpu": model.group(1) if model else platform.machine(), "mhz": mhz.group(1) if mhz else "?",
-            "cores": os.cpu_count(), "avx512": " avx512f " in text, "kernel": platform.release(), "dpdk": dpdk,
-            "binary": binary(), "core": CORE, "turn_seconds": TURN}
+    commit = subprocess.run(["git", "-C", REPO, "describe", "--always", "--dirty"], capture_output=True, text=True)
+    return {"cpu": model.group(1) if model else platform.machine(), "cores": os.cpu_count(),
+            "avx512": " avx512f " in text, "hypervisor": " hypervisor " in text, "kernel": platform.release(),
+            "dpdk": dpdk, "binary": os.path.relpath(binary(), REPO), "commit": commit.stdout.strip(),
+            "date": time.strftime("%Y-%m-%d %H:%M %Z"), "load_before": os.getloadavg()[0], "measured_core": CORE,
+            "turn_seconds": windows.TURN}
+
+
+def heading():
+    return (f"{'id':24} {'work':42} {'ratio':>6} {'[min, max]':>13} {'bar':>5}  {'Mpps':>5} {'ns':>5} "
+            f"{'peer':>5} {'ns':>5} {'quiet':>6}")
+
+
+def line(row):
+    bar = "" if row["bar"] is None else f"{row['bar']:.2f}"
+    mark = " " if row["bar"] is None else "+" if row["met"] else "-"
+    return (f"{row['id']:24} {row['title']:42} {row['ratio']:6.3f} [{row['ratio_min']:.2f}, {row['ratio_max']:.2f}] "
+            f"{bar:>5}{mark} {row['median']:5.1f} {row['ns']:5.1f} {row['peer_median']:5.1f} {row['peer_ns']:5.1f} "
+            f"{row['quiet_windows']:3}/{row['windows']}")
+
+
+def run(chosen, turns, calibrator, wrong):
+    """Measures the rows; adds to `wrong` those that could not be."""
+    rows = []
+    print(heading(), flush=True)
+    for work in chosen:
+        try:
+            check_sample(work)
+            if work.peer == "ovs":
+                check_peer_sample(work, PEERS[work.peer])
+            rows.append(measure(work, turns, calibrator))
+        except (AssertionError, CommandFailed, Timeout, windows.Noisy) as error:
+            wrong.append(work.name)
+            print(f"{work.name:24} FAILED: {error}", flush=True)
+            continue
+        judge_huge(rows)
+        print(line(rows[-1]), flush=True)
+    return rows
+
+
+def draw_sweeps(calibrator, wrong):
+    """Measures every sweep; (all rows, the sweeps drawn)."""
+    every, drawn = [], []
+    for sweep in sweeps.SWEEPS:
+        print(f"\n{sweep.title}")
+        rows = run(sweep.works(), SWEEP_TURNS, calibrator, wrong)
+        if rows:
+            report.chart(DOCS, sweep, rows)
+            every += rows
+            drawn.append(sweep)
+    return every, drawn
 
 
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument("--quick", action="store_true", help="four rows and fewer turns")
-    args.add_argument("--only", default="", help="rows by name, comma separated")
-    args.add_argument("--turns", type=int, help="pairs of turns per row (21)")
+    args.add_argument("--quick", action="store_true", help=f"{', '.join(QUICK)} and fewer turns; under 5 minutes")
+    args.add_argument("--only", default="", help="rows by id, comma separated")
+    args.add_argument("--turns", type=int, help="pairs of turns per row (21, quick: 9)")
+    args.add_argument("--enforce", action="store_true", help="a missed bar is an error")
+    args.add_argument("--out", default=FOLDER, help="where results.json goes")
     args = args.parse_args()
-    turns = args.turns or (9 if args.quick else 21)
-    chosen = set(filter(None, args.only.split(",")))
-    results = []
+    wanted = args.only.replace(",", " ").split() or (QUICK if args.quick else [w.name for w in work_frames.WORKS])
+    unknown = set(wanted) - {w.name for w in work_frames.WORKS}
+    if unknown:
+        sys.exit(f"no such row: {', '.join(sorted(unknown))}")
+    if os.geteuid() or CORE not in os.sched_getaffinity(0) or 0 not in os.sched_getaffinity(0):
+        sys.exit(f"the bench needs root and cores 0 (control) and {CORE} (measured)")
+    windows.need_programs("dpdk-testpmd", "rustc", "ovs-vsctl")
+    found = facts()
+    print(", ".join(f"{key} {value}" for key, value in found.items()))
+    wrong, everything = [], not (args.only or args.quick)
     with Lab() as lab:
-        reserve_hugepages(lab, PAGES)
-        print(json.dumps(facts()))
-        print(f"{'':4} {'work':42} {'ratio':>6} {'[min, max]':>15} {'Mpps':>6} {'io':>6} {'ns':>6} {'ticks':>6}")
-        for work in work_frames.works(args.quick):
-            if chosen and work.name not in chosen:
-                continue
-            row = measure(work, turns)
-            results.append(row)
-            span = f"[{row['min']:.2f}, {row['max']:.2f}]"
-            print(f"{row['id']:4} {row['title']:42} {row['median']:6.2f} {span:>15} {row['mpps']:6.1f} "
-                  f"{row['peer_mpps']:6.1f} {1e3 / row['mpps']:6.1f} {row['ticks_per_packet']:6.0f}", flush=True)
-    folder = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(REPO, "target")), "bench")
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "results.json"), "w") as file:
-        json.dump(results, file, indent=1)
-    print(f"also in {folder}/results.json")
-    return 0 if results else 1
+        os.makedirs(FOLDER, exist_ok=True)
+        windows.prioritise_harness(lab, CORE)
+        calibrator = windows.Calibrator(lab, FOLDER, CORE)
+        turns = args.turns or (9 if args.quick else 21)
+        rows = run([w for w in work_frames.WORKS if w.name in wanted], turns, calibrator, wrong)
+        found["load_after"] = os.getloadavg()[0]
+        report.save(args.out, "results.json", rows)
+        report.save(args.out, "facts.json", found)
+        if everything:
+            points, drawn = draw_sweeps(calibrator, wrong)
+            report.save(args.out, "sweeps.json", points)
+            report.document(os.path.join(DOCS, "performance.md"), found, rows, drawn)
+    missed = [row["id"] for row in rows if not row["met"]]
+    print(f"ratio: ours to the peer (testpmd io; O1: Open vSwitch), medians of alternated windows of {windows.TURN:g} s on core {CORE}. "
+          f"{'Below the bar: ' + ', '.join(missed) + '. ' if missed else 'No bar missed. '}Results: {args.out}/results.json")
+    if wrong:
+        print(f"could not be measured: {', '.join(wrong)}")
+    return 1 if wrong or (args.enforce and missed) else 0
 
 
 if __name__ == "__main__":

@@ -205,7 +205,8 @@ mod tests {
             let (tables, counters, stop) =
                 (Arc::clone(&tables), Arc::clone(&counters), Arc::clone(&stop));
             std::thread::spawn(move || {
-                let config = WorkerConfig { queues: vec![(PortId(0), 0)], idle };
+                let config =
+                    WorkerConfig { queues: vec![(PortId(0), 0)], idle, ..WorkerConfig::default() };
                 let mut worker = Worker::new(HeapIo::new(32, 256), tables, counters, end, config);
                 worker.run(&stop);
                 worker.io().discard_sent();

@@ -56,7 +56,7 @@ reasons! {
         UnknownVlan = "unknown_vlan",
         /// Ethernet payload type that Greyhound does not carry.
         UnknownEthertype = "unknown_ethertype",
-        /// Arrived on an interface that is administratively down or has no address.
+        /// Arrived on an interface that is administratively down.
         InterfaceDown = "interface_down",
         /// Fewer bytes than an IPv4 header (RFC 1812 5.2.2).
         Ipv4TooShort = "ipv4_too_short",

@@ -339,7 +339,7 @@ pub enum Idle {
     /// Polls on: bare metal.
     #[default]
     Poll,
-    /// Pauses, then sleeps ever longer up to a millisecond: virtual devices.
+    /// Pauses, then sleeps ever longer, up to half a millisecond: virtual devices.
     Adaptive,
 }
 

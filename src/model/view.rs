@@ -131,7 +131,7 @@ pub struct NeighbourView {
     pub mac: Option<Mac>,
     /// Interface.
     pub interface: String,
-    /// `incomplete`, `reachable`, `stale`, `probe`, `failed`, `permanent`,
+    /// `incomplete`, `reachable`, `probe`, `failed`, `permanent`,
     /// `published` or `published (silent)`.
     pub state: String,
     /// Seconds until the entry ages out; none for permanent ones.

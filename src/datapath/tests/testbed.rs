@@ -54,7 +54,7 @@ pub const POOL: usize = 512;
 /// Bytes in a buffer behind its headroom.
 pub const ROOM: usize = 2048;
 /// Slots of the exchange.
-pub const SLOTS: usize = 256;
+pub const SLOTS: usize = 128;
 /// MTU of the plain tunnels.
 pub const GRE_MTU: u16 = 1476;
 

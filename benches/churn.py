@@ -1,0 +1,99 @@
+"""Route changes as fast as control takes them, while packets flow: the row `Z0`.
+
+A process of its own sends transactions over the control socket, and is stopped
+and continued with the gateway. Every prefix of a part of the big table gets
+another tunnel, a longer prefix inside, which goes again, and its first tunnel
+back; no packet may be lost by any of that.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import time
+
+from frames import dotted
+from peers import Measured
+
+PREFIXES = 4000   # of the table, over and over
+TRANSACTION = 100  # prefixes in one
+
+
+def put(to, length, target):
+    return {"op": "put-route", "route": {"to": f"{dotted(to)}/{length}", "target": target}}
+
+
+def changes(work):
+    """The transactions of one time round, ready to send: [(bytes, changes)]."""
+    lines = []
+    for first in range(0, PREFIXES, TRANSACTION):
+        part = [(place, *work.table[place]) for place in range(first, first + TRANSACTION)]
+        steps = (
+            [put(network, length, work.target(place + 1)) for place, network, length in part],
+            [put(network, length + 2, work.target(place)) for place, network, length in part],
+            [{"op": "delete-route", "to": f"{dotted(network)}/{length + 2}"} for _, network, length in part],
+            [put(network, length, work.target(place)) for place, network, length in part],
+        )
+        for ops in steps:
+            line = json.dumps({"version": 1, "method": "transaction", "params": {"ops": ops}})
+            lines.append((line.encode() + b"\n", len(ops)))
+    return lines
+
+
+def churn(path, work, done, refused):
+    """Sends them until killed; counts what was done."""
+    link = socket.socket(socket.AF_UNIX)
+    link.connect(path)
+    link = link.makefile("rwb")
+    lines = changes(work)
+    while True:
+        for line, count in lines:
+            link.write(line)
+            link.flush()
+            answer = link.readline()
+            if b'"error"' in answer[:200]:
+                refused.value = answer[:1000]
+                return
+            done.value += count
+
+
+class Churning(Measured):
+    """A gateway under churn, as a process to measure: the same one as at rest."""
+
+    name = "greyhound under churn"
+
+    def __init__(self, lab, gateway):
+        self.gateway, self.seconds = gateway, 0.0
+        self.done = multiprocessing.Value("Q", lock=False)
+        self.refused = multiprocessing.Array("c", 1001, lock=False)
+        self.process = multiprocessing.Process(target=churn, daemon=True,
+                                               args=(gateway.path, gateway.work, self.done, self.refused))
+        self.process.start()
+        self._signal(signal.SIGSTOP)
+        lab.on_close(self.process.kill)
+
+    @property
+    def pid(self):
+        return self.gateway.pid
+
+    def sent(self):
+        return self.gateway.sent()
+
+    def thaw(self):
+        super().thaw()
+        self._signal(signal.SIGCONT)
+        self.since = time.perf_counter()
+
+    def freeze(self):
+        self._signal(signal.SIGSTOP)
+        self.seconds += time.perf_counter() - self.since
+        super().freeze()
+
+    def _signal(self, number):
+        os.kill(self.process.pid, number)
+
+    def changes_per_second(self):
+        """While it ran; raises if a change was refused."""
+        assert not self.refused.value, f"a change was refused: {self.refused.value.decode()}"
+        return self.done.value / self.seconds

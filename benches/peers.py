@@ -1,0 +1,228 @@
+"""The measured processes: Greyhound and what it is measured against.
+
+All run on the same core, with bursts of 64, on an instance of its own of the
+same pair of ports.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+import frames as work_frames
+from greyhound import HUGEPAGES, binary
+from lab import CommandFailed, wait_for
+
+CORE = 1
+# The harness itself keeps off the measured core; what it starts must not inherit that.
+BOTH = ["taskset", "-c", f"0,{CORE}"]
+BUFFER = 2560        # bytes of a packet buffer with all its headers
+SPARE = 16384        # buffers beside those that hold the pcap
+BATCH = 20_000       # routes in a transaction (a line has at most 4 MiB)
+
+
+def buffers(frames):
+    """net_pcap with infinite_rx keeps every frame of its file in the pool."""
+    return frames + SPARE
+
+
+def memory_mib(frames):
+    return 160 + buffers(frames) * BUFFER // (1 << 20)
+
+
+def need_hugepages(lab, mib):
+    """Has that much free in 2 MB pages until the lab closes, or says why not.
+
+    Called right before each process starts: other labs come and go.
+    """
+    def pages():
+        with open("/proc/meminfo") as file:
+            fields = dict(re.findall(r"(HugePages_\w+):\s*(\d+)", file.read()))
+        return int(fields["HugePages_Total"]), int(fields["HugePages_Free"])
+
+    def reserve(more):
+        with open(HUGEPAGES, "w") as file:
+            file.write(str(max(0, pages()[0] + more)))
+
+    wanted = mib // 2 + 8
+    total, free = pages()
+    if free < wanted:
+        more = wanted - free
+        lab.on_close(lambda: reserve(-more))
+        reserve(more)
+        total, free = pages()
+    if free < wanted:
+        raise CommandFailed(f"{wanted} free pages of 2 MB are needed, the kernel found {free} of {total}: "
+                            f"free memory, or reserve {2 * wanted} at boot (hugepages=)")
+
+
+def forget_eal(prefix):
+    """Removes what an EAL that was killed leaves in /var/run."""
+    shutil.rmtree(f"/var/run/dpdk/{prefix}", ignore_errors=True)
+
+
+class Measured:
+    """A process with `name`, `pid` and `sent()`: packets its second port took so far."""
+
+    def freeze(self):
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self):
+        os.kill(self.pid, signal.SIGCONT)
+
+    def strays(self):
+        """Packets it did not forward, by what became of them; none by default."""
+        return {}
+
+
+class Greyhound(Measured):
+    """The gateway as a measured process, driven over its control socket."""
+
+    name = "greyhound"
+
+    def __init__(self, lab, work, source, sink):
+        """The source is down until `load` is done."""
+        self.work = work
+        need_hugepages(lab, memory_mib(work.frames))
+        self.path = lab.path("bench.sock")
+        config = lab.path("bench.toml")
+        neighbours = "\n".join(f'[[neighbour]]\naddress = "10.0.1.{n}"\nport = "en1"\n'
+                               f'mac = "{work_frames.HOP_MAC.format(n)}"' for n in range(2, 10))
+        with open(config, "w") as file:
+            file.write(f"""[dpdk]
+workers = [{CORE}]
+memory = "{memory_mib(work.frames)}M"
+hugepages = "on"
+buffers = {buffers(work.frames)}
+idle = "poll"
+[[port]]
+name = "en0"
+device = "{source}"
+mac = "{work_frames.MAC_IN}"
+address = ["10.0.0.1/24"]
+up = false
+[[port]]
+name = "en1"
+device = "{sink}"
+mac = "{work_frames.MAC_OUT}"
+address = ["10.0.1.1/24"]
+{neighbours}
+{work.config()}
+[control]
+socket = "{self.path}"
+[metrics]
+enabled = false
+""")
+        self.proc = lab.start("greyhound", [*BOTH, binary(), "run", "-c", config])
+        self.number = 0
+        wait_for(f"greyhound (its log: {self.proc.log})", lambda: self._connect() or not self.proc.alive(), 90)
+        if not self.proc.alive():
+            raise CommandFailed(f"greyhound ended:\n{self.proc.text()}")
+
+    def load(self):
+        """The big table, in transactions, while running; then the source may start."""
+        started = time.perf_counter()
+        for ops in self.work.changes(BATCH):
+            self.call("transaction", {"ops": ops})
+        self.load_seconds = time.perf_counter() - started
+        self.source(up=True)
+        wait_for("greyhound to forward", lambda: self.sent() > 1000, 10)
+
+    def source(self, up):
+        """Lets the source's packets in, or not."""
+        self.call("transaction", {"ops": [{"op": "set-interface", "name": "en0", "up": up}]})
+
+    @property
+    def pid(self):
+        return self.proc.pid
+
+    def _connect(self):
+        try:
+            link = socket.socket(socket.AF_UNIX)
+            link.connect(self.path)
+            self.link = link.makefile("rwb")
+            return True
+        except OSError:
+            return False
+
+    def call(self, method, params=None):
+        self.number += 1
+        request = {"version": 1, "id": self.number, "method": method}
+        self.link.write(json.dumps(request | ({"params": params} if params else {})).encode() + b"\n")
+        self.link.flush()
+        line = self.link.readline()
+        if not line:
+            raise CommandFailed(f"{method}: greyhound hung up:\n{self.proc.text()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise CommandFailed(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    def sent(self):
+        return next(p for p in self.call("show-ports") if p["name"] == "en1")["tx_packets"]
+
+    def worker(self):
+        return self.call("show-workers")[0]
+
+    def strays(self):
+        """Packets that were not forwarded so far, by what became of them."""
+        drops = self.call("show-drops")
+        found = {d["reason"]: d["packets"] for d in drops["drops"] if d["packets"]}
+        for origin in drops["origins"]:
+            found |= {f"punted {why}": n for why, n in origin["punted"].items() if n}
+        return found
+
+
+class Testpmd(Measured):
+    """dpdk-testpmd in io mode, which looks at no packet; read over its telemetry socket."""
+
+    name = "testpmd"
+
+    def __init__(self, lab, work, source, sink):
+        self.prefix = f"ghbench{os.getpid()}"
+        need_hugepages(lab, memory_mib(work.frames))
+        argv = [*BOTH, "dpdk-testpmd", "--lcores", f"0@0,1@{CORE}", "--in-memory", "--no-pci", "-m",
+                str(memory_mib(work.frames)), "--file-prefix", self.prefix, "--vdev", source, "--vdev", sink,
+                "--", "-i", "--auto-start", "--forward-mode=io", "--burst=64", "--mbcache=512", "--nb-cores=1",
+                f"--total-num-mbufs={buffers(work.frames)}", "--no-flush-rx", "--txd=1024", "--rxd=1024"]
+        self.log = lab.path("testpmd.log")
+        with open(self.log, "wb") as out:
+            # An open pipe as input: at its end testpmd would quit.
+            self.popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True)
+        lab.on_close(self.stop)
+        wait_for(f"testpmd (its log: {self.log})", lambda: self._connect() or self.popen.poll() is not None, 90)
+        if self.popen.poll() is not None:
+            with open(self.log, errors="replace") as text:
+                raise CommandFailed(f"testpmd ended:\n{text.read()}")
+
+    def load(self):
+        wait_for("testpmd to forward", self.sent, 30)
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    def _connect(self):
+        try:
+            self.link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self.link.connect(f"/var/run/dpdk/{self.prefix}/dpdk_telemetry.v2")
+            self.link.recv(16384)
+            return True
+        except OSError:
+            return False
+
+    def sent(self):
+        self.link.send(b"/ethdev/stats,1")
+        stats = json.loads(self.link.recv(16384))["/ethdev/stats"]
+        return stats["opackets"] if stats else 0
+
+    def stop(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait()
+        forget_eal(self.prefix)

@@ -1,0 +1,55 @@
+"""The bench judges others, so it is judged here: does it see wrong output, and
+does it measure a row from end to end?"""
+
+import json
+import os
+import subprocess
+import sys
+
+from lab import REPO, Lab
+
+BENCHES = os.path.join(REPO, "benches")
+sys.path.insert(0, BENCHES)
+
+KEYS = {"id", "unit", "median", "min", "max", "peer_median", "ratio", "bar", "met"}
+
+
+def smoke_bench_samples():
+    """the bench's samples equal scapy's frames, and a wrong one is seen"""
+    import frames
+    import run
+
+    for work in (frames.Work("W1", "forward", frames=256),
+                 frames.Work("W2", "encap", frames.GRE, 1, frames=256),
+                 frames.Work("W5", "decap", frames.GRE, 16, decap=True, frames=256),
+                 frames.Work("W6e", "IPIP", frames.IPIP, 16, frames=256),
+                 frames.Work("W8", "routes", frames.GRE, 16, prefixes=500, frames=256)):
+        run.check_sample(work)
+
+    class Wrong(frames.Work):
+        """Expects every tunnel but the right one."""
+
+        def remote(self, tunnel):
+            return super().remote(tunnel) ^ self.off
+
+    work = Wrong("W3", "encap", frames.GRE, 16, frames=256)
+    work.off, honest = 0, work.expected
+    work.expected = lambda frame, ident: (setattr(work, "off", 1), honest(frame, ident), setattr(work, "off", 0))[1]
+    try:
+        run.check_sample(work)
+    except AssertionError as seen:
+        assert "differs" in str(seen), seen
+    else:
+        raise AssertionError("the bench took a packet into the wrong tunnel for right")
+
+
+def smoke_bench_row():
+    """one row is measured beside testpmd and written down"""
+    with Lab() as lab:
+        done = subprocess.run([sys.executable, os.path.join(BENCHES, "run.py"), "--only", "W2", "--turns", "1",
+                               "--out", lab.dir], capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stdout + done.stderr
+        with open(os.path.join(lab.dir, "results.json")) as file:
+            (row,) = json.load(file)
+    assert KEYS <= set(row), row
+    assert row["id"] == "W2" and row["median"] > 0.1 and 0 < row["ratio"] < 2, row
