@@ -361,7 +361,8 @@ fn decap_tables(tables: &Tables, encap: Encapsulation, tunnels: u32) {
     let protocol = if encap == Encapsulation::Gre { 47 } else { 4 };
     for n in 0..tunnels {
         let id = 16 + n;
-        let entry = Tunnel { interface: IfId(id), up: true, table: TableId(0), remote: FAR + n };
+        let entry =
+            Tunnel { interface: IfId(id), up: true, table: TableId(0), remote: FAR + n, resync: 1 };
         tables.tunnels.set(id as usize, entry, &guard);
         let key = DecapKey::ipv4(TableId(0), FAR + n, SOURCE, protocol, None);
         tables.decap.insert(key, id, &guard).unwrap();

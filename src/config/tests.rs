@@ -92,8 +92,9 @@ fn every_line_in_comments_is_valid_too() {
     assert_eq!(config.state.icmp, standard.state.icmp);
     assert_eq!(config.settings.socket, standard.settings.socket);
     assert_eq!(config.settings.dpdk.descriptors, standard.settings.dpdk.descriptors);
+    let gre = GreOptions { key_in: None, key_out: None, ..config.state.tunnels[0].gre };
     assert_eq!(
-        TunnelSpec { mtu: None, ..config.state.tunnels[0].clone() },
+        TunnelSpec { mtu: None, gre, ..config.state.tunnels[0].clone() },
         standard.state.tunnels[0]
     );
 }
@@ -267,6 +268,30 @@ const WRONG: &[(&str, &str, &str)] = &[
         "[[tunnel]]\nname = \"gre0\"\nlocal = \"10.1\"\nremote = \"10.2\"\n[[tunnel]]\nname = \"gre1\"\nlocal = \"10.1\"\nremote = \"10.2\"",
         "tunnel[1].remote",
         "a tunnel of kind gre from 10.0.0.1 to 10.0.0.2 is there already, tunnel[0]",
+    ),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nlocal = \"10.1\"\nremote = \"10.2\"\nkey = 0\n[[tunnel]]\nname = \"gre1\"\nlocal = \"10.1\"\nremote = \"10.2\"\nkey_in = 0",
+        "tunnel[1].remote",
+        "a tunnel of kind gre from 10.0.0.1 to 10.0.0.2 with key 0 is there already, tunnel[0]",
+    ),
+    ("[[tunnel]]\nname = \"gre0\"\nkey = 4294967296", "tunnel[0].key", "0 to 4294967295"),
+    ("[[tunnel]]\nname = \"gre0\"\nkey = 1\nkey_out = 2", "tunnel[0].key", "either `key`"),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nsequence_resync = 3601",
+        "tunnel[0].sequence_resync",
+        "0 to 3600",
+    ),
+    ("[[tunnel]]\nname = \"ipip0\"\nkey = 1", "tunnel[0].key", "an ipip tunnel has no key"),
+    ("[[tunnel]]\nname = \"ipip0\"\nkey_out = 1", "tunnel[0].key_out", "an ipip tunnel has no"),
+    (
+        "[[tunnel]]\nname = \"ipip0\"\nchecksum = true",
+        "tunnel[0].checksum",
+        "an ipip tunnel has no",
+    ),
+    (
+        "[[tunnel]]\nname = \"ipip0\"\nsequence = true",
+        "tunnel[0].sequence",
+        "an ipip tunnel has no",
     ),
     (
         "[[tunnel]]\nname = \"ipip0\"\nlocal = \"10.1\"\nremote = \"10.2\"",
@@ -459,9 +484,19 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn any_options()(
+        checksum: bool, key_in: Option<u32>, key_out: Option<u32>, both: bool, sequence: bool,
+        sequence_resync in 0..=3600u16,
+    ) -> GreOptions {
+        let key_out = if both { key_in } else { key_out };
+        GreOptions { checksum, key_in, key_out, sequence, sequence_resync }
+    }
+}
+
+prop_compose! {
     fn any_tunnel(number: u8)(
         ipip: bool, pair: bool, outer: bool, link1: bool, mtu in proptest::option::of(68u16..), ttl in 1u8..,
-        dscp in proptest::option::of(0u8..64), copy_df: bool, up: bool,
+        dscp in proptest::option::of(0u8..64), copy_df: bool, up: bool, gre in any_options(),
     ) -> TunnelSpec {
         let kind = if ipip { TunnelKind::Ipip } else { TunnelKind::Gre };
         let host = |net: u8, last: u8| std::net::Ipv4Addr::new(net, 0, number, last);
@@ -478,6 +513,7 @@ prop_compose! {
             ttl,
             dscp: dscp.map_or(Dscp::Copy, Dscp::Fixed),
             df: if copy_df { OuterDf::Copy } else { OuterDf::Set },
+            gre: if ipip { GreOptions::default() } else { gre },
             up,
         }
     }

@@ -12,8 +12,8 @@ use super::sections::{queue_name, vlan_name};
 use crate::ids::{MAX_INTERFACES, MAX_PORTS};
 use crate::model::op::Problem;
 use crate::model::spec::{
-    DpdkSettings, NeighbourSpec, PortSpec, PublishSpec, RouteSpec, RouteTarget, TunnelKind,
-    TunnelSpec, VlanSpec,
+    DpdkSettings, GreOptions, NeighbourSpec, PortSpec, PublishSpec, RouteSpec, RouteTarget,
+    TunnelKind, TunnelSpec, VlanSpec,
 };
 
 /// A section's objects with their numbers in the file: those that could not be
@@ -222,9 +222,10 @@ impl Checker<'_> {
             |t| Some(t.name.clone()),
             |name| format!("`{name}` is taken"),
         );
-        let outer = |t: &TunnelSpec| Some((t.kind.prefix(), t.local?, t.remote?));
-        self.unique("tunnel", "remote", tunnels, outer, |(kind, local, remote)| {
-            format!("a tunnel of kind {kind} from {local} to {remote} is there")
+        let outer = |t: &TunnelSpec| Some((t.kind.prefix(), t.local?, t.remote?, t.gre.key_in));
+        self.unique("tunnel", "remote", tunnels, outer, |(kind, local, remote, key)| {
+            let key = key.map_or(String::new(), |key| format!(" with key {key}"));
+            format!("a tunnel of kind {kind} from {local} to {remote}{key} is there")
         });
         // A host route leads to each: it can have one interface only.
         let peer = |t: &TunnelSpec| t.peer;
@@ -360,6 +361,11 @@ fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<Ipv4Addr>) -> Vec<(&'stati
             problems.push((field, format!("an ipip tunnel has no {field}: expected it left out")));
         }
     }
+    for (field, set) in gre_fields(&tunnel.gre) {
+        if ipip && set {
+            problems.push((field, format!("an ipip tunnel has no {field}: expected it left out")));
+        }
+    }
     if !ipip && !tunnel.link0 {
         let message = "`false` asks for MOBILE encapsulation (RFC 2004), which is not there yet: expected `true`";
         problems.push(("link0", message.into()));
@@ -390,6 +396,19 @@ fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<Ipv4Addr>) -> Vec<(&'stati
         }
     }
     problems
+}
+
+/// The fields that only GRE headers have, and which of them are set.
+fn gre_fields(gre: &GreOptions) -> [(&'static str, bool); 5] {
+    let (key_in, key_out) = (gre.key_in.is_some(), gre.key_out.is_some());
+    let both = key_in && gre.key_in == gre.key_out;
+    [
+        ("checksum", gre.checksum),
+        ("key", both),
+        ("key_in", key_in && !both),
+        ("key_out", key_out && !both),
+        ("sequence", gre.sequence),
+    ]
 }
 
 /// What makes two device texts the same device: the name without arguments, a

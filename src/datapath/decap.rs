@@ -15,14 +15,13 @@ use super::drop::DropReason;
 use super::rewrite::stepped;
 use super::tally::{Tally, Way};
 use super::verdict::Turn;
-use super::{ecn, ipv4};
+use super::{ecn, gre, ipv4};
 use crate::buf::{BURST, PacketBuf};
 use crate::ids::TableId;
 use crate::tables::epoch::prefetch;
 use crate::tables::tunnel::{DecapKey, Tunnel, TunnelIndex};
 use crate::wire::gre::{
-    FLAG_CHECKSUM, FLAG_KEY, FLAG_SEQUENCE, GRE_LEN, GreError, GreHeader, RESERVED_MASK,
-    VERSION_MASK,
+    FLAG_CHECKSUM, FLAG_KEY, FLAG_SEQUENCE, GRE_LEN, RESERVED_MASK, VERSION_MASK,
 };
 use crate::wire::ipv4::{IPV4_LEN, Ipv4Header};
 use crate::wire::{ETHERTYPE_IPV4, IPPROTO_GRE};
@@ -36,11 +35,40 @@ pub(crate) struct Opened {
     slots: List,
     keys: [DecapKey; BURST],
     outer_tos: [u8; BURST],
+    /// A bit per place in `slots`: the packet has a GRE sequence number, the
+    /// last word before the inner header.
+    numbered: u64,
+}
+
+/// What lies between an outer and an inner IPv4 header.
+pub(crate) struct Between<'a> {
+    /// Bytes of it.
+    pub len: usize,
+    /// The inner header, not yet validated.
+    pub inner: &'a [u8; IPV4_LEN],
+    /// The GRE key.
+    pub key: Option<u32>,
+    /// Its last word is a sequence number.
+    pub numbered: bool,
+}
+
+impl Between<'_> {
+    /// No key and no number.
+    #[inline(always)]
+    fn plain(len: usize, inner: &[u8]) -> Between<'_> {
+        let inner = inner.first_chunk().unwrap_or(&MISSING);
+        Between { len, inner, key: None, numbered: false }
+    }
 }
 
 impl Opened {
     pub(crate) const fn new() -> Opened {
-        Opened { slots: List::new(), keys: [DecapKey(0); BURST], outer_tos: [0; BURST] }
+        Opened {
+            slots: List::new(),
+            keys: [DecapKey(0); BURST],
+            outer_tos: [0; BURST],
+            numbered: 0,
+        }
     }
 }
 
@@ -54,6 +82,7 @@ pub(crate) fn open<B: PacketBuf>(
     opened: &mut Opened,
 ) {
     opened.slots.clear();
+    opened.numbered = 0;
     for &slot in tunnelled.slots() {
         let headers = &mut packets.headers;
         let outer_len = headers.header_len(slot);
@@ -62,24 +91,25 @@ pub(crate) fn open<B: PacketBuf>(
         let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
         let payload = data.get(from..).unwrap_or_default();
         let protocol = headers.protocol(slot);
-        let (tunnel_len, inner) = match split(protocol, payload, outer_payload) {
-            Ok(parts) => parts,
+        let between = match split(protocol, payload, outer_payload) {
+            Ok(between) => between,
             Err(reason) => {
                 packets.drop(turn, slot, reason);
                 continue;
             }
         };
-        let Ok(l3) = u8::try_from(from + tunnel_len) else {
+        let Ok(l3) = u8::try_from(from + between.len) else {
             // Tunnels in tunnels whose outer headers carry options.
             packets.drop(turn, slot, DropReason::NestingTooDeep);
             continue;
         };
         let (src, dst) = (headers.src.get(slot), headers.dst.get(slot));
         let place = opened.slots.len() % BURST;
-        opened.keys[place] = DecapKey::ipv4(TableId(0), src, dst, protocol, None);
+        opened.keys[place] = DecapKey::ipv4(TableId(0), src, dst, protocol, between.key);
+        opened.numbered |= u64::from(between.numbered) << place;
         opened.outer_tos[place] = headers.tos(slot);
         opened.slots.push(slot);
-        headers.gather(slot, inner, outer_payload - tunnel_len);
+        headers.gather(slot, between.inner, outer_payload - between.len);
         turn.tables.fib4.prefetch(headers.dst.get(slot));
         packets.l3[slot.at()] = l3;
     }
@@ -87,9 +117,9 @@ pub(crate) fn open<B: PacketBuf>(
 
 /// Bytes between outer and inner IPv4 header, and the inner header.
 #[inline(always)]
-fn split(protocol: u8, payload: &[u8], len: usize) -> Result<(usize, &[u8; IPV4_LEN]), DropReason> {
+fn split(protocol: u8, payload: &[u8], len: usize) -> Result<Between<'_>, DropReason> {
     if protocol != IPPROTO_GRE {
-        return Ok((0, payload.first_chunk().unwrap_or(&MISSING)));
+        return Ok(Between::plain(0, payload));
     }
     match payload.split_first_chunk() {
         Some((&[a, b, c, d], inner))
@@ -97,28 +127,14 @@ fn split(protocol: u8, payload: &[u8], len: usize) -> Result<(usize, &[u8; IPV4_
                 && u16::from_be_bytes([c, d]) == ETHERTYPE_IPV4
                 && len >= GRE_LEN =>
         {
-            Ok((GRE_LEN, inner.first_chunk().unwrap_or(&MISSING)))
+            Ok(Between::plain(GRE_LEN, inner))
         }
-        _ => Err(refusal(&payload[..len.min(payload.len())])),
+        _ => gre::open(&payload[..len.min(payload.len())]),
     }
 }
 
 /// What is not there is no valid header either.
-const MISSING: [u8; IPV4_LEN] = [0; IPV4_LEN];
-
-/// Why a GRE header is refused.
-#[cold]
-fn refusal(payload: &[u8]) -> DropReason {
-    match GreHeader::parse(payload) {
-        Err(GreError::Truncated) => DropReason::GreTruncated,
-        Err(GreError::BadVersion) => DropReason::GreBadVersion,
-        Err(GreError::ReservedBits) => DropReason::GreReservedBits,
-        Ok(header) if header.has_checksum() => DropReason::GreChecksumPresent,
-        Ok(header) if header.has_key() => DropReason::GreKeyPresent,
-        Ok(header) if header.has_sequence() => DropReason::GreSequencePresent,
-        Ok(_) => DropReason::GreUnknownProtocol,
-    }
-}
+pub(crate) const MISSING: [u8; IPV4_LEN] = [0; IPV4_LEN];
 
 /// Finds the tunnels of opened packets and checks what was inside. The good
 /// ones are then in `pending`, as received on their tunnel. With `deepest`
@@ -139,14 +155,18 @@ pub(crate) fn admit<B: PacketBuf>(
     for index in found[..slots.len()].iter().flatten() {
         prefetch(tunnels.get(*index as usize));
     }
-    for ((&slot, found), outer_tos) in slots.iter().zip(&found).zip(&opened.outer_tos) {
-        let Some(index) = *found else {
+    for (place, (&slot, found)) in slots.iter().zip(found).enumerate() {
+        let Some(index) = found else {
             packets.drop(turn, slot, DropReason::UnknownTunnel);
             continue;
         };
         let tunnel = tunnels.get(index as usize);
         packets.in_if[slot.at()] = tunnel.interface;
-        let checked = check(packets, slot, tunnel, *outer_tos, deepest);
+        let mut checked = check(packets, slot, tunnel, opened.outer_tos[place % BURST], deepest);
+        if opened.numbered != 0 && opened.numbered >> (place % BURST) & 1 != 0 {
+            // Last, so that only packets that are good otherwise count up.
+            checked = checked.and_then(|()| gre::in_sequence(packets, turn, slot, index, tunnel));
+        }
         if let Err(reason) = checked {
             packets.drop(turn, slot, reason);
             continue;

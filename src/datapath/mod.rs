@@ -30,6 +30,7 @@ mod ecn;
 mod encap;
 mod forward;
 mod fragment;
+mod gre;
 mod inject;
 mod ipv4;
 mod local;

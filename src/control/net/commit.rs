@@ -32,6 +32,8 @@ pub(super) struct Work {
     forced: Vec<Ipv4Net>,
     /// Tunnel slots to write.
     pub(super) slots: BTreeMap<IfId, Tunnel>,
+    /// Tunnels whose sequence numbers begin anew.
+    pub(super) renumbered: Vec<IfId>,
     /// Keys nobody has any more.
     pub(super) unkeyed: Vec<DecapKey>,
     /// Interfaces that are gone.
@@ -194,15 +196,20 @@ impl Net {
                 says.push((host(peer), Candidate::Tunnel(id), add));
             }
         }
-        if let (Some(kind), Some(outer)) =
-            (key.tunnel_kind(), key.tunnel_kind().and_then(|kind| old?.outer(kind)))
-        {
-            let (local, remote) = outer;
-            let first = (kind.protocol(), local, remote, Key::Port(crate::ids::PortId(0)));
-            let next = self.desired.index.pairs.range(first..).next();
-            // Another tunnel may have taken the pair over.
-            if next.is_none_or(|p| (p.0, p.1, p.2) != (first.0, first.1, first.2)) {
-                work.unkeyed.extend(reserve::outer_key(kind, outer));
+        if let Some(kind) = key.tunnel_kind() {
+            let received = |config: Option<TunnelConfig>| {
+                config.map(|config| config.received_as(kind)).unwrap_or_default()
+            };
+            // Another tunnel may have taken it over.
+            let index = &self.desired.index;
+            let unkeyed = received(old).into_iter();
+            work.unkeyed.extend(unkeyed.filter(|key| index.received_as(*key).next().is_none()));
+            // Another flow, or numbers after none: from 0 again (RFC 2890 §2.2).
+            let flow = |config: Option<TunnelConfig>| {
+                (received(config), config.map(|c| (c.gre.key_out, c.gre.sequence)))
+            };
+            if flow(old) != flow(new) {
+                work.renumbered.push(id);
             }
         }
         work.done.routes = true;

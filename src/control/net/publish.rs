@@ -29,6 +29,9 @@ impl Net {
             unused.extend(self.installed.remove(&prefix));
         }
         self.publish_snapshot(work.snapshot, &guard);
+        for id in &work.renumbered {
+            self.tables.sequences.get(id.index()).reset();
+        }
         for key in &work.unkeyed {
             self.tables.decap.remove(*key, &guard);
         }

@@ -11,7 +11,6 @@ use super::key::Key;
 use super::links::{self, Links};
 use super::refusal::Refusal;
 use crate::ids::{IfId, TableId};
-use crate::model::spec::TunnelKind;
 use crate::tables::Tables;
 use crate::tables::tunnel::{DecapKey, Tunnel};
 
@@ -92,21 +91,6 @@ fn prefixes(desired: &Desired, before: &BTreeMap<Object, Item>) -> Vec<Ipv4Net> 
     prefixes
 }
 
-/// The decapsulation key of a tunnel as it is now.
-pub(super) fn decap_key(desired: &Desired, key: Key) -> Option<DecapKey> {
-    let kind = key.tunnel_kind()?;
-    outer_key(kind, desired.tunnels.get(&key)?.outer(kind)?)
-}
-
-/// What an outer pair is received as: from the remote, to us.
-pub(super) fn outer_key(
-    kind: TunnelKind,
-    (local, remote): (std::net::Ipv4Addr, std::net::Ipv4Addr),
-) -> Option<DecapKey> {
-    let (source, destination) = (u32::from(remote), u32::from(local));
-    Some(DecapKey::ipv4(TableId(0), source, destination, kind.protocol(), None))
-}
-
 /// A tunnel as decapsulation sees it: up when it is administratively up, has
 /// both pairs, and its outer source is ours.
 pub(super) fn slot(desired: &Desired, key: Key, id: IfId) -> Tunnel {
@@ -121,6 +105,7 @@ pub(super) fn slot(desired: &Desired, key: Key, id: IfId) -> Tunnel {
         up: config.up && config.pair.is_some() && own,
         table: TableId(0),
         remote: u32::from(remote),
+        resync: config.gre.sequence_resync,
     }
 }
 
@@ -135,11 +120,10 @@ fn decap_keys(
     for old in before.values() {
         let Item::Tunnel(key, old) = old else { continue };
         let (Some(kind), Some(id)) = (key.tunnel_kind(), links.id(*key)) else { continue };
-        let had = old.and_then(|old| outer_key(kind, old.outer(kind)?));
-        let has = decap_key(desired, *key);
-        if let Some(has) = has.filter(|_| has != had) {
-            wanted.push((*key, id, has));
-        }
+        let Some(now) = desired.tunnels.get(key) else { continue };
+        let had = old.map(|old| old.received_as(kind)).unwrap_or_default();
+        let fresh = now.received_as(kind).into_iter().filter(|has| !had.contains(has));
+        wanted.extend(fresh.map(|has| (*key, id, has)));
     }
     wanted.sort_unstable_by_key(|(_, id, _)| *id);
     let guard = tables.pin();
