@@ -12,11 +12,13 @@
 
 use super::burst::{List, Packets, Slot, flag};
 use super::drop::DropReason;
+use super::rewrite::stepped;
 use super::tally::{Tally, Way};
 use super::verdict::Turn;
 use super::{ecn, ipv4};
 use crate::buf::{BURST, PacketBuf};
 use crate::ids::TableId;
+use crate::tables::epoch::prefetch;
 use crate::tables::tunnel::{DecapKey, Tunnel, TunnelIndex};
 use crate::wire::gre::{
     FLAG_CHECKSUM, FLAG_KEY, FLAG_SEQUENCE, GRE_LEN, GreError, GreHeader, RESERVED_MASK,
@@ -36,6 +38,12 @@ pub(crate) struct Opened {
     outer_tos: [u8; BURST],
 }
 
+impl Opened {
+    pub(crate) const fn new() -> Opened {
+        Opened { slots: List::new(), keys: [DecapKey(0); BURST], outer_tos: [0; BURST] }
+    }
+}
+
 /// Reads what lies behind the outer headers of the packets in `tunnelled`.
 /// Afterwards their columns hold the inner headers, not yet validated.
 #[inline]
@@ -43,9 +51,9 @@ pub(crate) fn open<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
     tunnelled: &List,
-) -> Opened {
-    let mut opened =
-        Opened { slots: List::new(), keys: [DecapKey(0); BURST], outer_tos: [0; BURST] };
+    opened: &mut Opened,
+) {
+    opened.slots.clear();
     for &slot in tunnelled.slots() {
         let headers = &mut packets.headers;
         let outer_len = headers.header_len(slot);
@@ -72,9 +80,9 @@ pub(crate) fn open<B: PacketBuf>(
         opened.outer_tos[place] = headers.tos(slot);
         opened.slots.push(slot);
         headers.gather(slot, inner, outer_payload - tunnel_len);
+        turn.tables.fib4.prefetch(headers.dst.get(slot));
         packets.l3[slot.at()] = l3;
     }
-    opened
 }
 
 /// Bytes between outer and inner IPv4 header, and the inner header.
@@ -126,15 +134,19 @@ pub(crate) fn admit<B: PacketBuf>(
     let slots = opened.slots.slots();
     let mut found: [Option<TunnelIndex>; BURST] = [None; BURST];
     turn.tables.decap.get_bulk(&opened.keys[..slots.len()], &mut found, turn.guard);
+    let tunnels = turn.tables.tunnels.view(turn.guard);
     let mut tally = Tally::new(turn.counters, Way::Rx);
-    for ((&slot, found), outer_tos) in slots.iter().zip(found).zip(opened.outer_tos) {
-        let Some(index) = found else {
+    for index in found[..slots.len()].iter().flatten() {
+        prefetch(tunnels.get(*index as usize));
+    }
+    for ((&slot, found), outer_tos) in slots.iter().zip(&found).zip(&opened.outer_tos) {
+        let Some(index) = *found else {
             packets.drop(turn, slot, DropReason::UnknownTunnel);
             continue;
         };
-        let tunnel = turn.tables.tunnels.get(index as usize, turn.guard);
+        let tunnel = tunnels.get(index as usize);
         packets.in_if[slot.at()] = tunnel.interface;
-        let checked = check(packets, slot, tunnel, outer_tos, deepest);
+        let checked = check(packets, slot, tunnel, *outer_tos, deepest);
         if let Err(reason) = checked {
             packets.drop(turn, slot, reason);
             continue;
@@ -146,6 +158,26 @@ pub(crate) fn admit<B: PacketBuf>(
 
 #[inline(always)]
 fn check<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    slot: Slot,
+    tunnel: &Tunnel,
+    outer_tos: u8,
+    deepest: bool,
+) -> Result<(), DropReason> {
+    let headers = &packets.headers;
+    // One branch for all that mostly is not so.
+    let odd = !tunnel.up
+        | headers.has(slot, flag::ODD)
+        | (headers.ttl(slot) == 0)
+        | (headers.dst.get(slot) == tunnel.remote)
+        | deepest
+        | (ecn::field(outer_tos) != 0);
+    if odd { check_odd(packets, slot, tunnel, outer_tos, deepest) } else { Ok(()) }
+}
+
+/// [`check`], one question after the other.
+#[cold]
+fn check_odd<B: PacketBuf>(
     packets: &mut Packets<B>,
     slot: Slot,
     tunnel: &Tunnel,
@@ -194,6 +226,8 @@ fn propagate_ecn<B: PacketBuf>(
     header.set_tos(marked);
     let (w0, w2) = (packets.headers.w0.get(slot), packets.headers.w2.get(slot));
     packets.headers.w0.set(slot, w0 & 0xff00_ffff | u32::from(marked) << 16);
-    packets.headers.w2.set(slot, w2 & 0xffff_0000 | u32::from(header.checksum.get()));
+    let w2 = w2 & 0xffff_0000 | u32::from(header.checksum.get());
+    packets.headers.w2.set(slot, w2);
+    packets.headers.next.set(slot, stepped(w2, packets.headers.sticky.get(slot)));
     Ok(())
 }

@@ -13,7 +13,7 @@
 use super::burst::{Packets, Slot};
 use super::drop::DropReason;
 use super::ecn;
-use super::rewrite::{TAGGED_LEN, reframe, stepped};
+use super::rewrite::{TAGGED_LEN, reframe};
 use crate::buf::PacketBuf;
 use crate::tables::adjacency::{Adjacency, REWRITE_ROOM, flags};
 use crate::wire::checksum::finish;
@@ -43,7 +43,7 @@ pub(crate) fn apply<B: PacketBuf>(
     id: &mut u16,
 ) -> Result<(), DropReason> {
     let headers = &packets.headers;
-    let w2 = stepped(headers, slot);
+    let w2 = headers.next.get(slot);
     let inner = Inner {
         total: headers.total(slot),
         tos: headers.tos(slot),

@@ -16,7 +16,7 @@ use super::burst::{Packets, Slot};
 use super::drop::DropReason;
 use super::encap::{self, Inner};
 use super::forward::cuts_outer;
-use super::rewrite::stepped;
+
 use super::tx::Outputs;
 use super::verdict::Turn;
 use crate::buf::{Burst, PacketBuf, PacketIo};
@@ -70,7 +70,7 @@ fn prepare<B: PacketBuf>(
     buf: &mut B,
 ) -> Result<(), DropReason> {
     let l3 = usize::from(packets.l3[slot.at()]);
-    let w2 = stepped(&packets.headers, slot);
+    let w2 = packets.headers.next.get(slot);
     if cuts_outer(adjacency) {
         let headers = &packets.headers;
         let inner = Inner {
