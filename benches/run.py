@@ -44,7 +44,7 @@ from lab import CommandFailed, Lab, Timeout, wait_for  # noqa: E402
 CORE = peers.CORE
 DOCS = os.path.join(REPO, "docs")
 SAMPLE = 96
-SWEEP_TURNS = 7
+SWEEP_TURNS = 5
 ETHERTYPE_ARP = b"\x08\x06"
 QUICK = ("W1", "W2", "W4", "W5")
 # Ratios to the peer; the rows with 1M routes are compared with those of 100k (E5).
@@ -185,8 +185,9 @@ def line(row):
             f"{row['quiet_windows']:3}/{row['windows']}")
 
 
-def run(chosen, turns, calibrator, wrong):
-    """Measures the rows; adds to `wrong` those that could not be."""
+def run(chosen, turns, calibrator, wrong, written):
+    """Measures the rows; adds to `wrong` those that could not be, and keeps
+    the file `written` up to date."""
     rows = []
     print(heading(), flush=True)
     for work in chosen:
@@ -201,21 +202,21 @@ def run(chosen, turns, calibrator, wrong):
             print(f"{work.name:24} FAILED: {error}", flush=True)
             continue
         judge_huge(rows)
+        report.save(*written, rows)
         print(line(rows[-1]), flush=True)
     return rows
 
 
-def draw_sweeps(calibrator, wrong):
-    """Measures every sweep; (all rows, the sweeps drawn)."""
-    every, drawn = [], []
+def draw_sweeps(calibrator, wrong, out):
+    """Measures and draws every sweep; those that were drawn."""
+    drawn = []
     for sweep in sweeps.SWEEPS:
         print(f"\n{sweep.title}")
-        rows = run(sweep.works(), SWEEP_TURNS, calibrator, wrong)
+        rows = run(sweep.works(), SWEEP_TURNS, calibrator, wrong, (out, f"sweep-{sweep.name}.json"))
         if rows:
             report.chart(DOCS, sweep, rows)
-            every += rows
             drawn.append(sweep)
-    return every, drawn
+    return drawn
 
 
 def main():
@@ -241,13 +242,12 @@ def main():
         windows.prioritise_harness(lab, CORE)
         calibrator = windows.Calibrator(lab, FOLDER, CORE)
         turns = args.turns or (9 if args.quick else 21)
-        rows = run([w for w in work_frames.WORKS if w.name in wanted], turns, calibrator, wrong)
+        rows = run([w for w in work_frames.WORKS if w.name in wanted], turns, calibrator, wrong,
+                   (args.out, "results.json"))
         found["load_after"] = os.getloadavg()[0]
-        report.save(args.out, "results.json", rows)
         report.save(args.out, "facts.json", found)
         if everything:
-            points, drawn = draw_sweeps(calibrator, wrong)
-            report.save(args.out, "sweeps.json", points)
+            drawn = draw_sweeps(calibrator, wrong, args.out)
             report.document(os.path.join(DOCS, "performance.md"), found, rows, drawn)
     missed = [row["id"] for row in rows if not row["met"]]
     print(f"ratio: ours to the peer (testpmd io; O1: Open vSwitch), medians of alternated windows of {windows.TURN:g} s on core {CORE}. "

@@ -12,6 +12,7 @@ import peers
 import windows
 from lab import Lab, wait_for
 
+TURNS = 7       # at most
 SECONDS = 0.5   # a turn: with a worker on core 0, too, control answers late
 
 
@@ -65,7 +66,7 @@ def measure(work, turns, calibrator):
                 strays.append(process.strays())
                 process.freeze()
                 four.append(process)
-        rounds = windows.alternate(four, calibrator, turns, SECONDS)
+        rounds = windows.alternate(four, calibrator, min(turns, TURNS), SECONDS)
         for process, before in zip(four, strays):
             process.thaw()
             after = process.strays()

@@ -25,7 +25,7 @@ TURN = 0.1   # seconds counted
 SETTLE = 0.01  # seconds before that: caches fill up again
 WORST = 0.02  # error of a rate that is still taken
 MOST_KEPT_OFF = 0.1  # share of a turn that others may have the core
-TRIES = 40    # attempts at one turn
+PATIENCE = 10.0  # seconds of attempts at one turn
 QUIET = 0.85  # of the best calibration seen: nobody on the sibling thread
 
 
@@ -142,11 +142,12 @@ def turn(peer, threads, seconds):
 
 def good_turn(peer, threads, seconds):
     """A turn whose count is sharp enough, on a core that was ours most of the time."""
-    for _ in range(TRIES):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         rate, error, kept_off = turn(peer, threads, seconds)
         if error <= WORST and kept_off <= MOST_KEPT_OFF:
             return rate, error, kept_off
-    raise Noisy(f"{TRIES} turns of {peer.name} in a row were unusable (in the last one the count was off by up to "
+    raise Noisy(f"no usable turn of {peer.name} in {PATIENCE:g} s (in the last one the count was off by up to "
                 f"{error:.1%} and its thread was kept off the core for {kept_off:.1%}): is the machine overloaded?")
 
 
