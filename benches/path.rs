@@ -16,7 +16,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -489,6 +489,7 @@ fn warm_window(bench: &mut Bench) -> (f64, f64) {
 
 /// Another build of this program, run window by window.
 struct Other {
+    child: Child,
     ask: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
 }
@@ -497,13 +498,22 @@ impl Other {
     fn start(program: &str) -> Other {
         let mut command = Command::new(program);
         command.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let child = command.spawn().expect("the other build starts");
-        Other { ask: child.stdin.unwrap(), answers: BufReader::new(child.stdout.unwrap()).lines() }
+        let mut child = command.spawn().expect("the other build starts");
+        let ask = child.stdin.take().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap()).lines();
+        Other { child, ask, answers }
     }
 
     fn window(&mut self, id: &str) -> f64 {
         writeln!(self.ask, "{id}").expect("the other build listens");
         self.answers.next().unwrap().unwrap().parse().expect("a number of ticks")
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        self.child.kill().expect("the other build can be ended");
+        self.child.wait().expect("and has ended");
     }
 }
 
