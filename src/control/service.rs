@@ -1,6 +1,7 @@
 //! Who asks and what is answered: calls of the control socket and scrapes of
 //! the metrics server, both on control's thread between its turns.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender};
@@ -79,8 +80,13 @@ impl<H: Hardware> Service<H> {
     ///
     /// # Errors
     /// What is wrong with it; nothing has changed.
-    pub fn apply(&mut self, text: &str, now: Duration) -> Result<Outcome, ApiError> {
-        let wanted = config::parse(text).map_err(refused)?;
+    pub fn apply(
+        &mut self,
+        text: &str,
+        folder: Option<&Path>,
+        now: Duration,
+    ) -> Result<Outcome, ApiError> {
+        let wanted = config::parse_in(text, folder).map_err(refused)?;
         self.fixed(&wanted.settings)?;
         let ops = self.control.difference(&wanted.state)?;
         self.control.transact(&ops, now)
@@ -129,7 +135,9 @@ impl<H: Hardware> Service<H> {
     fn answer_now(&mut self, call: Call, now: Duration) -> Answer {
         match call {
             Call::Transaction { ops } => value(&self.control.transact(&ops, now)?),
-            Call::Apply { config } => value(&self.apply(&config, now)?),
+            Call::Apply { config, folder } => {
+                value(&self.apply(&config, folder.as_deref(), now)?)
+            }
             Call::ShowPorts => value(&self.hardware.ports()),
             Call::ShowInterfaces { name } => self.show_interfaces(name.as_deref()),
             Call::ShowTunnels => {
