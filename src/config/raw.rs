@@ -41,6 +41,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("route", &["to", "via", "interface", "blackhole", "reject"]),
+    ("routes_file", &["path"]),
     ("neighbour", &["address", "port", "mac"]),
     ("arp", &["address", "port", "mac", "publish"]),
     ("icmp", &["error_rate", "error_burst", "echo", "time_exceeded"]),

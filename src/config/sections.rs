@@ -196,14 +196,14 @@ fn is_unicast(address: Ipv4Addr) -> bool {
 
 /// True for what a route can lead to: single addresses, and networks that are
 /// not altogether multicast or reserved.
-fn is_routable(to: Ipv4Net) -> bool {
+pub(super) fn is_routable(to: Ipv4Net) -> bool {
     let first = u32::from(to.addr());
     let class_d_or_e = to.prefix_len() >= 4 && to.addr().octets()[0] >= 224;
     let reserved = to.prefix_len() >= 8 && martian::is_martian_destination(first);
     !(class_d_or_e || reserved)
 }
 
-fn unicast(text: &str) -> Result<Ipv4Addr, String> {
+pub(super) fn unicast(text: &str) -> Result<Ipv4Addr, String> {
     let address = inet_aton(text).map_err(|e| e.to_string())?;
     if is_unicast(address) {
         Ok(address)

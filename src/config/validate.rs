@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::routes_file::RoutesFile;
 use super::sections::{queue_name, vlan_name};
 use crate::ids::{MAX_INTERFACES, MAX_PORTS};
 use crate::model::op::Problem;
@@ -27,6 +28,7 @@ pub struct Draft {
     pub vlans: Items<VlanSpec>,
     pub tunnels: Items<TunnelSpec>,
     pub routes: Items<RouteSpec>,
+    pub files: Vec<RoutesFile>,
     pub neighbours: Items<NeighbourSpec>,
     pub published: Items<PublishSpec>,
 }
@@ -56,11 +58,48 @@ impl Draft {
         names.join(", ")
     }
 
+    /// Routes of the text, then those of files.
+    fn all_routes(&self) -> impl Iterator<Item = (RoutePlace<'_>, &RouteSpec)> {
+        let section = self.routes.iter().map(|(n, route)| (RoutePlace::Section(*n), route));
+        let lines = self.files.iter().flat_map(|file| {
+            file.routes.iter().map(move |(line, route)| (RoutePlace::Line(file, *line), route))
+        });
+        section.chain(lines)
+    }
+
     fn interface_names(&self) -> HashSet<&str> {
         let ports = self.ports.iter().map(|(_, port)| port.name.as_str());
         let vlans = self.vlans.iter().map(|(_, vlan)| vlan.name.as_str());
         let tunnels = self.tunnels.iter().map(|(_, tunnel)| tunnel.name.as_str());
         ports.chain(vlans).chain(tunnels).collect()
+    }
+}
+
+/// Where a route is written.
+#[derive(Clone, Copy)]
+enum RoutePlace<'a> {
+    /// `[[route]]`, by number.
+    Section(usize),
+    /// A line of a file.
+    Line(&'a RoutesFile, usize),
+}
+
+impl RoutePlace<'_> {
+    /// The place of one of its fields; a line is short enough to have none.
+    fn field(&self, field: &str) -> String {
+        match self {
+            RoutePlace::Section(_) => format!("{self}.{field}"),
+            RoutePlace::Line(..) => self.to_string(),
+        }
+    }
+}
+
+impl std::fmt::Display for RoutePlace<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RoutePlace::Section(number) => write!(f, "route[{number}]"),
+            RoutePlace::Line(file, line) => f.write_str(&file.at(*line)),
+        }
     }
 }
 
@@ -239,22 +278,26 @@ impl Checker<'_> {
     }
 
     fn routes(&mut self) {
-        let routes = &self.draft.routes;
-        self.unique("route", "to", routes, |r| Some(r.to), |to| format!("{to} has a route"));
         let draft = self.draft;
         let known = draft.interface_names();
         let own = draft.own();
-        for (number, route) in routes {
-            if let RouteTarget::Via(gateway) = route.target {
-                self.not_own(&own, gateway, format!("route[{number}].via"), "another router's");
+        let mut seen = HashMap::new();
+        for (place, route) in draft.all_routes() {
+            if let Some(first) = seen.insert(route.to, place) {
+                let message = format!("{} has a route already, {first}", route.to);
+                self.problem(place.field("to"), message);
             }
-            if let RouteTarget::Interface(name) = &route.target
-                && !known.contains(name.as_str())
-                && !self.unread
-            {
-                let message =
-                    format!("no interface `{name}`: expected a port, VLAN or tunnel of this file");
-                self.problem(format!("route[{number}].interface"), message);
+            match &route.target {
+                RouteTarget::Via(gateway) if own.contains(gateway) => {
+                    self.not_own(&own, *gateway, place.field("via"), "another router's");
+                }
+                RouteTarget::Interface(name) if !known.contains(name.as_str()) && !self.unread => {
+                    let message = format!(
+                        "no interface `{name}`: expected a port, VLAN or tunnel of this file"
+                    );
+                    self.problem(place.field("interface"), message);
+                }
+                _ => {}
             }
         }
     }

@@ -28,6 +28,7 @@ pub mod decap;
 #[cfg_attr(all(loom, test), path = "epoch_model.rs")]
 pub mod epoch;
 pub mod fib4;
+pub mod fib6;
 pub mod interfaces;
 mod prefixes;
 pub mod sequence;

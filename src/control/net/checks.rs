@@ -2,19 +2,20 @@
 //! no overlapping subnets, nobody else's role for an own address, no two
 //! tunnels alike. Only what was touched is looked at, from both sides.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::desired::{Desired, Object, Target, TunnelConfig, with_address};
+use super::desired::{Desired, Item, Object, Target, TunnelConfig, with_address};
 use super::edit::Edit;
 use super::key::Key;
 use super::refusal::{Fault, Refusal};
 
 /// Checks all that was touched and notes what is wrong.
-pub(super) fn check(edit: &mut Edit<'_>) {
+pub(super) fn check(edit: &mut Edit<'_>, touched: &BTreeMap<Object, Item>) {
     // `Object`'s order has links last: a tunnel's own place is the better one.
-    for object in edit.touched() {
+    for object in touched.keys().copied() {
         let mut faults = Vec::new();
         let desired = &*edit.desired;
         match object {

@@ -22,12 +22,12 @@ use crate::tables::tunnel::{DecapKey, Tunnel};
 /// What a change comes to.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    /// FIB entries to look at.
-    pub(super) prefixes: BTreeSet<Ipv4Net>,
+    /// FIB entries to look at, some of them several times.
+    pub(super) prefixes: Vec<Ipv4Net>,
     /// Adjacencies to plan, where anybody uses them.
     pub(super) hops: BTreeSet<Hop>,
-    /// To resolve anew.
-    dependents: BTreeSet<Dependent>,
+    /// To resolve anew, some of them several times.
+    dependents: Vec<Dependent>,
     /// Prefixes that say the same but lead elsewhere.
     forced: Vec<Ipv4Net>,
     /// Tunnel slots to write.
@@ -214,7 +214,7 @@ impl Net {
         }
         work.done.routes = true;
         if new.is_some() {
-            work.dependents.insert(Dependent::Tunnel(id));
+            work.dependents.push(Dependent::Tunnel(id));
             return;
         }
         work.gone.push(key);
@@ -236,7 +236,7 @@ impl Net {
         let new = self.desired.routes.get(&to);
         says.extend(new.map(|target| (to, Candidate::Static(*target), true)));
         if new.is_some() {
-            work.dependents.insert(Dependent::Route(to));
+            work.dependents.push(Dependent::Route(to));
         } else {
             self.routes.remove(&to);
             self.watch.set(Dependent::Route(to), Vec::new());
@@ -278,7 +278,7 @@ impl Net {
         if entry.fixed.is_none() && entry.learned.is_none() {
             self.neighbours.remove(&(link, address));
         }
-        work.dependents.insert(Dependent::Neighbour(link, address));
+        work.dependents.push(Dependent::Neighbour(link, address));
         work.hops.insert(Hop::Neighbour(link, address));
         work.hops.extend(self.tunnels_over(link, address).map(Hop::Tunnel));
     }
@@ -290,9 +290,9 @@ impl Net {
         changes.extend(forced.into_iter().map(|prefix| Change { prefix, new: false }));
         work.done.routes |= !changes.is_empty();
         for Change { prefix, new } in changes {
-            work.prefixes.insert(prefix);
+            work.prefixes.push(prefix);
             if self.desired.routes.contains_key(&prefix) {
-                work.dependents.insert(Dependent::Route(prefix));
+                work.dependents.push(Dependent::Route(prefix));
             }
             if new {
                 let parent = self.rib.parent(prefix);
@@ -304,7 +304,7 @@ impl Net {
     }
 
     fn resolve(&mut self, work: &mut Work) {
-        for who in std::mem::take(&mut work.dependents) {
+        for who in each_once(std::mem::take(&mut work.dependents)) {
             match who {
                 Dependent::Route(to) => self.resolve_route(to, work),
                 Dependent::Tunnel(id) => self.resolve_tunnel(id, work),
@@ -322,7 +322,7 @@ impl Net {
         let marks = resolver.marks;
         self.watch.set(Dependent::Route(to), marks);
         if self.routes.insert(to, hop) != Some(hop) {
-            work.prefixes.insert(to);
+            work.prefixes.push(to);
         }
     }
 
@@ -376,7 +376,14 @@ impl Net {
             self.active.remove(&address);
         }
         if on_link != was {
-            work.prefixes.insert(host(address));
+            work.prefixes.push(host(address));
         }
     }
+}
+
+/// In order, without repetitions. Cheaper than a set for a million.
+pub(super) fn each_once<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+    items.sort_unstable();
+    items.dedup();
+    items
 }

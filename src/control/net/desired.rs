@@ -89,7 +89,7 @@ impl TunnelConfig {
 }
 
 /// Where a static route leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Target {
     /// A gateway.
     Via(Ipv4Addr),

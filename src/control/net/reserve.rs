@@ -1,11 +1,11 @@
 //! The last step of a transaction that can fail: room for all of it. What is
 //! taken here is given back if any of it is not to be had.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ipnet::Ipv4Net;
 
-use super::desired::{Desired, Item, Object};
+use super::desired::{Desired, Item, Object, Target};
 use super::hops::{Hop, Hops};
 use super::key::Key;
 use super::links::{self, Links};
@@ -25,7 +25,8 @@ pub(super) fn reserve(
     tables: &Tables,
 ) -> Result<(), Refusal> {
     let fresh: Vec<Key> = before.values().filter_map(|old| created(desired, old)).collect();
-    if links.free() < fresh.len() || hops.free() < fresh.len() + before.len() {
+    let needed = next_hops(desired, before);
+    if links.free() < fresh.len() || hops.free() < needed {
         tables.collect();
         links.reclaim();
         hops.reclaim();
@@ -37,7 +38,7 @@ pub(super) fn reserve(
         .into_iter()
         .filter(|prefix| !installed.contains_key(prefix))
         .collect();
-    if hops.free() < prefixes.len() {
+    if hops.free() < needed {
         return Err(Refusal::TooManyNextHops(hops.len()));
     }
     let bits = prefixes.iter().map(|net| (u32::from(net.network()), net.prefix_len()));
@@ -53,6 +54,25 @@ pub(super) fn reserve(
         links.seal(&guard);
     }
     keyed
+}
+
+/// Next hops that what was touched can need at most. Static routes share them:
+/// however many there are, they lead where their different targets lead.
+fn next_hops(desired: &Desired, before: &BTreeMap<Object, Item>) -> usize {
+    let (mut targets, mut others) = (HashSet::<Target>::new(), 0);
+    for object in before.keys() {
+        match object {
+            Object::Route(to) => targets.extend(desired.routes.get(to)),
+            // Own, far end, and a broadcast address at each end of a subnet.
+            Object::Tunnel(_) => others += 2,
+            Object::Link(key) => {
+                others += 4 * desired.links.get(key).map_or(0, |link| link.address.len());
+            }
+            Object::Neighbour(_) => others += 1,
+            Object::Published(_) | Object::Icmp => {}
+        }
+    }
+    targets.len() + others
 }
 
 /// The interface that an item of before did not have yet.
