@@ -43,7 +43,7 @@ pub fn ipv4(prefixes: &[(u32, u8)]) -> RteFib4 {
 /// `rte_fib6` with these routes.
 pub fn ipv6(prefixes: &[(u128, u8)]) -> RteFib6 {
     let room = prefixes.len() as u32 * 2 + 1024;
-    let mut fib = RteFib6::new("peer6", room, 1 << 18).expect("memory for rte_fib6");
+    let mut fib = RteFib6::new("peer6", room, 1 << 19).expect("memory for rte_fib6");
     for (n, (address, len)) in prefixes.iter().enumerate() {
         fib.add(address.to_be_bytes(), *len, work::hop(n)).unwrap();
     }
