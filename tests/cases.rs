@@ -403,3 +403,20 @@ fn a_datagram_larger_than_a_slot_does_not_go_to_control() {
     assert_eq!(dropped(&bench, NET, DropReason::TooLarge), 1);
     bench.expect_conservation().unwrap();
 }
+
+/// What a timer sends with nothing coming in is worked off too.
+#[test]
+fn what_timers_send_is_sent_before_all_is_quiet() {
+    let case = case("plain_forward");
+    let config = case.config().split("[[neighbour]]").next().unwrap();
+    let mut bench = Bench::from_config(config).unwrap();
+    bench.discard_sent();
+    let (port, frames) = case.inputs().next().unwrap();
+    let port = bench.port(port).unwrap();
+    bench.receive(port, &frames[0].frame).unwrap();
+    bench.run_until_quiet().unwrap();
+    assert_eq!(bench.discard_sent(), 1, "a first ARP request");
+    bench.advance(Duration::from_secs(1)).unwrap();
+    bench.expect_conservation().unwrap();
+    assert_eq!(bench.discard_sent(), 1, "a second one, by a timer");
+}

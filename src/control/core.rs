@@ -38,6 +38,10 @@ use crate::tables::Tables;
 /// Most punts taken from one worker before timers and requests get their turn.
 const PUNTS_PER_TURN: usize = 256;
 
+/// Adjacencies planned in a turn after which no more punts are taken in it: an
+/// ARP packet that moves a gateway costs one for each tunnel over it.
+const PLANNED_PER_TURN: u64 = 4096;
+
 /// How often numbers and memory whose grace period is over are taken back.
 const HOUSEKEEPING: Duration = Duration::from_millis(50);
 
@@ -54,6 +58,8 @@ pub struct Control {
     totals: Totals,
     port_names: Vec<String>,
     housekept: Duration,
+    /// The worker whose punts are taken first: each in its turn.
+    first: usize,
 }
 
 /// The protocol engines.
@@ -91,7 +97,8 @@ impl Control {
         let port_names = ports.iter().map(|port| port.spec.name.clone()).collect();
         let net = Net::new(tables, ports);
         let totals = Totals::new(workers);
-        Control { net, engines, ends, counters, totals, port_names, housekept: Duration::ZERO }
+        let housekept = Duration::ZERO;
+        Control { net, engines, ends, counters, totals, port_names, housekept, first: 0 }
     }
 
     /// Applies changes, all of them or none, and lets the engines follow.
@@ -125,15 +132,19 @@ impl Control {
         self.net.difference(wanted)
     }
 
-    /// One round: punts and notices of all workers, then timers. Returns how
-    /// many packets there were.
+    /// One round: punts and notices of all workers, a bounded number and as
+    /// long as what they changed is bounded too, then timers. Returns how many
+    /// packets there were.
     pub fn turn(&mut self, now: Duration) -> usize {
+        let most = self.net.planned() + PLANNED_PER_TURN;
+        let workers = self.ends.len();
+        let first = self.first;
+        self.first = (first + 1) % workers.max(1);
         let mut taken = 0;
-        for index in 0..self.ends.len() {
-            for _ in 0..PUNTS_PER_TURN {
-                if !self.take(index, now) {
-                    break;
-                }
+        for index in (first..workers).chain(0..first) {
+            let mut quota = PUNTS_PER_TURN;
+            while quota > 0 && self.net.planned() < most && self.take(index, now) {
+                quota -= 1;
                 taken += 1;
             }
         }
@@ -206,6 +217,11 @@ impl Control {
     /// Largest datagram of a port or VLAN interface; `None` if there is none.
     pub fn link_mtu(&self, name: &str) -> Option<u16> {
         Some(self.net.link(self.net.interface_named(name)?)?.mtu)
+    }
+
+    /// True if a port or VLAN interface can have this MTU.
+    pub fn takes_mtu(&self, name: &str, mtu: u16) -> bool {
+        self.net.takes_mtu(name, mtu)
     }
 
     /// Routes; with `all` also those made here.

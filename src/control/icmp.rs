@@ -184,9 +184,9 @@ fn untruncated(datagram: &[u8]) -> std::borrow::Cow<'_, [u8]> {
 pub(super) fn return_address(world: &impl World, to: Ipv4Addr) -> Option<Ipv4Addr> {
     let here = match world.way(to) {
         Way::Neighbour { link, address } => world.source(link, address),
-        Way::Tunnel { tunnel, .. } => world.source(tunnel, to),
+        Way::Tunnel { tunnel, underlay: Some(_) } => world.source(tunnel, to),
         Way::Local => return Some(to),
-        Way::Broadcast | Way::Unreachable => return None,
+        Way::Tunnel { underlay: None, .. } | Way::Broadcast | Way::Unreachable => return None,
     };
     here.or_else(|| world.links().iter().find_map(|link| world.source(link.id, to)))
 }

@@ -86,6 +86,13 @@ impl Default for NeighbourConfig {
 /// [`Neighbours::tick`].
 const PER_TICK: usize = 256;
 
+/// Least time between two changes of a neighbour's link address.
+const MOVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Moves of neighbours that are logged: so many a second, so many at once.
+const MOVES_SAID_PER_SECOND: u32 = 1;
+const MOVES_SAID_AT_ONCE: u32 = 10;
+
 /// How many packets of resolved neighbours are handed back to workers: a few
 /// after each resolution, since they were on their way here.
 const ROUNDS_PER_SECOND: u32 = 2000;
@@ -101,8 +108,14 @@ pub struct Neighbours {
     published: BTreeMap<Key, Published>,
     /// Where looking again at published entries goes on, if it has to.
     review: Option<Key>,
+    /// Routes changed since this round began: another one follows.
+    review_again: bool,
     /// Packets handed back because their neighbour is known: see `send_round`.
     rounds: TokenBucket,
+    /// Moves that may be logged.
+    said: TokenBucket,
+    /// When moves that come too often were last warned about.
+    warned_of_moves: Option<Duration>,
     /// When an own address that somebody else claims was last defended.
     defences: BTreeMap<Key, Duration>,
 }
@@ -117,7 +130,10 @@ impl Neighbours {
             holding: Holding::default(),
             published: BTreeMap::new(),
             review: None,
+            review_again: false,
             rounds: TokenBucket::new(ROUNDS_PER_SECOND, ROUNDS_AT_ONCE),
+            said: TokenBucket::new(MOVES_SAID_PER_SECOND, MOVES_SAID_AT_ONCE),
+            warned_of_moves: None,
             defences: BTreeMap::new(),
         }
     }
@@ -142,9 +158,15 @@ impl Neighbours {
             Event::Forget { address } => {
                 self.forget(world, address);
             }
-            Event::ForgetAll => self.forget_where(world, |_, _| true),
+            Event::ForgetAll => self.forget_all(world),
             Event::RoutesChanged => {
-                self.review = self.published.keys().next().copied();
+                // A round that is under way is finished first: begun anew at
+                // each change it would never come to the last entries.
+                if self.review.is_some() {
+                    self.review_again = true;
+                } else {
+                    self.review = self.published.keys().next().copied();
+                }
                 self.review_published(world);
             }
             Event::Icmp(_) => {}
@@ -175,7 +197,7 @@ impl Neighbours {
     /// True if a learned entry for the address exists (`arp -d` asks).
     #[must_use]
     pub fn knows(&self, address: Ipv4Addr) -> bool {
-        self.table.iter().any(|(key, entry)| key.1 == address && entry.state.is_learned())
+        self.table.of_address(address).any(|(_, entry)| entry.state.is_learned())
     }
 
     /// State of one entry, in the words of [`NeighbourView::state`].
@@ -223,15 +245,15 @@ impl Neighbours {
     /// Forgets learned entries for the address on every link; true if there
     /// was one.
     pub fn forget(&mut self, world: &mut impl World, address: Ipv4Addr) -> bool {
-        let known = self.knows(address);
-        self.forget_where(world, |key, _| key.1 == address);
-        known
+        let learned = self.table.of_address(address).filter(|(_, e)| e.state.is_learned());
+        let keys: Vec<Key> = learned.map(|(key, _)| key).collect();
+        keys.iter().for_each(|key| self.remove(world, *key));
+        !keys.is_empty()
     }
 
-    /// Forgets the learned entries that `which` picks.
-    fn forget_where(&mut self, world: &mut impl World, which: impl Fn(&Key, &Entry) -> bool) {
-        let picked = |(key, entry): &(&Key, &Entry)| entry.state.is_learned() && which(key, entry);
-        let keys: Vec<Key> = self.table.iter().filter(picked).map(|(key, _)| *key).collect();
+    fn forget_all(&mut self, world: &mut impl World) {
+        let learned = self.table.iter().filter(|(_, entry)| entry.state.is_learned());
+        let keys: Vec<Key> = learned.map(|(key, _)| *key).collect();
         for key in keys {
             self.remove(world, key);
         }

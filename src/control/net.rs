@@ -198,7 +198,9 @@ impl Net {
             edit.undo();
             return Err(error);
         }
-        let (mut outcome, forget) = (edit.outcome, edit.events);
+        let (mut outcome, forget) = edit.end();
+        let created = before.values().filter_map(|old| reserve::created(&self.desired, old));
+        outcome.created = created.map(|key| self.desired.names.name(key)).collect();
         let done = self.commit(&before, BTreeSet::new());
         self.tell(&before, &done, &mut outcome);
         Ok((outcome, self.events(&before, done, forget)))
@@ -214,6 +216,19 @@ impl Net {
     /// entry went away (they are held and asked for again).
     pub fn neighbour_lost(&mut self, link: IfId, address: Ipv4Addr, failed: bool) {
         self.learn(link, address, failed.then_some(None));
+    }
+
+    /// Adjacencies planned since start: what changes cost, as a number that
+    /// does not depend on the machine.
+    pub(super) fn planned(&self) -> u64 {
+        self.planned
+    }
+
+    /// True if the port or VLAN interface of this name can have this MTU.
+    pub(super) fn takes_mtu(&self, name: &str, mtu: u16) -> bool {
+        let port = self.desired.names.key(name).and_then(Key::port);
+        let facts = port.and_then(|(port, _)| self.facts.get(port.index()));
+        facts.is_some_and(|facts| (values::LEAST_MTU..=facts.max_mtu).contains(&mtu))
     }
 
     /// Gives memory and numbers back whose grace period is over; call now and

@@ -141,7 +141,9 @@ impl<H: Hardware> Service<H> {
     /// Raises devices' MTUs, all or none; returns what they had.
     fn raise_mtus(&self, asked: &[AskedMtu]) -> Result<Vec<(String, u16)>, ApiError> {
         let mut raised: Vec<(String, u16)> = Vec::new();
-        for mtu in asked.iter().filter(|mtu| mtu.new > mtu.old) {
+        // One that no port takes is refused by name and range, not by a driver.
+        let valid = |mtu: &&AskedMtu| self.control.takes_mtu(&mtu.port, mtu.new);
+        for mtu in asked.iter().filter(|mtu| mtu.new > mtu.old).filter(valid) {
             if let Err(text) = self.hardware.set_mtu(&mtu.port, mtu.new) {
                 raised.iter().for_each(|(name, old)| self.reset_mtu(name, *old));
                 return Err(refused(vec![Problem::new(mtu.at.clone(), text)]));

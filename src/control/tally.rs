@@ -41,6 +41,8 @@ reasons! {
         ArpOwnEcho = "arp_own_echo",
         /// ARP from a station that claims one of our own addresses (RFC 5227 2.4).
         ArpConflict = "arp_conflict",
+        /// ARP that moves a neighbour to another link address within a second of its last move.
+        ArpMovedTooOften = "arp_moved_too_often",
         /// ARP from a station that claims an address we publish.
         ArpPublishedConflict = "arp_published_conflict",
         /// Not a valid IPv4 datagram.

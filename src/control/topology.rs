@@ -42,7 +42,8 @@ pub enum Way {
     Tunnel {
         /// The tunnel.
         tunnel: IfId,
-        /// Underlay link and the neighbour on it that outer packets go to.
+        /// Underlay link and the neighbour on it that outer packets go to;
+        /// `None`: the tunnel is not running, and its packets are unreachable.
         underlay: Option<(IfId, Ipv4Addr)>,
     },
     /// Nowhere.

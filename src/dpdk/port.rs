@@ -423,9 +423,21 @@ impl Starting<'_> {
         self.step("tell its MAC address", || unsafe {
             dpdk_sys::gh_port_mac(self.id, own.as_mut_ptr())
         })?;
-        let Some(mac) = self.config.mac.filter(|mac| mac.0 != own) else {
+        let wanted = self
+            .config
+            .mac
+            .or_else(|| (own == [0; 6] || own[0] & 1 != 0).then(|| made_up_mac(&self.config.name)));
+        let Some(mac) = wanted.filter(|mac| mac.0 != own) else {
             return Ok((Mac(own), false));
         };
+        if self.config.mac.is_none() {
+            tracing::info!(
+                "port `{}`: driver {} has no MAC address ({}); {mac} is made up of its name",
+                self.config.name,
+                self.offered.driver,
+                Mac(own)
+            );
+        }
         // net_tap would give the kernel's end of the cable the same address.
         if self.offered.driver == "net_tap" {
             return Ok((mac, true));
@@ -455,6 +467,19 @@ impl Starting<'_> {
             );
         }
     }
+}
+
+/// A link address for a port whose device has none (net_ring): locally
+/// administered, for one station, and the same at every start. FNV-1a of the
+/// port's name.
+fn made_up_mac(name: &str) -> Mac {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let mut mac = [0; 6];
+    mac.copy_from_slice(&hash.to_be_bytes()[2..]);
+    mac[0] = mac[0] & 0xfc | 0x02;
+    Mac(mac)
 }
 
 impl PortConfig {
@@ -505,4 +530,19 @@ fn find(port: &str, device: &str) -> Result<u16, PortError> {
     // SAFETY: a C string and a place for the number.
     let code = unsafe { dpdk_sys::gh_port_find(name.as_ptr(), &mut id) };
     Errno::check(code).map(|()| id).map_err(|_| not_found())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::made_up_mac;
+
+    #[test]
+    fn a_made_up_address_is_one_stations_own_and_stable() {
+        let (one, other) = (made_up_mac("en0"), made_up_mac("en1"));
+        assert_eq!(one, made_up_mac("en0"));
+        assert_ne!(one, other);
+        for mac in [one, other] {
+            assert_eq!(mac.0[0] & 3, 2, "{mac}: local, not a group");
+        }
+    }
 }

@@ -229,7 +229,7 @@ fn ic06_t19_the_source_is_of_the_interface_it_leaves_by() {
 #[test]
 fn ic06_unnumbered_interfaces_borrow_the_router_id() {
     let mut b = Bench::new();
-    let way = Way::Tunnel { tunnel: GRE0, underlay: None };
+    let way = Way::Tunnel { tunnel: GRE0, underlay: Some((EN1, ROUTER)) };
     b.world.routes.push((MOBILE.into(), way));
     assert_eq!(b.about(DropReason::TtlExpired, &udp(MOBILE, BEYOND, 1, b""))[0].from, OWN);
     b.world.routes = vec![(ipnet::Ipv4Net::default(), Way::Unreachable)];

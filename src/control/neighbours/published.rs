@@ -88,6 +88,9 @@ impl Neighbours {
         let mut rest = self.published.range(from..).map(|(key, _)| *key);
         let batch: Vec<Key> = rest.by_ref().take(PER_TICK).collect();
         self.review = rest.next();
+        if self.review.is_none() && std::mem::take(&mut self.review_again) {
+            self.review = self.published.keys().next().copied();
+        }
         for key in batch {
             self.review_one(world, key);
         }

@@ -6,8 +6,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::table::State;
-use super::{Neighbours, frame};
+use super::table::{Key, State};
+use super::{MOVE_INTERVAL, Neighbours, frame};
 use crate::control::tally::{ControlDrop, inject};
 use crate::control::topology::{Link, World};
 use crate::exchange::InjectKind;
@@ -47,7 +47,7 @@ impl Neighbours {
         // there is nothing to learn, but an answer to give.
         let probe = arp.sender_ip.is_unspecified();
         self.check_sender(world, now, &link, &arp)?;
-        let known = !probe && self.merge(world, now, in_if, &arp);
+        let known = !probe && self.merge(world, now, in_if, &arp)?;
         let Some(answer) = self.answer_for(world, &link, &arp) else {
             return if known { Ok(()) } else { Err(ControlDrop::ArpNotForUs) };
         };
@@ -118,9 +118,16 @@ impl Neighbours {
     }
 
     /// "Merge": a sender that has an entry updates it. False if it has none.
-    fn merge(&mut self, world: &mut impl World, now: Duration, in_if: IfId, arp: &ArpRepr) -> bool {
+    fn merge(
+        &mut self,
+        world: &mut impl World,
+        now: Duration,
+        in_if: IfId,
+        arp: &ArpRepr,
+    ) -> Result<bool, ControlDrop> {
         let key = (in_if, arp.sender_ip);
-        let Some(entry) = self.table.get(&key) else { return false };
+        let Some(entry) = self.table.get(&key) else { return Ok(false) };
+        let moved = entry.moved;
         match entry.state {
             // What is static stays as it was configured.
             State::Permanent { .. } => {}
@@ -128,15 +135,45 @@ impl Neighbours {
                 self.confirm(now, key, mac);
             }
             State::Reachable { mac: old } | State::Probe { mac: old, .. } => {
+                self.may_move(now, key, arp.sender_mac, moved)?;
                 let (address, mac) = (arp.sender_ip, arp.sender_mac);
-                tracing::info!(%address, %old, %mac, "{address} moved from {old} to {mac}");
+                if self.said.take(now) {
+                    tracing::info!(%address, %old, %mac, "{address} moved from {old} to {mac}");
+                }
+                self.table.set_moved(&key, now);
                 self.learn(world, now, key, mac);
             }
             State::Incomplete { .. } | State::Failed => {
                 self.learn(world, now, key, arp.sender_mac);
             }
         }
-        true
+        Ok(true)
+    }
+
+    /// Refuses a move too soon after the last one: each costs an adjacency for
+    /// every tunnel over the neighbour, and two stations that fight for an
+    /// address, or one that pretends to be two, could keep control busy.
+    fn may_move(
+        &mut self,
+        now: Duration,
+        (_, address): Key,
+        mac: Mac,
+        moved: Option<Duration>,
+    ) -> Result<(), ControlDrop> {
+        let within = |last: Option<Duration>, time: Duration| {
+            last.is_some_and(|last| now.saturating_sub(last) < time)
+        };
+        if !within(moved, MOVE_INTERVAL) {
+            return Ok(());
+        }
+        if !within(self.warned_of_moves, self.config.defend) {
+            self.warned_of_moves = Some(now);
+            tracing::warn!(
+                %address, %mac,
+                "{address} moves between link addresses more than once a second: ignored"
+            );
+        }
+        Err(ControlDrop::ArpMovedTooOften)
     }
 
     /// Whether we are the target, in person or for somebody we publish.

@@ -1,6 +1,6 @@
-//! The entries and their two indices: by deadline, so that a tick costs what
-//! is due and not what is there, and by age, so that the entry to evict is at
-//! hand.
+//! The entries and their indices: by deadline, so that a tick costs what is due
+//! and not what is there; by age, so that the entry to evict is at hand; and by
+//! address, whatever the link.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -78,6 +78,8 @@ pub(super) struct Entry {
     pub deadline: Option<Duration>,
     /// When the world was last told its link address.
     pub told: Duration,
+    /// When its link address last changed, if it ever did.
+    pub moved: Option<Duration>,
     pub held: VecDeque<Held>,
 }
 
@@ -93,6 +95,7 @@ pub(super) struct Table {
     entries: BTreeMap<Key, Entry>,
     timers: BTreeSet<(Duration, Key)>,
     ages: BTreeSet<(u8, Duration, Key)>,
+    links: BTreeSet<(Ipv4Addr, IfId)>,
 }
 
 impl Table {
@@ -107,6 +110,13 @@ impl Table {
     pub fn on_link(&self, link: IfId) -> impl Iterator<Item = (&Key, &Entry)> {
         let all = (link, Ipv4Addr::UNSPECIFIED)..=(link, Ipv4Addr::BROADCAST);
         self.entries.range(all)
+    }
+
+    /// Entries of an address on any link.
+    pub fn of_address(&self, address: Ipv4Addr) -> impl Iterator<Item = (Key, &Entry)> {
+        let all = (address, IfId(0))..=(address, IfId::NONE);
+        let keys = self.links.range(all).map(|(address, link)| (*link, *address));
+        keys.filter_map(|key| Some((key, self.entries.get(&key)?)))
     }
 
     /// Learned entries.
@@ -135,11 +145,13 @@ impl Table {
             since,
             deadline,
             told: Duration::ZERO,
+            moved: None,
             held: VecDeque::new(),
         });
         (entry.state, entry.since, entry.deadline) = (state, since, deadline);
         self.timers.extend(deadline.map(|at| (at, key)));
         self.ages.extend(entry.eviction_rank(key));
+        self.links.insert((key.1, key.0));
         self.entries.insert(key, entry);
     }
 
@@ -150,6 +162,13 @@ impl Table {
         }
     }
 
+    /// Notes that the link address changed.
+    pub fn set_moved(&mut self, key: &Key, now: Duration) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.moved = Some(now);
+        }
+    }
+
     /// The entry's held packets.
     pub fn held(&mut self, key: &Key) -> Option<&mut VecDeque<Held>> {
         self.entries.get_mut(key).map(|entry| &mut entry.held)
@@ -157,6 +176,7 @@ impl Table {
 
     pub fn remove(&mut self, key: &Key) -> Option<Entry> {
         let entry = self.entries.remove(key)?;
+        self.links.remove(&(key.1, key.0));
         if let Some(at) = entry.deadline {
             self.timers.remove(&(at, *key));
         }
@@ -173,5 +193,7 @@ impl Table {
         let ages: BTreeSet<_> =
             self.entries.iter().filter_map(|(k, e)| e.eviction_rank(*k)).collect();
         assert_eq!((timers, ages), (self.timers.clone(), self.ages.clone()));
+        let links: BTreeSet<_> = self.entries.keys().map(|(link, at)| (*at, *link)).collect();
+        assert_eq!(links, self.links);
     }
 }

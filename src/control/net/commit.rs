@@ -250,7 +250,11 @@ impl Net {
             let Some((key, mac)) = entry else { continue };
             if let Some(link) = self.links.id(key) {
                 let fixed = put.then_some(mac);
-                self.change_neighbour(link, address, |entry| entry.fixed = fixed, work);
+                // The engine forgets what it had learned when a static entry
+                // takes its place, and tells nothing when that one goes: what
+                // was learned must not come back then.
+                let entry = Neighbour { fixed, learned: None };
+                self.change_neighbour(link, address, |known| *known = entry, work);
             }
         }
     }

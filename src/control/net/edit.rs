@@ -3,7 +3,7 @@
 //! wrong alone is told here; what depends on the rest, when all are in
 //! ([`super::checks`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -18,6 +18,12 @@ use crate::model::op::{Located, Op, Outcome, Problem};
 use crate::model::spec::{NeighbourSpec, PublishSpec, RouteSpec, RouteTarget};
 
 pub(super) type Done = Result<(), Fault>;
+
+/// Most problems told: a file can have a hundred thousand.
+const MOST_PROBLEMS: usize = 100;
+
+/// Most notes of what went with interfaces that are gone.
+const MOST_NOTES: usize = 20;
 
 /// The transaction.
 pub(super) struct Edit<'a> {
@@ -35,9 +41,13 @@ pub(super) struct Edit<'a> {
     /// Interfaces whose ops failed: what refers to them is not told again.
     broken: BTreeSet<String>,
     problems: Vec<(ErrorCode, Problem)>,
-    pub(super) outcome: Outcome,
+    /// Texts of problems seen when all ops were in.
+    messages: HashSet<String>,
+    outcome: Outcome,
+    /// Notes that are too many.
+    more_notes: usize,
     /// Told as they are: what leaves no trace in the desired state.
-    pub(super) events: Vec<Event>,
+    events: Vec<Event>,
 }
 
 impl<'a> Edit<'a> {
@@ -58,6 +68,8 @@ impl<'a> Edit<'a> {
             now: 0,
             broken: BTreeSet::new(),
             problems: Vec::new(),
+            messages: HashSet::new(),
+            more_notes: 0,
             outcome: Outcome::default(),
             events: Vec::new(),
         }
@@ -99,7 +111,7 @@ impl<'a> Edit<'a> {
         let at = place(op.map_or("", |op| &op.at), fault.field);
         let message = fault.refusal.to_string();
         // Seen from the other object too: once is enough.
-        if self.problems.iter().all(|(_, known)| known.message != message) {
+        if self.messages.insert(message.clone()) {
             self.problems.push((fault.refusal.code(), Problem::new(at, message)));
         }
     }
@@ -117,10 +129,24 @@ impl<'a> Edit<'a> {
         }
         let problems = std::mem::take(&mut self.problems);
         let missing = problems.iter().all(|(code, _)| *code == ErrorCode::NotFound);
-        Err(ApiError {
-            code: if missing { ErrorCode::NotFound } else { ErrorCode::Refused },
-            problems: problems.into_iter().map(|(_, problem)| problem).collect(),
-        })
+        let code = if missing { ErrorCode::NotFound } else { ErrorCode::Refused };
+        let more = problems.len().saturating_sub(MOST_PROBLEMS);
+        let told = problems.into_iter().take(MOST_PROBLEMS).map(|(_, problem)| problem);
+        let mut problems: Vec<Problem> = told.collect();
+        if more > 0 {
+            problems.push(Problem::new("", format!("and {more} more problems")));
+        }
+        Err(ApiError { code, problems })
+    }
+
+    /// What is told of it when all is well, and events that leave no trace in
+    /// the desired state.
+    pub(super) fn end(mut self) -> (Outcome, Vec<Event>) {
+        if self.more_notes > 0 {
+            let more = self.more_notes;
+            self.outcome.notes.push(format!("and {more} more that went with what is gone"));
+        }
+        (self.outcome, self.events)
     }
 
     /// Takes everything back.
@@ -217,7 +243,6 @@ impl<'a> Edit<'a> {
         } else {
             self.put_tunnel(key, Some(TunnelConfig::created()));
         }
-        self.outcome.created.push(name);
         Ok(())
     }
 
@@ -229,15 +254,15 @@ impl<'a> Edit<'a> {
         for object in pointing_at(self.desired, key) {
             match object {
                 Object::Route(to) => {
-                    self.note(format!("the route to {to} pointed at {name} and is gone too"));
+                    self.note(|| format!("the route to {to} pointed at {name} and is gone too"));
                     self.put(Item::Route(to, None));
                 }
                 Object::Neighbour(address) => {
-                    self.note(format!("the static neighbour {address} on {name} is gone too"));
+                    self.note(|| format!("the static neighbour {address} on {name} is gone too"));
                     self.put(Item::Neighbour(address, None));
                 }
                 Object::Published(address) => {
-                    self.note(format!("the published entry {address} on {name} is gone too"));
+                    self.note(|| format!("the published entry {address} on {name} is gone too"));
                     self.put(Item::Published(address, None));
                 }
                 Object::Link(_) | Object::Tunnel(_) | Object::Icmp => {}
@@ -251,8 +276,13 @@ impl<'a> Edit<'a> {
         Ok(())
     }
 
-    pub(super) fn note(&mut self, text: String) {
-        self.outcome.notes.push(text);
+    /// Notes something that went with an interface.
+    fn note(&mut self, text: impl FnOnce() -> String) {
+        if self.outcome.notes.len() < MOST_NOTES {
+            self.outcome.notes.push(text());
+        } else {
+            self.more_notes += 1;
+        }
     }
 
     /// `wanted`: whether there has to be one already; `None`: either way.

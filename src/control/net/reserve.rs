@@ -1,7 +1,7 @@
 //! The last step of a transaction that can fail: room for all of it. What is
 //! taken here is given back if any of it is not to be had.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use ipnet::Ipv4Net;
 
@@ -34,7 +34,7 @@ pub(super) fn reserve(
     if links.free() < fresh.len() {
         return Err(Refusal::TooManyInterfaces(links.len()));
     }
-    let prefixes: Vec<Ipv4Net> = prefixes(desired, before)
+    let prefixes: Vec<Ipv4Net> = prefixes(desired, links, before)
         .into_iter()
         .filter(|prefix| !installed.contains_key(prefix))
         .collect();
@@ -76,7 +76,7 @@ fn next_hops(desired: &Desired, before: &BTreeMap<Object, Item>) -> usize {
 }
 
 /// The interface that an item of before did not have yet.
-fn created(desired: &Desired, old: &Item) -> Option<Key> {
+pub(super) fn created(desired: &Desired, old: &Item) -> Option<Key> {
     match old {
         Item::Link(key, None) | Item::Tunnel(key, None) => {
             Some(*key).filter(|key| desired.exists(*key))
@@ -86,14 +86,20 @@ fn created(desired: &Desired, old: &Item) -> Option<Key> {
 }
 
 /// Prefixes that what was touched has now.
-fn prefixes(desired: &Desired, before: &BTreeMap<Object, Item>) -> Vec<Ipv4Net> {
-    let mut prefixes = Vec::new();
+pub(super) fn prefixes(
+    desired: &Desired,
+    links: &Links,
+    before: &BTreeMap<Object, Item>,
+) -> BTreeSet<Ipv4Net> {
+    let mut prefixes = BTreeSet::new();
+    let mut family: BTreeSet<Key> = BTreeSet::new();
     for object in before.keys() {
         match object {
             Object::Link(key) => {
-                if let Some(config) = desired.links.get(key) {
-                    let says = links::says(IfId::NONE, config, true);
-                    prefixes.extend(says.into_iter().map(|(prefix, _)| prefix));
+                family.insert(*key);
+                // What a port brings back when it comes up.
+                if let Key::Port(port) = key {
+                    family.extend(links.vlans_of(*port));
                 }
             }
             Object::Tunnel(key) => {
@@ -101,12 +107,22 @@ fn prefixes(desired: &Desired, before: &BTreeMap<Object, Item>) -> Vec<Ipv4Net> 
                     prefixes.extend([links::host(own), links::host(peer)]);
                 }
             }
-            Object::Route(to) if desired.routes.contains_key(to) => prefixes.push(*to),
+            Object::Route(to) if desired.routes.contains_key(to) => {
+                prefixes.insert(*to);
+            }
             Object::Neighbour(address) if desired.neighbours.contains_key(address) => {
-                prefixes.push(links::host(*address));
+                prefixes.insert(links::host(*address));
             }
             _ => {}
         }
+    }
+    for config in family.iter().filter_map(|key| desired.links.get(key)) {
+        let says = links::says(IfId::NONE, config, true);
+        prefixes.extend(says.into_iter().map(|(prefix, _)| prefix));
+    }
+    if !family.is_empty() {
+        let fixed = desired.neighbours.iter().filter(|(_, (link, _))| family.contains(link));
+        prefixes.extend(fixed.map(|(address, _)| links::host(*address)));
     }
     prefixes
 }

@@ -84,7 +84,7 @@ impl Net {
         let link = self.links.id(*key)?;
         let elsewhere = match self.way(*address) {
             Way::Neighbour { link: leaves, .. } => leaves != link,
-            Way::Tunnel { .. } => true,
+            Way::Tunnel { underlay, .. } => underlay.is_some(),
             Way::Local | Way::Broadcast | Way::Unreachable => false,
         };
         let name = self.links.name(link);

@@ -55,14 +55,9 @@ impl Topology for Net {
             Some((_, Hop::Link(link))) => Way::Neighbour { link, address: to },
             Some((_, Hop::Neighbour(link, address))) => Way::Neighbour { link, address },
             Some((_, Hop::Tunnel(tunnel))) => {
-                // One that is not running answers "unreachable", like its adjacency.
-                match self.tunnels.get(&tunnel).map(|state| state.underlay) {
-                    Some(Ok(below)) => {
-                        let underlay = Some((below.link, below.next_hop));
-                        Way::Tunnel { tunnel, underlay }
-                    }
-                    _ => Way::Unreachable,
-                }
+                let below = self.tunnels.get(&tunnel).and_then(|state| state.underlay.ok());
+                let underlay = below.map(|below| (below.link, below.next_hop));
+                Way::Tunnel { tunnel, underlay }
             }
             Some((_, Hop::Blackhole | Hop::Unreachable)) | None => Way::Unreachable,
         }

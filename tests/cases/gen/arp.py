@@ -99,6 +99,23 @@ def announcement(address, mac):
     return arp_frame(1, mac, address, ZERO_MAC, address, dst=BROADCAST)
 
 
+@case("A neighbour moves to another link address once a second at most: what comes sooner is "
+      "ignored")
+def arp_moves(c):
+    c.config = UNKNOWN
+    other = "02:aa:00:00:00:78"
+    heard(c, request(NEW, NEW_MAC, C0))
+    said(c, reply(C0, M0, NEW, NEW_MAC))
+    heard(c, request(NEW, other, H), at=0.1)
+    heard(c, request(NEW, NEW_MAC, H), at=0.2, drop="arp_moved_too_often")
+    packet = udp(src=FAR, dst=NEW)
+    for at, mac in ((0.3, other), (1.3, NEW_MAC)):
+        if at > 1:
+            heard(c, request(NEW, NEW_MAC, H), at=1.2)
+        c.rx("en1", at_c1(packet), at)
+        c.tx("en0", to_lan(hop(packet), dst=mac), "en1", at)
+
+
 @case("At start each address is announced on its own port (gratuitous ARP)", from_start=True)
 def arp_announce(c):
     c.config = changed(EN0, '"10.0.0.1/8"', '"10.0.0.1/8", "172.31.0.1/16"') + EN1
@@ -154,6 +171,52 @@ mac = "{RM}"
     other = udp(dst="198.18.9.9", id=2)
     c.rx("en0", at_c0(other), 0.3)
     c.tx("en1", to_net(hop(other)), "en0", 0.3)
+
+
+def on_the_wire(c, to, host, mac):
+    """A host outside en1's subnets that a route says is there."""
+    c.config = ROUTER + f"""
+[[route]]
+to = "{to}"
+interface = "en1"
+"""
+    packet = udp(dst=host)
+    c.rx("en0", at_c0(packet))
+    c.punt("en0", "resolve")
+    said(c, request(C1, M1, host), port="en1")
+    heard(c, reply(host, mac, C1, M1), port="en1", at=0.2)
+    c.inject(packet, made=False)
+    c.tx("en1", to_net(hop(packet), dst=mac), "control", 0.2)
+    c.rx("en0", at_c0(packet), 0.3)
+    c.tx("en1", to_net(hop(packet), dst=mac), "en0", 0.3)
+
+
+@case("A route to a port: hosts outside its subnets are asked for on its wire, believed and reached")
+def route_to_link(c):
+    on_the_wire(c, "192.0.2.0/24", FAR, "02:bb:00:00:00:07")
+
+
+@case("A host route to a port: the host is learned, and the route leads to it")
+def host_route_to_link(c):
+    on_the_wire(c, f"{FAR}/32", FAR, "02:bb:00:00:00:07")
+
+
+@case("A host route to a port and a static neighbour: nobody has to be asked")
+def host_route_to_static(c):
+    mac = "02:bb:00:00:00:07"
+    c.config = ROUTER + f"""
+[[route]]
+to = "{FAR}/32"
+interface = "en1"
+
+[[neighbour]]
+address = "{FAR}"
+mac = "{mac}"
+port = "en1"
+"""
+    packet = udp()
+    c.rx("en0", at_c0(packet))
+    c.tx("en1", to_net(hop(packet), dst=mac), "en0")
 
 
 @case("A tunnel whose underlay next hop is unknown waits for it, and its packets go out wrapped")

@@ -90,6 +90,26 @@ def fragment_outer(c):
             c.tx("en1", to_net(part), "en0", tunnel=tunnel, free_id=(0,))
 
 
+@case("df = copy and an MTU above what fits: one with inner DF is refused with what does fit, one "
+      "without is cut outside")
+def fragment_copy_mtu(c):
+    c.config = changed(GATEWAY, "link1 = true\n", 'link1 = true\ndf = "copy"\nmtu = 1500\n')
+    cause = udp(dst=A_IN, n=1472, flags="DF", id=0)
+    c.rx("en0", at_c0(cause))
+    c.drop("en0", "fragmentation_needed", leaving="gre0")
+    message = error(3, 4, cause, C0, mtu=1476)
+    send_error(c, message, "en0", to_lan(message))
+    packet = udp(dst=A_IN, n=1472)
+    c.rx("en0", at_c0(packet))
+    inner = hop(packet)
+    parts = pieces(in_gre(inner, df=False, id=1), 1500)
+    c.cut("en0", len(parts))
+    for number, part in enumerate(parts):
+        assert len(part) <= 1500
+        tunnel = ("gre0", len(inner)) if number == 0 else None
+        c.tx("en1", to_net(part), "en0", tunnel=tunnel, free_id=(0,))
+
+
 @case("Out of the tunnel and too long for the LAN: cut there")
 def fragment_after_decap(c):
     c.config = changed(GATEWAY, 'device = "net_null0"', 'device = "net_null0"\nmtu = 900')

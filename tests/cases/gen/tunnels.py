@@ -1,6 +1,6 @@
 """Into and out of tunnels: GRE (RFC 2784) and IP in IP (RFC 2003), ECN (RFC 6040)."""
 
-from scapy.layers.inet import IP
+from scapy.layers.inet import IP, IPOption
 from scapy.layers.l2 import GRE, Ether
 from scapy.packet import Raw
 
@@ -302,6 +302,30 @@ def nesting(c):
     for inner in list(reversed(inners))[:NESTING]:
         c.tunnel_rx("gre0", inner)
     c.drop("en1", "nesting_too_deep", came="gre0")
+
+
+def with_options(inner):
+    """A tunnel packet whose outer header is as long as headers get."""
+    outer = IP(src=A, dst=C1, proto=47, id=0, flags="DF", options=[IPOption(b"\x01")] * 40)
+    return IP(raw(outer / GRE(proto=0x0800) / inner))
+
+
+@case("Three tunnel packets in each other whose headers are full of options are unwrapped; four "
+      "are more header than the path looks at")
+def nested_options(c):
+    c.config = GATEWAY
+    for levels in (3, 4):
+        layers = [udp(src=A_IN, dst=H)]
+        for _ in range(levels):
+            layers.append(with_options(layers[-1]))
+        *inners, outer = layers
+        c.rx("en1", at_c1(outer))
+        for inner in list(reversed(inners))[:3]:
+            c.tunnel_rx("gre0", inner)
+        if levels == 3:
+            c.tx("en0", to_lan(hop(inners[0])), "en1")
+        else:
+            c.drop("en1", "nesting_too_deep", came="gre0")
 
 
 # How deep the path unwraps: `datapath`'s bound.

@@ -43,13 +43,33 @@ fn ar01_merge_comes_before_the_target_and_the_operation() {
     // with an operation nobody knows. Both merge, neither is answered.
     b.hears(1, EN0, &who_has((OTHER_MAC, HOST), OTHER));
     assert_eq!(b.world.done(), [Did::Resolved(EN0, HOST, OTHER_MAC)]);
-    b.hears(2, EN0, &arp(9, (HOST_MAC, HOST), (NEVER, OTHER), EN0_MAC));
+    b.hears(1001, EN0, &arp(9, (HOST_MAC, HOST), (NEVER, OTHER), EN0_MAC));
     assert_eq!(b.world.done(), [Did::Resolved(EN0, HOST, HOST_MAC)]);
     assert_eq!(b.arp_sent(), []);
     // Hearing the same again is no news.
-    b.hears(3, EN0, &who_has((HOST_MAC, HOST), OTHER));
+    b.hears(1002, EN0, &who_has((HOST_MAC, HOST), OTHER));
     assert_eq!(b.world.done(), []);
     assert_eq!(b.counters.consumed.get(), 4);
+}
+
+#[test]
+fn a_neighbour_moves_once_a_second_at_most() {
+    let mut b = Bench::new();
+    b.hears(0, EN0, &who_has((HOST_MAC, HOST), OWN));
+    b.world.done();
+    for n in 1..100 {
+        let mac = if n % 2 == 0 { HOST_MAC } else { OTHER_MAC };
+        b.hears(n * 10, EN0, &who_has((mac, HOST), OTHER));
+    }
+    assert_eq!(b.world.done(), [Did::Resolved(EN0, HOST, OTHER_MAC)], "the first one only");
+    assert_eq!(b.dropped(ControlDrop::ArpMovedTooOften), 49);
+    b.hears(1010, EN0, &who_has((HOST_MAC, HOST), OTHER));
+    assert_eq!(b.world.done(), [Did::Resolved(EN0, HOST, HOST_MAC)], "a second later");
+    // Another neighbour has a second of its own.
+    b.hears(1011, EN0, &who_has((HOST_MAC, OTHER), OWN));
+    b.hears(1012, EN0, &who_has((OTHER_MAC, OTHER), OWN));
+    let moved = Did::Resolved(EN0, OTHER, OTHER_MAC);
+    assert_eq!(b.world.done(), [Did::Resolved(EN0, OTHER, HOST_MAC), moved]);
 }
 
 #[test]

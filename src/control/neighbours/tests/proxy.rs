@@ -180,3 +180,23 @@ fn a_rival_is_named_counted_and_not_believed() {
     let text = logged(|| b.hears(11_000, EN0, &who_has((RIVAL, OWN), HOST)));
     assert!(text.contains("02:ab:00:00:00:ef claims our own address 10.0.0.1"), "{text}");
 }
+
+#[test]
+fn steady_changes_of_routes_do_not_keep_the_last_entries_from_being_announced() {
+    let mut b = Bench::new();
+    let address = |n: u16| Ipv4Addr::from(0x0a05_0000 + u32::from(n));
+    for n in 0..600 {
+        b.told(Event::Published { link: EN0, address: address(n), mac: EN0_MAC });
+    }
+    assert_eq!(b.arp_sent(), []);
+    let way = Way::Tunnel { tunnel: GRE0, underlay: Some((EN1, ROUTER)) };
+    b.world.routes.push(("10.5.0.0/16".parse().expect("a prefix"), way));
+    for _ in 0..3 {
+        b.told(Event::RoutesChanged);
+    }
+    assert_eq!(b.arp_sent().len(), 600);
+    // What changed meanwhile is looked at in another round.
+    b.world.routes.pop();
+    b.until(0);
+    assert_eq!(b.view(address(599)).state, "published (silent)");
+}

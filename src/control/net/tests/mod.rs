@@ -8,6 +8,7 @@ mod cost;
 mod difference;
 mod events;
 mod link;
+mod mended;
 mod note;
 mod options;
 mod refusals;

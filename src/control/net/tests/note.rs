@@ -183,7 +183,8 @@ fn t10_published_before_the_tunnel_is_there() {
     assert!(matches!(m.net.way(ip("10.25")), Way::Tunnel { underlay: Some(_), .. }));
     // The far end never leaks to the LAN, whatever the tunnel is doing.
     m.ok(delete("0.0.0.0/0"));
-    assert_eq!(m.net.way(ip("10.25")), Way::Unreachable);
+    let tunnel = m.id("gre0");
+    assert_eq!(m.net.way(ip("10.25")), Way::Tunnel { tunnel, underlay: None });
     assert_eq!(m.kind("10.25"), AdjacencyKind::Unreachable);
     let outcome = m.ok(Op::DeleteArp { address: ip("10.25") });
     assert_eq!(outcome.notes, [""; 0]);
