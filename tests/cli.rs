@@ -414,6 +414,39 @@ fn ping_sends_probes_and_sums_up() {
 }
 
 #[test]
+fn ping_sums_up_what_came_before_an_error() {
+    let mut asked = 0;
+    let fake = Fake::new(move |_| {
+        asked += 1;
+        match asked {
+            1 => Reply::Result(json!({"outcome": "timeout"})),
+            _ => Reply::Error("refused", vec![json!({"message": "no route to 12.0.0.2"})]),
+        }
+    });
+    let ran = fake.run("ping -c 3 -i 0 12.2");
+    assert_ne!(ran.code, 0);
+    assert!(ran.err.contains("no route to 12.0.0.2"), "{}", ran.err);
+    assert!(ran.out.contains("1 packets transmitted, 0 packets received"), "{}", ran.out);
+    fake.run("ping -W 61 12.2").refused(2, &["61", "at most 60"]);
+}
+
+#[test]
+fn a_refusal_that_came_before_the_question_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let error = json!({"code": "bad-request", "problems": [{"message": "64 are connected"}]});
+        let line = json!({"version": 1, "id": 0, "error": error});
+        stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+    });
+    let ran = run(&path, "show ports");
+    assert_ne!(ran.code, 0);
+    assert!(ran.err.contains("64 are connected"), "{}", ran.err);
+}
+
+#[test]
 fn ctrl_c_ends_ping_with_its_summary() {
     let reply =
         json!({"outcome": "reply", "from": "12.0.0.2", "bytes": 56, "ttl": 64, "rtt_ms": 0.5});

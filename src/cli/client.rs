@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use crate::model::api::{ApiError, Body, Call, MAX_LINE, Request, Response, VERSION};
+use crate::model::api::{ApiError, Body, Call, MAX_LINE, MAX_PING_MS, Request, Response, VERSION};
 
 /// How long an answer may take before Greyhound counts as hung. A transaction
-/// with a hundred thousand tunnels takes seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// with a hundred thousand tunnels takes seconds, a ping as long as it is told.
+const PATIENCE: Duration = Duration::from_secs(MAX_PING_MS as u64 / 1000 + 30);
 
 /// How often a waiting client looks whether it was interrupted.
 const TICK: Duration = Duration::from_millis(50);
@@ -49,7 +49,7 @@ pub enum ClientError {
     #[error("{0} closed the connection without an answer: greyhound has stopped or is stopping")]
     Gone(PathBuf),
     /// No answer came in time.
-    #[error("no answer on {0} within a minute: greyhound hangs or is overloaded")]
+    #[error("no answer on {0} within {secs} seconds: greyhound hangs or is overloaded", secs = PATIENCE.as_secs())]
     Silent(PathBuf),
     /// The user stopped waiting.
     #[error("interrupted while waiting for an answer on {0}")]
@@ -133,8 +133,12 @@ impl Client {
         if line.len() > MAX_LINE {
             return Err(ClientError::TooLong(line.len()));
         }
-        self.stream.write_all(&line).map_err(|e| self.failed(e))?;
-        let answer = self.line()?;
+        let answer = match self.stream.write_all(&line) {
+            Ok(()) => self.line()?,
+            // Refused and closed: why may stand there already.
+            Err(error) if gone(&error) => self.line().map_err(|_| self.failed(error))?,
+            Err(error) => return Err(self.failed(error)),
+        };
         self.read(&answer)
     }
 
@@ -192,17 +196,19 @@ impl Client {
     }
 
     fn failed(&self, source: io::Error) -> ClientError {
-        match source.kind() {
-            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
-                ClientError::Gone(self.path.clone())
-            }
-            _ => ClientError::Socket { path: self.path.clone(), source },
+        if gone(&source) {
+            return ClientError::Gone(self.path.clone());
         }
+        ClientError::Socket { path: self.path.clone(), source }
     }
 
     fn garbage(&self, source: serde_json::Error) -> ClientError {
         ClientError::Garbage { path: self.path.clone(), source }
     }
+}
+
+fn gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
 /// True for a read that merely found nothing yet.

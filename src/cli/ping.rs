@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::client::{Client, ClientError};
 use super::words::{Usage, Words, address, number};
 use super::{BsdArgs, Failure, Session};
-use crate::model::api::Call;
+use crate::model::api::{Call, MAX_PING_MS};
 use crate::model::view::PingView;
 
 /// What `--help` ends with.
@@ -25,7 +25,8 @@ Examples:
 
 Options:
   -c COUNT  -i SECONDS between probes (1)  -s PAYLOAD bytes (56)
-  -t TTL or -T TTL (64)  -D set DF  -I SOURCE address  -W SECONDS to wait (2)
+  -t TTL or -T TTL (64)  -D set DF  -I SOURCE address
+  -W SECONDS to wait (2), at most 60
 
 Exit code 0 when at least one reply came, 1 otherwise.";
 
@@ -62,10 +63,13 @@ pub fn run(args: &BsdArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     if !args.json {
         session.print(&format!("PING {}: {} data bytes\n", plan.to, plan.size))?;
     }
-    let sums = probes(&plan, args.json, &mut client, &stop, session)?;
-    if !args.json {
+    let mut sums = Sums::default();
+    let done = probes(&plan, args.json, &mut client, &stop, session, &mut sums);
+    // Also after an error in the middle: what came before it counts.
+    if !args.json && (done.is_ok() || sums.sent > 0) {
         session.print(&sums.render(plan.to))?;
     }
+    done?;
     if sums.received > 0 { Ok(()) } else { Err(Failure::NoReply(plan.to)) }
 }
 
@@ -75,8 +79,8 @@ fn probes(
     client: &mut Client,
     stop: &AtomicBool,
     session: &mut Session<'_>,
-) -> Result<Sums, Failure> {
-    let mut sums = Sums::default();
+    sums: &mut Sums,
+) -> Result<(), Failure> {
     // Truncated on purpose: it only has to differ between runs.
     let ident = std::process::id() as u16;
     while plan.count.is_none_or(|count| sums.sent < count) {
@@ -89,7 +93,11 @@ fn probes(
         let answer = match client.call(plan.probe(ident, sequence)) {
             Ok(answer) => answer,
             Err(ClientError::Interrupted(_)) => break,
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                // Refused: it was not sent.
+                sums.sent -= 1;
+                return Err(error.into());
+            }
         };
         sums.add(&answer);
         if json {
@@ -101,17 +109,17 @@ fn probes(
         // A reader behind a pipe wants to see it now.
         session.out.flush()?;
     }
-    Ok(sums)
+    Ok(())
 }
 
 /// Waits until `interval` after the last probe; false if interrupted.
 fn pause(interval: Duration, last: Option<Instant>, stop: &AtomicBool) -> bool {
-    let until = last.unwrap_or_else(Instant::now) + interval;
+    let began = last.unwrap_or_else(Instant::now);
     loop {
         if stop.load(Ordering::Relaxed) {
             return false;
         }
-        let left = until.saturating_duration_since(Instant::now());
+        let left = interval.saturating_sub(began.elapsed());
         if left.is_zero() {
             return true;
         }
@@ -200,6 +208,7 @@ impl Sums {
 const COUNT: &str = "a number of probes, at least 1";
 const SIZE: &str = "a number of payload bytes, at most 65507";
 const TTL: &str = "a TTL from 1 to 255";
+const WAIT: &str = "a number of seconds to wait, at most 60";
 const SECONDS: &str = "a number of seconds, such as 0.2";
 
 fn parse(words: &[String]) -> Result<Plan, Usage> {
@@ -230,7 +239,7 @@ fn parse(words: &[String]) -> Result<Plan, Usage> {
             "-s" => plan.size = within(value(SIZE)?, SIZE, |n| n <= 65_507)?,
             "-t" | "-T" => plan.ttl = within(value(TTL)?, TTL, |n| n > 0)?,
             "-i" => plan.interval = seconds(value(SECONDS)?)?,
-            "-W" => plan.wait = seconds(value(SECONDS)?)?,
+            "-W" => plan.wait = wait(value(WAIT)?)?,
             "-I" => plan.from = Some(address(value("a source address")?)?),
             "-D" if joined.is_none() => plan.dont_fragment = true,
             "-n" if joined.is_none() => {}
@@ -264,6 +273,15 @@ fn within<T: std::str::FromStr + Copy>(
 fn seconds(text: &str) -> Result<Duration, Usage> {
     Duration::try_from_secs_f64(number(text, SECONDS)?)
         .map_err(|_| Usage::Bad { value: text.to_owned(), expected: SECONDS })
+}
+
+fn wait(text: &str) -> Result<Duration, Usage> {
+    let most = Duration::from_millis(u64::from(MAX_PING_MS));
+    let wait = seconds(text)?;
+    if wait > most {
+        return Err(Usage::Bad { value: text.to_owned(), expected: WAIT });
+    }
+    Ok(wait)
 }
 
 #[cfg(test)]
@@ -311,6 +329,7 @@ mod tests {
             ("-t 0 12.2", "1 to 255"),
             ("-i -1 12.2", "seconds"),
             ("-W nan 12.2", "seconds"),
+            ("-W 60.5 12.2", "at most 60"),
             ("-x 12.2", "-x"),
             ("-Dx 12.2", "-Dx"),
             ("12.2 12.3", "12.3"),
@@ -355,6 +374,12 @@ mod tests {
     fn an_interrupted_pause_ends_at_once() {
         let stop = AtomicBool::new(true);
         assert!(!pause(Duration::from_secs(60), Some(Instant::now()), &stop));
+        // Far beyond what a clock can tell.
+        assert!(!pause(
+            Duration::from_secs(10_000_000_000_000_000_000),
+            Some(Instant::now()),
+            &stop
+        ));
         assert!(pause(Duration::ZERO, None, &AtomicBool::new(false)));
     }
 }

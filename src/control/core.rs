@@ -198,20 +198,26 @@ impl Control {
     /// Interfaces with their traffic and, for tunnels, the state of the
     /// underlay's next hop.
     pub fn interfaces(&self) -> Vec<InterfaceView> {
-        let complete = |(id, mut view): (IfId, InterfaceView)| {
-            view.traffic = self.totals.traffic(id);
-            if let Some(underlay) = view.tunnel.as_mut().and_then(|t| t.underlay.as_mut()) {
-                let state = self
-                    .net
-                    .interface_named(&underlay.interface)
-                    .and_then(|link| self.engines.neighbours.state_of(link, underlay.next_hop));
-                if let Some(state) = state {
-                    state.clone_into(&mut underlay.state);
-                }
+        self.net.interfaces().into_iter().map(|found| self.complete(found)).collect()
+    }
+
+    /// One of them by its name, at the cost of one.
+    pub fn interface(&self, name: &str) -> Option<InterfaceView> {
+        Some(self.complete(self.net.interface(name)?))
+    }
+
+    fn complete(&self, (id, mut view): (IfId, InterfaceView)) -> InterfaceView {
+        view.traffic = self.totals.traffic(id);
+        if let Some(underlay) = view.tunnel.as_mut().and_then(|t| t.underlay.as_mut()) {
+            let state = self
+                .net
+                .interface_named(&underlay.interface)
+                .and_then(|link| self.engines.neighbours.state_of(link, underlay.next_hop));
+            if let Some(state) = state {
+                state.clone_into(&mut underlay.state);
             }
-            view
-        };
-        self.net.interfaces().into_iter().map(complete).collect()
+        }
+        view
     }
 
     /// Largest datagram of a port or VLAN interface; `None` if there is none.

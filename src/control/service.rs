@@ -13,10 +13,10 @@ use super::core::Control;
 use super::ping::{PingRequest, PingToken};
 use super::views::WorkerPlan;
 use crate::config::{self, Config};
-use crate::model::api::{ApiError, Call, ErrorCode};
+use crate::model::api::{ApiError, Call, ErrorCode, MAX_PING_MS};
 use crate::model::op::{Located, Op, Outcome, Problem};
 use crate::model::spec::Settings;
-use crate::model::view::{InterfaceView, PoolView, PortView, WorkerView};
+use crate::model::view::{PoolView, PortView, WorkerView};
 use crate::stats::export::Snapshot;
 
 type Answer = Result<Value, ApiError>;
@@ -186,6 +186,10 @@ impl<H: Hardware> Service<H> {
     fn answer(&mut self, asked: Asked, now: Duration) {
         let Asked { call, reply } = asked;
         let answer = match call {
+            Call::Ping { timeout_ms, .. } if timeout_ms > MAX_PING_MS => {
+                let text = format!("timeout_ms = {timeout_ms}: expected at most {MAX_PING_MS}");
+                Err(refused(vec![Problem::new("", text)]))
+            }
             Call::Ping { to, from, ident, sequence, size, ttl, timeout_ms, dont_fragment } => {
                 let timeout = Duration::from_millis(u64::from(timeout_ms));
                 let request =
@@ -229,17 +233,12 @@ impl<H: Hardware> Service<H> {
     }
 
     fn show_interfaces(&self, name: Option<&str>) -> Answer {
-        let mut all: Vec<InterfaceView> = self.control.interfaces();
-        if let Some(name) = name {
-            all.retain(|interface| interface.name == name);
-            if all.is_empty() {
-                return Err(ApiError {
-                    code: ErrorCode::NotFound,
-                    problems: vec![Problem::new("", format!("there is no interface {name}"))],
-                });
-            }
-        }
-        value(&all)
+        let Some(name) = name else { return value(&self.control.interfaces()) };
+        let found = self.control.interface(name).ok_or_else(|| ApiError {
+            code: ErrorCode::NotFound,
+            problems: vec![Problem::new("", format!("there is no interface {name}"))],
+        })?;
+        value(&[found])
     }
 
     fn workers(&self) -> Vec<WorkerView> {
@@ -382,6 +381,27 @@ mod tests {
         service.transact(&[mtu(3000), bad], Duration::ZERO).unwrap_err();
         assert_eq!(service.hardware.mtu.get(), 1500);
         assert_eq!(service.control.link_mtu("en0"), Some(1500));
+    }
+
+    #[test]
+    fn a_ping_that_waits_too_long_is_refused() {
+        let mut service = service();
+        let (reply, answer) = crossbeam::channel::bounded(1);
+        let call = serde_json::json!({"method": "ping", "params": {"to": "10.0.0.2", "ident": 1,
+            "sequence": 0, "size": 56, "ttl": 64, "timeout_ms": 60_001}});
+        let call = serde_json::from_value(call).unwrap();
+        service.answer(Asked { call, reply }, Duration::ZERO);
+        let error = answer.try_recv().unwrap().unwrap_err().to_string();
+        assert!(error.contains("at most 60000"), "{error}");
+    }
+
+    #[test]
+    fn one_interface_is_shown_as_among_all() {
+        let service = service();
+        let all = service.show_interfaces(None).unwrap();
+        assert_eq!(service.show_interfaces(Some("en0")).unwrap(), all);
+        let error = service.show_interfaces(Some("gre7")).unwrap_err();
+        assert_eq!(error.code, ErrorCode::NotFound);
     }
 
     #[test]

@@ -23,7 +23,10 @@ pub const VERSION: u32 = 1;
 
 /// Longest line either side accepts, bytes: room for a configuration with a
 /// hundred thousand tunnels, not for a mistake.
-pub const MAX_LINE: usize = 4 << 20;
+pub const MAX_LINE: usize = 32 << 20;
+
+/// Longest that a `ping` may wait, milliseconds: it holds a connection.
+pub const MAX_PING_MS: u32 = 60_000;
 
 /// Default place of the socket.
 pub const DEFAULT_SOCKET: &str = "/run/greyhound/control.sock";
@@ -108,7 +111,7 @@ pub enum Call {
         size: u16,
         /// TTL of the request.
         ttl: u8,
-        /// Milliseconds to wait.
+        /// Milliseconds to wait, at most [`MAX_PING_MS`].
         timeout_ms: u32,
         /// Set DF.
         #[serde(default)]

@@ -110,10 +110,17 @@ impl Net {
     /// All interfaces: ports, then VLANs, then tunnels. Traffic is zero.
     pub fn interfaces(&self) -> Vec<(IfId, InterfaceView)> {
         let sorted = self.links.sorted();
-        sorted.into_iter().filter_map(|(key, id)| Some((id, self.interface(key, id)?))).collect()
+        sorted.into_iter().filter_map(|(key, id)| Some((id, self.view(key, id)?))).collect()
     }
 
-    fn interface(&self, key: Key, id: IfId) -> Option<InterfaceView> {
+    /// One interface by its name, without looking at the others. Traffic is zero.
+    pub fn interface(&self, name: &str) -> Option<(IfId, InterfaceView)> {
+        let key = self.desired.names.key(name)?;
+        let id = self.links.id(key)?;
+        Some((id, self.view(key, id)?))
+    }
+
+    fn view(&self, key: Key, id: IfId) -> Option<InterfaceView> {
         let name = self.links.name(id).to_owned();
         let index = id.0 + 1;
         let Some(kind) = key.tunnel_kind() else {
