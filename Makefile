@@ -1,4 +1,4 @@
-# Greyhound: the commands. Debian 12, root, Rust 1.85 or later.
+# Greyhound: the commands. Debian 12, root, Rust 1.89 or later.
 
 .PHONY: help setup build run test bench image clean
 .DEFAULT_GOAL := help

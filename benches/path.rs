@@ -4,7 +4,10 @@
 //!
 //! ```text
 //!   path [ROUNDS]            table of medians over interleaved windows
+//!   path beside OTHER [ROUNDS]   the same, each window next to one of another
+//!                            build of this program: what a change brings
 //!   path one ID PACKETS      that many packets of one kind, for callgrind
+//!   path serve               a window per ID read from stdin (`beside` uses it)
 //! ```
 //!
 //! The work is W1–W8 of `shared/anchors.md`: 65,536 distinct frames looped,
@@ -12,6 +15,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -356,7 +361,8 @@ fn decap_tables(tables: &Tables, encap: Encapsulation, tunnels: u32) {
     let protocol = if encap == Encapsulation::Gre { 47 } else { 4 };
     for n in 0..tunnels {
         let id = 16 + n;
-        let entry = Tunnel { interface: IfId(id), up: true, table: TableId(0), remote: FAR + n };
+        let entry =
+            Tunnel { interface: IfId(id), up: true, table: TableId(0), remote: FAR + n, resync: 1 };
         tables.tunnels.set(id as usize, entry, &guard);
         let key = DecapKey::ipv4(TableId(0), FAR + n, SOURCE, protocol, None);
         tables.decap.insert(key, id, &guard).unwrap();
@@ -451,53 +457,124 @@ fn calibrate() -> f64 {
     120_000.0 / (tsc() - start) as f64
 }
 
-fn median(values: &mut [f64]) -> f64 {
+/// Median, least and most.
+fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    (values[values.len() / 2], values[0], values[values.len() - 1])
+}
+
+/// What the windows of one kind of work took.
+#[derive(Default)]
+struct Taken {
+    ticks: Vec<f64>,
+    ns: Vec<f64>,
+    /// Path ticks of the other build, window by window.
+    other: Vec<f64>,
+}
+
+/// All kinds of work, set up and warm.
+fn benches() -> Vec<Bench> {
+    let mut benches: Vec<Bench> = WORKS.iter().map(|(_, _, work)| set_up(*work)).collect();
+    for bench in &mut benches {
+        bench.window(WINDOW);
+    }
+    benches
+}
+
+/// One window, what it needs in the caches first.
+fn warm_window(bench: &mut Bench) -> (f64, f64) {
+    bench.window(FRAMES / 16);
+    bench.window(WINDOW)
+}
+
+/// Another build of this program, run window by window.
+struct Other {
+    child: Child,
+    ask: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Other {
+    fn start(program: &str) -> Other {
+        let mut command = Command::new(program);
+        command.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the other build starts");
+        let ask = child.stdin.take().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap()).lines();
+        Other { child, ask, answers }
+    }
+
+    fn window(&mut self, id: &str) -> f64 {
+        writeln!(self.ask, "{id}").expect("the other build listens");
+        self.answers.next().unwrap().unwrap().parse().expect("a number of ticks")
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        self.child.kill().expect("the other build can be ended");
+        self.child.wait().expect("and has ended");
+    }
+}
+
+fn serve() {
+    let mut benches = benches();
+    for id in std::io::stdin().lines().map_while(Result::ok) {
+        let number = WORKS.iter().position(|w| w.0 == id).expect("a known id");
+        println!("{}", warm_window(&mut benches[number]).0);
+    }
 }
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-    if let [one, id, packets] = &args[..]
-        && one == "one"
-    {
-        let work = WORKS.iter().find(|w| w.0 == id).expect("a known id").2;
-        let mut bench = set_up(work);
-        println!("{:?}", bench.window(packets.parse().expect("a number of packets")));
-        return;
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let number = |text: &str| text.parse().expect("a number");
+    match args[..] {
+        ["one", id, packets] => {
+            let work = WORKS.iter().find(|w| w.0 == id).expect("a known id").2;
+            println!("{:?}", set_up(work).window(number(packets)));
+        }
+        ["serve"] => serve(),
+        ["beside", other] => table(21, Some(Other::start(other))),
+        ["beside", other, rounds] => table(number(rounds), Some(Other::start(other))),
+        [rounds] => table(number(rounds), None),
+        _ => table(21, None),
     }
-    let rounds: usize = args.first().map_or(21, |n| n.parse().expect("a number of rounds"));
-    let mut benches: Vec<Bench> = WORKS.iter().map(|(_, _, work)| set_up(*work)).collect();
-    let mut results = vec![(Vec::new(), Vec::new()); WORKS.len()];
+}
+
+fn table(rounds: usize, mut other: Option<Other>) {
+    let mut benches = benches();
+    let mut results: Vec<Taken> = WORKS.iter().map(|_| Taken::default()).collect();
     let mut calibration = Vec::new();
-    for bench in &mut benches {
-        bench.window(WINDOW);
-    }
     for _ in 0..rounds {
         calibration.push(calibrate());
-        for (bench, (ticks, ns)) in benches.iter_mut().zip(&mut results) {
-            bench.window(FRAMES / 16);
-            let (t, n) = bench.window(WINDOW);
-            ticks.push(t);
-            ns.push(n);
+        for ((bench, (id, ..)), taken) in benches.iter_mut().zip(&WORKS).zip(&mut results) {
+            if let Some(other) = &mut other {
+                taken.other.push(other.window(id));
+            }
+            let (ticks, ns) = warm_window(bench);
+            taken.ticks.push(ticks);
+            taken.ns.push(ns);
         }
     }
     println!(
         "{rounds} interleaved windows of {WINDOW} packets, {FRAMES} distinct frames, burst 64"
     );
-    println!("independent adds per tick: median {:.2}", median(&mut calibration));
-    println!(
-        "{:<4} {:<28} {:>8} {:>8} {:>8}   {:>9}",
-        "id", "work", "path clk", "min", "max", "ns all"
-    );
-    for (((id, what, _), bench), (mut ticks, mut ns)) in WORKS.iter().zip(&mut benches).zip(results)
-    {
+    let (middle, min, max) = spread(calibration);
+    println!("independent adds per tick: median {middle:.2} [{min:.2}-{max:.2}]");
+    println!("{:<4} {:<28} path clk, median [range]   ns all", "id", "work");
+    for (((id, what, _), bench), taken) in WORKS.iter().zip(&mut benches).zip(results) {
         bench.check(id);
-        let middle = median(&mut ticks);
-        let (min, max) = (ticks[0], ticks[ticks.len() - 1]);
-        println!(
-            "{id:<4} {what:<28} {middle:>8.1} {min:>8.1} {max:>8.1}   {:>9.1}",
-            median(&mut ns)
-        );
+        let ratios = taken.ticks.iter().zip(&taken.other).map(|(ours, other)| ours / other);
+        let ratios: Vec<f64> = ratios.collect();
+        let (middle, min, max) = spread(taken.ticks);
+        print!("{id:<4} {what:<28} {middle:>6.1} [{min:>5.1}-{max:>6.1}]   ");
+        print!("{:>6.1}", spread(taken.ns).0);
+        if other.is_some() {
+            let (before, ratio) = (spread(taken.other), spread(ratios));
+            print!("   other {:>6.1} [{:>5.1}-{:>6.1}]", before.0, before.1, before.2);
+            print!("   ratio {:.3} [{:.3}-{:.3}]", ratio.0, ratio.1, ratio.2);
+        }
+        println!();
     }
 }

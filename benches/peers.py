@@ -69,6 +69,12 @@ def forget_eal(prefix):
 class Measured:
     """A process with `name`, `pid` and `sent()`: packets its second port took so far."""
 
+    cores = (CORE,)  # of its packet threads
+
+    def counts(self):
+        """Packets so far of each packet thread."""
+        return [self.sent()]
+
     def freeze(self):
         os.kill(self.pid, signal.SIGSTOP)
 
@@ -90,12 +96,10 @@ class Greyhound(Measured):
         self.work = work
         need_hugepages(lab, memory_mib(work.frames))
         self.path = lab.path("bench.sock")
-        config = lab.path("bench.toml")
         neighbours = "\n".join(f'[[neighbour]]\naddress = "10.0.1.{n}"\nport = "en1"\n'
                                f'mac = "{work_frames.HOP_MAC.format(n)}"' for n in range(2, 10))
-        with open(config, "w") as file:
-            file.write(f"""[dpdk]
-workers = [{CORE}]
+        self.start(lab, f"""[dpdk]
+workers = {list(self.cores)}
 memory = "{memory_mib(work.frames)}M"
 hugepages = "on"
 buffers = {buffers(work.frames)}
@@ -118,6 +122,12 @@ socket = "{self.path}"
 [metrics]
 enabled = false
 """)
+
+    def start(self, lab, text):
+        """Starts it with this configuration; back when it answers."""
+        config = lab.path("bench.toml")
+        with open(config, "w") as file:
+            file.write(text)
         self.proc = lab.start("greyhound", [*BOTH, binary(), "run", "-c", config])
         self.number = 0
         wait_for(f"greyhound (its log: {self.proc.log})", lambda: self._connect() or not self.proc.alive(), 90)
@@ -184,11 +194,12 @@ class Testpmd(Measured):
     name = "testpmd"
 
     def __init__(self, lab, work, source, sink):
-        self.prefix = f"ghbench{os.getpid()}"
+        self.prefix = f"ghbench{os.getpid()}-{lab.serial}"
         need_hugepages(lab, memory_mib(work.frames))
-        argv = [*BOTH, "dpdk-testpmd", "--lcores", f"0@0,1@{CORE}", "--in-memory", "--no-pci", "-m",
+        lcores = ",".join(f"{number}@{core}" for number, core in enumerate((0, *self.cores)))
+        argv = [*BOTH, "dpdk-testpmd", "--lcores", lcores, "--in-memory", "--no-pci", "-m",
                 str(memory_mib(work.frames)), "--file-prefix", self.prefix, "--vdev", source, "--vdev", sink,
-                "--", "-i", "--auto-start", "--forward-mode=io", "--burst=64", "--mbcache=512", "--nb-cores=1",
+                "--", "-i", "--auto-start", *self.options(), "--forward-mode=io", "--burst=64", "--mbcache=512", f"--nb-cores={len(self.cores)}",
                 f"--total-num-mbufs={buffers(work.frames)}", "--no-flush-rx", "--txd=1024", "--rxd=1024"]
         self.log = lab.path("testpmd.log")
         with open(self.log, "wb") as out:
@@ -199,6 +210,9 @@ class Testpmd(Measured):
         if self.popen.poll() is not None:
             with open(self.log, errors="replace") as text:
                 raise CommandFailed(f"testpmd ended:\n{text.read()}")
+
+    def options(self):
+        return []
 
     def load(self):
         wait_for("testpmd to forward", self.sent, 30)
@@ -216,9 +230,12 @@ class Testpmd(Measured):
         except OSError:
             return False
 
-    def sent(self):
+    def stats(self):
         self.link.send(b"/ethdev/stats,1")
-        stats = json.loads(self.link.recv(16384))["/ethdev/stats"]
+        return json.loads(self.link.recv(16384))["/ethdev/stats"]
+
+    def sent(self):
+        stats = self.stats()
         return stats["opackets"] if stats else 0
 
     def stop(self):

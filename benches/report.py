@@ -17,22 +17,28 @@ def _state(row):
 
 def table(rows):
     """The rows as a Markdown table."""
+    def ns(row, key):
+        return f"{row[key]:.1f}" if key in row else "–"
+
+    def span(row, prefix=""):
+        unit = "" if row["unit"] == "Mpps" else " ×"
+        return f"{row[prefix + 'median']:.1f}{unit} [{row[prefix + 'min']:.1f}–{row[prefix + 'max']:.1f}]"
+
     lines = ["| id | work | frames | Mpps [range] | ns | peer Mpps [range] | ns | ratio [range] | bar | quiet windows (ratio in them / in the others) |",
              "|---|---|---|---|---|---|---|---|---|---|"]
     for row in rows:
         bar = "–" if row["bar"] is None else f"{row['bar_id']} ≥ {row['bar']:.2f} {'met' if row['met'] else '**missed**'}"
-        lines.append(
-            f"| {row['id']} | {row['title']} | {row['frames']:,} | {row['median']:.1f} [{row['min']:.1f}–{row['max']:.1f}] "
-            f"| {row['ns']:.1f} | {row['peer_median']:.1f} [{row['peer_min']:.1f}–{row['peer_max']:.1f}] "
-            f"| {row['peer_ns']:.1f} | **{row['ratio']:.2f}** [{row['ratio_min']:.2f}–{row['ratio_max']:.2f}] "
-            f"| {bar} | {_state(row)} |")
+        lines.append(f"| {row['id']} | {row['title']} | {row['frames']:,} | {span(row)} | {ns(row, 'ns')} "
+                     f"| {span(row, 'peer_')} | {ns(row, 'peer_ns')} "
+                     f"| **{row['ratio']:.2f}** [{row['ratio_min']:.2f}–{row['ratio_max']:.2f}] "
+                     f"| {bar} | {_state(row)} |")
     return "\n".join(lines)
 
 
 def facts_lines(found, rows):
     """Machine, programs, and how undisturbed it was."""
-    worst = {key: max((row[key] for row in rows), default=0) for key in ("reading_error", "kept_off", "steal")}
-    loads = {row["id"]: f"{row['route_load_seconds']:.2f} s" for row in rows if row["route_load_seconds"] and row["frames"] > 100_000}
+    worst = {key: max((row[key] for row in rows if key in row), default=0) for key in ("reading_error", "kept_off", "steal")}
+    loads = {row["id"]: f"{row['route_load_seconds']:.2f} s" for row in rows if row.get("route_load_seconds") and row["frames"] > 100_000}
     lines = [
         f"- {found['date']}, commit {found['commit']}, `{found['binary']}`",
         f"- {found['cpu']}, {found['cores']} cores{', in a virtual machine' if found['hypervisor'] else ''}, "

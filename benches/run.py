@@ -35,6 +35,7 @@ import frames as work_frames  # noqa: E402
 import ovs  # noqa: E402
 import peers  # noqa: E402
 import report  # noqa: E402
+import scaling  # noqa: E402
 import sweeps  # noqa: E402
 import windows  # noqa: E402
 from greyhound import binary  # noqa: E402
@@ -43,13 +44,13 @@ from lab import CommandFailed, Lab, Timeout, wait_for  # noqa: E402
 CORE = peers.CORE
 DOCS = os.path.join(REPO, "docs")
 SAMPLE = 96
-SWEEP_TURNS = 7
+SWEEP_TURNS = 5
 ETHERTYPE_ARP = b"\x08\x06"
 QUICK = ("W1", "W2", "W4", "W5")
 # Ratios to the peer; the rows with 1M routes are compared with those of 100k (E5).
 BARS = {"W1": ("E1", 0.70), "W2": ("E2", 0.63), "W3": ("E2", 0.63), "W4": ("E3", 0.58), "W5": ("E3", 0.58),
         "W6e": ("E6", 0.63), "W6d": ("E6", 0.58), "W7": ("E4", 0.58), "W8": ("E4", 0.53), "O1": ("O1", 5.0),
-        "Z0": ("F2", 0.95)}
+        "Z0": ("F2", 0.95), "S1": ("S1", 0.95)}
 PEERS = {"testpmd": peers.Testpmd, "ovs": ovs.OpenVSwitch}
 BAR_OF_HUGE = 0.9
 FOLDER = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(REPO, "target")), "bench")
@@ -121,24 +122,27 @@ def measure(work, turns, calibrator):
             pair = ours, start(lab, work, PEERS[work.peer], source)
             pair[1].freeze()
         before = windows.steal(CORE)
-        rounds = windows.alternate(pair, CORE, calibrator, turns)
+        rounds = windows.alternate(pair, calibrator, turns)
         after = windows.steal(CORE)
         ours.thaw()
         worker, strays = ours.worker(), ours.strays()
         assert strays == strays_before, (f"{work.name}: not every packet was forwarded: {strays} "
                                          f"after {strays_before}")
-    row = {"id": work.name, "title": work.title, "unit": "Mpps"}
-    row["bar_id"], row["bar"] = BARS.get(work.name, (None, None))
-    row |= windows.summary(rounds, calibrator.best)
-    row["frames"], row["frame_bytes"] = work.frames, work.sizes[0]
+    row = {"unit": "Mpps"} | windows.summary(rounds, calibrator.best)
     row["ns"], row["peer_ns"] = 1e3 / row["median"], 1e3 / row["peer_median"]
     row["steal"] = (after[0] - before[0]) / max(1, after[1] - before[1])
-    row["burst_fill"], row["peer"] = worker["burst_fill"], work.peer
-    row["route_load_seconds"] = ours.load_seconds if work.prefixes else None
+    row["burst_fill"], row["route_load_seconds"] = worker["burst_fill"], ours.load_seconds if work.prefixes else None
     if work.peer == "itself":
         row["changes_per_second"] = pair[0].changes_per_second()
-    row["met"] = row["bar"] is None or row["ratio"] >= row["bar"]
     return row
+
+
+def judged(work, row):
+    """The row with its name and its bar."""
+    bar_id, bar = BARS.get(work.name, (None, None))
+    row = {"id": work.name, "title": work.title, "peer": work.peer, "frames": work.frames,
+           "frame_bytes": work.sizes[0]} | row
+    return row | {"bar_id": bar_id, "bar": bar, "met": bar is None or row["ratio"] >= bar}
 
 
 def judge_huge(rows):
@@ -171,15 +175,19 @@ def heading():
 
 
 def line(row):
+    def ns(key):
+        return f"{row[key]:5.1f}" if key in row else f"{'':5}"
+
     bar = "" if row["bar"] is None else f"{row['bar']:.2f}"
     mark = " " if row["bar"] is None else "+" if row["met"] else "-"
     return (f"{row['id']:24} {row['title']:42} {row['ratio']:6.3f} [{row['ratio_min']:.2f}, {row['ratio_max']:.2f}] "
-            f"{bar:>5}{mark} {row['median']:5.1f} {row['ns']:5.1f} {row['peer_median']:5.1f} {row['peer_ns']:5.1f} "
+            f"{bar:>5}{mark} {row['median']:5.1f} {ns('ns')} {row['peer_median']:5.1f} {ns('peer_ns')} "
             f"{row['quiet_windows']:3}/{row['windows']}")
 
 
-def run(chosen, turns, calibrator, wrong):
-    """Measures the rows; adds to `wrong` those that could not be."""
+def run(chosen, turns, calibrator, wrong, written):
+    """Measures the rows; adds to `wrong` those that could not be, and keeps
+    the file `written` up to date."""
     rows = []
     print(heading(), flush=True)
     for work in chosen:
@@ -187,27 +195,28 @@ def run(chosen, turns, calibrator, wrong):
             check_sample(work)
             if work.peer == "ovs":
                 check_peer_sample(work, PEERS[work.peer])
-            rows.append(measure(work, turns, calibrator))
+            one = scaling.measure if work.peer == "scaling" else measure
+            rows.append(judged(work, one(work, turns, calibrator)))
         except (AssertionError, CommandFailed, Timeout, windows.Noisy) as error:
             wrong.append(work.name)
             print(f"{work.name:24} FAILED: {error}", flush=True)
             continue
         judge_huge(rows)
+        report.save(*written, rows)
         print(line(rows[-1]), flush=True)
     return rows
 
 
-def draw_sweeps(calibrator, wrong):
-    """Measures every sweep; (all rows, the sweeps drawn)."""
-    every, drawn = [], []
+def draw_sweeps(calibrator, wrong, out):
+    """Measures and draws every sweep; those that were drawn."""
+    drawn = []
     for sweep in sweeps.SWEEPS:
         print(f"\n{sweep.title}")
-        rows = run(sweep.works(), SWEEP_TURNS, calibrator, wrong)
+        rows = run(sweep.works(), SWEEP_TURNS, calibrator, wrong, (out, f"sweep-{sweep.name}.json"))
         if rows:
             report.chart(DOCS, sweep, rows)
-            every += rows
             drawn.append(sweep)
-    return every, drawn
+    return drawn
 
 
 def main():
@@ -233,13 +242,12 @@ def main():
         windows.prioritise_harness(lab, CORE)
         calibrator = windows.Calibrator(lab, FOLDER, CORE)
         turns = args.turns or (9 if args.quick else 21)
-        rows = run([w for w in work_frames.WORKS if w.name in wanted], turns, calibrator, wrong)
+        rows = run([w for w in work_frames.WORKS if w.name in wanted], turns, calibrator, wrong,
+                   (args.out, "results.json"))
         found["load_after"] = os.getloadavg()[0]
-        report.save(args.out, "results.json", rows)
         report.save(args.out, "facts.json", found)
         if everything:
-            points, drawn = draw_sweeps(calibrator, wrong)
-            report.save(args.out, "sweeps.json", points)
+            drawn = draw_sweeps(calibrator, wrong, args.out)
             report.document(os.path.join(DOCS, "performance.md"), found, rows, drawn)
     missed = [row["id"] for row in rows if not row["met"]]
     print(f"ratio: ours to the peer (testpmd io; O1: Open vSwitch), medians of alternated windows of {windows.TURN:g} s on core {CORE}. "

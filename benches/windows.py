@@ -25,7 +25,7 @@ TURN = 0.1   # seconds counted
 SETTLE = 0.01  # seconds before that: caches fill up again
 WORST = 0.02  # error of a rate that is still taken
 MOST_KEPT_OFF = 0.1  # share of a turn that others may have the core
-TRIES = 40    # attempts at one turn
+PATIENCE = 10.0  # seconds of attempts at one turn
 QUIET = 0.85  # of the best calibration seen: nobody on the sibling thread
 
 
@@ -93,20 +93,24 @@ def _write(path, text):
 
 
 def reading(peer):
-    """(packets sent, when, how far off `when` may be)."""
+    """(packets of each packet thread, when, how far off `when` may be)."""
     before = time.perf_counter()
-    count = peer.sent()
+    counts = peer.counts()
     after = time.perf_counter()
-    return count, (before + after) / 2, (after - before) / 2
+    return counts, (before + after) / 2, (after - before) / 2
 
 
-def packet_thread(peer, core):
-    """The thread that polls: the busiest of those that may run on `core` only."""
+def packet_threads(peer):
+    """The threads that poll: the busiest of those that may run on one of its cores only."""
     folder = f"/proc/{peer.pid}/task"
-    pinned = [thread for thread in os.listdir(folder) if os.sched_getaffinity(int(thread)) == {core}]
-    if not pinned:
-        raise CommandFailed(f"{peer.name} has no thread pinned to core {core}")
-    return max(pinned, key=lambda thread: _schedstat(f"{folder}/{thread}/schedstat")[0])
+
+    def busiest(core):
+        pinned = [thread for thread in os.listdir(folder) if os.sched_getaffinity(int(thread)) == {core}]
+        if not pinned:
+            raise CommandFailed(f"{peer.name} has no thread pinned to core {core}")
+        return max(pinned, key=lambda thread: _schedstat(f"{folder}/{thread}/schedstat")[0])
+
+    return [busiest(core) for core in peer.cores]
 
 
 def _schedstat(path):
@@ -116,48 +120,50 @@ def _schedstat(path):
     return int(ran), int(waited)
 
 
-def turn(peer, thread):
-    """(packets per second on the core, bound of its relative error, share of
-    the time that the packet thread was kept off the core) of one turn."""
-    stat = f"/proc/{peer.pid}/task/{thread}/schedstat"
+def turn(peer, threads, seconds):
+    """(packets per second on its cores, bound of its relative error, share of
+    the time that a packet thread was kept off its core) of one turn."""
+    stats = [f"/proc/{peer.pid}/task/{thread}/schedstat" for thread in threads]
     peer.thaw()
     try:
         time.sleep(SETTLE)
-        waited = _schedstat(stat)[1]
+        before = [_schedstat(stat)[1] for stat in stats]
         first, began, off = reading(peer)
-        time.sleep(TURN)
+        time.sleep(seconds)
         last, ended, off_too = reading(peer)
-        waited = _schedstat(stat)[1] - waited
+        after = [_schedstat(stat)[1] for stat in stats]
     finally:
         peer.freeze()
-    seconds = ended - began
-    kept_off = min(0.99, waited / 1e9 / seconds)
-    return (last - first) / seconds / (1 - kept_off), (off + off_too) / seconds, kept_off
+    span = ended - began
+    kept_off = [min(0.99, (b - a) / 1e9 / span) for a, b in zip(before, after)]
+    rate = sum((b - a) / span / (1 - lost) for a, b, lost in zip(first, last, kept_off))
+    return rate, (off + off_too) / span, max(kept_off)
 
 
-def good_turn(peer, thread):
+def good_turn(peer, threads, seconds):
     """A turn whose count is sharp enough, on a core that was ours most of the time."""
-    for _ in range(TRIES):
-        rate, error, kept_off = turn(peer, thread)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        rate, error, kept_off = turn(peer, threads, seconds)
         if error <= WORST and kept_off <= MOST_KEPT_OFF:
             return rate, error, kept_off
-    raise Noisy(f"{TRIES} turns of {peer.name} in a row were unusable (in the last one the count was off by up to "
+    raise Noisy(f"no usable turn of {peer.name} in {PATIENCE:g} s (in the last one the count was off by up to "
                 f"{error:.1%} and its thread was kept off the core for {kept_off:.1%}): is the machine overloaded?")
 
 
-def alternate(peers, core, calibrator, turns):
+def alternate(peers, calibrator, turns, seconds=TURN):
     """Alternated turns of frozen `peers`, the order turned round each time.
 
     A list of {"rates": one per peer, "state": calibration in operations per ns,
     "error": bound, "kept_off": share}. The first round only warms up.
     """
-    rounds, threads = [], [packet_thread(peer, core) for peer in peers]
+    rounds, threads = [], [packet_threads(peer) for peer in peers]
     before = calibrator.read()
     for number in range(turns + 1):
         order = range(len(peers)) if number % 2 else reversed(range(len(peers)))
         rates, errors, lost, states = [0.0] * len(peers), [], [], [before]
         for index in order:
-            rates[index], error, kept_off = good_turn(peers[index], threads[index])
+            rates[index], error, kept_off = good_turn(peers[index], threads[index], seconds)
             errors.append(error)
             lost.append(kept_off)
             before = calibrator.read()

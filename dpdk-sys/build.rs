@@ -1,5 +1,5 @@
 //! Finds libdpdk with pkg-config, compiles the C shim with DPDK's own flags and
-//! lets bindgen read `shim.h`, the only header Rust ever sees.
+//! lets bindgen read `shim.h` and `fib.h`, the only headers Rust ever sees.
 //!
 //! The drivers are not linked: Debian's libdpdk loads them as plugins from its
 //! own directory when the EAL starts, so the binary needs the core libraries
@@ -11,8 +11,11 @@ use std::process::Command;
 
 /// The libraries the shim calls. A release that lacks one (22.11 has no
 /// `rte_log`) does not list it, and it is left out.
-const NEEDED: [&str; 6] =
-    ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_log"];
+///
+/// `rte_fib` is for the benchmark; a program that does not call it is not linked
+/// with it.
+const NEEDED: [&str; 7] =
+    ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_log", "rte_fib"];
 
 const MISSING: &str = "\
 DPDK was not found. Greyhound needs libdpdk 22.11 or later and pkg-config; on Debian:
@@ -22,7 +25,7 @@ DPDK was not found. Greyhound needs libdpdk 22.11 or later and pkg-config; on De
 (To build what needs no DPDK: cargo build --no-default-features.)";
 
 fn main() {
-    for file in ["build.rs", "shim.h", "shim.c"] {
+    for file in ["build.rs", "shim.h", "shim.c", "fib.h", "fib.c"] {
         println!("cargo:rerun-if-changed={file}");
     }
     println!("cargo:rerun-if-env-changed=LIBCLANG_PATH");
@@ -39,7 +42,7 @@ fn main() {
     let flags = machine_flags();
 
     let mut shim = cc::Build::new();
-    shim.file("shim.c").includes(&dpdk.include_paths).warnings(true).opt_level(3);
+    shim.file("shim.c").file("fib.c").includes(&dpdk.include_paths).warnings(true).opt_level(3);
     for flag in &flags {
         shim.flag(flag);
     }
@@ -73,7 +76,8 @@ fn machine_flags() -> Vec<String> {
 fn bindings(include_paths: &[PathBuf], flags: &[String]) {
     let mut builder = bindgen::Builder::default()
         .header("shim.h")
-        .allowlist_item("gh_.*|GH_.*|rte_mempool")
+        .header("fib.h")
+        .allowlist_item("gh_.*|GH_.*|rte_mempool|rte_fib|rte_fib6")
         .allowlist_recursively(false)
         .opaque_type("rte_mempool")
         .prepend_enum_name(false)

@@ -197,7 +197,10 @@ impl Gateway {
         };
         let done =
             std::fs::read_to_string(path).map_err(|error| error.to_string()).and_then(|text| {
-                self.service.apply(&text, self.began.elapsed()).map_err(|error| error.to_string())
+                let folder = path.parent();
+                self.service
+                    .apply(&text, folder, self.began.elapsed())
+                    .map_err(|error| error.to_string())
             });
         match done {
             Ok(outcome) => {

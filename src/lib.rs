@@ -32,6 +32,7 @@ pub mod exchange;
 pub mod ids;
 pub mod model;
 pub mod replay;
+pub mod simd;
 pub mod stats;
 pub mod tables;
 pub mod wire;

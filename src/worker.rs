@@ -248,10 +248,14 @@ mod tests {
         let mut running = start(Idle::Adaptive);
         std::thread::sleep(Duration::from_millis(50));
         let before = running.counters.poll.rounds.get();
+        let began = Instant::now();
         std::thread::sleep(Duration::from_millis(200));
         let rounds = running.counters.poll.rounds.get() - before;
-        // 200 ms are 400 of the longest sleeps; a poller makes millions.
-        assert!((2..=450).contains(&rounds), "{rounds} turns in 200 ms");
+        // 200 ms are 400 of the longest sleeps; a poller makes millions. That
+        // it turns at all, the answers below show: on a machine busy with other
+        // things it may not get its turn in just this while.
+        let most = began.elapsed().as_millis() as u64 * 9 / 4;
+        assert!(rounds <= most, "{rounds} turns in {:?}", began.elapsed());
         // The quickest of some, as this machine may be busy with other things.
         let quickest = (0..20).map(|n| {
             std::thread::sleep(Duration::from_millis(5));

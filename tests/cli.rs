@@ -213,7 +213,8 @@ fn refusals_exit_1_with_a_problem_a_line() {
     std::fs::write(&config, "[[port]]\n").unwrap();
     fake.run(&format!("apply {}", config.display())).refused(1, &["apply: gre0 exists\n"]);
     let sent = fake.calls().pop();
-    assert_eq!(sent, Some(Call::Apply { config: "[[port]]\n".into() }));
+    let folder = Some(fake.dir.path().to_owned());
+    assert_eq!(sent, Some(Call::Apply { config: "[[port]]\n".into(), folder }));
 }
 
 #[test]

@@ -183,7 +183,7 @@ fn fill(tables: &Tables) {
     for (net, hop) in [(0x16, 1), (0x14, 2), (0x17, 3), (0x18, 4)] {
         tables.fib4.insert(net << 24, 8, NextHopId(hop)).unwrap();
     }
-    let entry = Tunnel { interface: IfId(10), up: true, table: TableId(0), remote: FAR };
+    let entry = Tunnel { interface: IfId(10), up: true, table: TableId(0), remote: FAR, resync: 1 };
     tables.tunnels.set(10, entry, &guard);
     let key = DecapKey::ipv4(TableId(0), FAR, OWN, 47, None);
     tables.decap.insert(key, 10, &guard).unwrap();
@@ -210,8 +210,13 @@ fn churn(tables: &Tables, control: &mut ControlEnd, stop: &AtomicBool) -> u64 {
                 0x1600_0000 | (some.wrapping_sub(7) << 8) & 0xffff00,
                 24 + (some.wrapping_sub(7) % 9) as u8,
             );
-            let entry =
-                Tunnel { interface: IfId(10), up: some % 5 != 0, table: TableId(0), remote: FAR };
+            let entry = Tunnel {
+                interface: IfId(10),
+                up: some % 5 != 0,
+                table: TableId(0),
+                remote: FAR,
+                resync: 1,
+            };
             tables.tunnels.set(10, entry, &guard);
             let key = DecapKey::ipv4(TableId(0), FAR, OWN, 4, Some(some % 16));
             tables.decap.insert(key, 10, &guard).ok();

@@ -10,6 +10,7 @@
 //! its releases reach Rust. [`mbuf`] is the one place that knows where the
 //! fields of an mbuf are.
 
+pub mod fib;
 pub mod mbuf;
 
 pub use mbuf::RteMbuf;

@@ -2,7 +2,7 @@
 //! transaction.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -33,9 +33,16 @@ devices, sockets) must be as it is.";
 /// Sends the file's text to the gateway.
 pub fn run(args: &ApplyArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let config = read(args)?;
-    let outcome: Outcome = session.call(Call::Apply { config })?;
+    let outcome: Outcome = session.call(Call::Apply { config, folder: folder(&args.file) })?;
     session.note(&outcome)?;
     if args.json { session.print_json(&outcome) } else { Ok(()) }
+}
+
+/// Where the file is, from the root on: the gateway runs somewhere else. For
+/// standard input it is where we are.
+fn folder(file: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(file).ok()?;
+    absolute.parent().map(Path::to_owned)
 }
 
 fn read(args: &ApplyArgs) -> Result<String, Failure> {

@@ -1,7 +1,7 @@
 //! `greyhound check FILE`: what is wrong with a configuration file, all of it
 //! at once, without a running gateway.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -30,7 +30,7 @@ pub fn run(args: &CheckArgs, session: &mut Session<'_>) -> Result<(), Failure> {
         path: args.file.clone(),
         source,
     })?;
-    match problems(&text) {
+    match problems(&text, args.file.parent()) {
         problems if problems.is_empty() => {
             session.print(&format!("{}: no problems\n", args.file.display()))
         }
@@ -38,6 +38,6 @@ pub fn run(args: &CheckArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     }
 }
 
-fn problems(text: &str) -> Vec<Problem> {
-    crate::config::parse(text).err().unwrap_or_default()
+fn problems(text: &str, folder: Option<&Path>) -> Vec<Problem> {
+    crate::config::parse_in(text, folder).err().unwrap_or_default()
 }

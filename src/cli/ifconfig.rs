@@ -10,7 +10,7 @@ use super::words::{Usage, Words, address, mask, number};
 use super::{BsdArgs, Failure, Session};
 use crate::config::address::interface_address;
 use crate::model::api::Call;
-use crate::model::op::Op;
+use crate::model::op::{GreKeys, Op};
 use crate::model::spec::{Dscp, OuterDf};
 use crate::model::view::{AddressView, InterfaceView, TunnelView};
 
@@ -26,6 +26,7 @@ Examples:
   ifconfig en1 203.0.113.9/24 alias    one more address; -alias takes it away
   ifconfig en0.20 create               VLAN 20 of port en0
   ifconfig gre0 mtu 1400 ttl 32 dscp copy df set
+  ifconfig gre0 key 42 checksum        GRE with a key and checksums
   ifconfig gre0 deletetunnel           no outer addresses
   ifconfig gre0 destroy                away with it and all that pointed at it
   ifconfig -l                          names; -a, or nothing: all of them
@@ -37,7 +38,12 @@ Words:
   link1 | -link1   underlay route by the outer destination, or by the address
                    with its last bit toggled
   mtu N            0: by itself from the underlay
-  ttl N  dscp copy|N  df copy|set      of the outer header";
+  ttl N  dscp copy|N  df copy|set      of the outer header
+  key N [OUT]   -key                   GRE key, both ways or received and sent
+  checksum   -checksum                 send GRE checksums (always verified)
+  sequence   -sequence                 send GRE sequence numbers
+  resync N                             seconds of packets out of sequence after
+                                       which the far end has begun anew; 0: never";
 
 /// What a line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,6 +123,16 @@ struct Change {
     ttl: Option<u8>,
     dscp: Option<Dscp>,
     df: Option<OuterDf>,
+    gre: Gre,
+}
+
+/// What the words say of the GRE header.
+#[derive(Clone, Copy, Default, PartialEq)]
+struct Gre {
+    checksum: Option<bool>,
+    key: Option<GreKeys>,
+    sequence: Option<bool>,
+    resync: Option<u16>,
 }
 
 fn change(name: &str, rest: &[String]) -> Result<Command, Usage> {
@@ -167,6 +183,13 @@ impl Change {
             "ttl" => self.ttl = Some(words.number(word, "a number from 1 to 255")?),
             "dscp" => self.dscp = Some(dscp(words.after(word, DSCP)?)?),
             "df" => self.df = Some(df(words.after(word, DF)?)?),
+            "key" => self.gre.key = Some(keys(words)?),
+            "-key" => self.gre.key = Some(GreKeys::default()),
+            "checksum" => self.gre.checksum = Some(true),
+            "-checksum" => self.gre.checksum = Some(false),
+            "sequence" => self.gre.sequence = Some(true),
+            "-sequence" => self.gre.sequence = Some(false),
+            "resync" => self.gre.resync = Some(words.number(word, "a number of seconds")?),
             _ => return self.take_address(word),
         }
         Ok(())
@@ -231,6 +254,7 @@ impl Change {
             None if self.clear_tunnel => ops.push(Op::ClearEndpoints { name: of() }),
             None => {}
         }
+        ops.extend(self.gre_options(name));
         ops.extend(self.numbers(name));
         if self.destroy {
             if !ops.is_empty() {
@@ -239,6 +263,14 @@ impl Change {
             ops.push(Op::Destroy { name: of() });
         }
         Ok(ops)
+    }
+
+    fn gre_options(&self, name: &str) -> Option<Op> {
+        let Gre { checksum, key, sequence, resync } = self.gre;
+        (self.gre != Gre::default()).then(|| {
+            let name = name.to_owned();
+            Op::SetGre { name, checksum, key, sequence, sequence_resync: resync }
+        })
     }
 
     /// Last of the changes, so that `down` holds against an address, which
@@ -265,12 +297,32 @@ impl Change {
 
 const DSCP: &str = "`copy` or a number from 0 to 63";
 const DF: &str = "`copy` or `set`";
+const KEY: &str = "a key: a number of 32 bits, such as 42 or 0x2a";
 
 fn prefix_len(words: &mut Words<'_>) -> Result<u8, Usage> {
     let expected = "a prefix length from 0 to 32";
     let text = words.after("prefixlen", expected)?;
     let len = number(text, expected)?;
     if len > 32 { Err(Usage::Bad { value: text.to_owned(), expected }) } else { Ok(len) }
+}
+
+/// One key for both ways, or those of packets received and sent.
+fn keys(words: &mut Words<'_>) -> Result<GreKeys, Usage> {
+    let text = words.after("key", KEY)?;
+    let inward = key(text).ok_or(Usage::Bad { value: text.to_owned(), expected: KEY })?;
+    let outward = words.peek().and_then(key);
+    if outward.is_some() {
+        words.next();
+    }
+    Ok(GreKeys { inward: Some(inward), outward: outward.or(Some(inward)) })
+}
+
+fn key(text: &str) -> Option<u32> {
+    match text.strip_prefix("0x") {
+        Some(digits) if !digits.starts_with('+') => u32::from_str_radix(digits, 16).ok(),
+        Some(_) => None,
+        None => text.parse().ok(),
+    }
 }
 
 fn dscp(text: &str) -> Result<Dscp, Usage> {
@@ -315,6 +367,9 @@ fn render_tunnel(out: &mut String, tunnel: &TunnelView) {
         line(out, format_args!("tunnel inet {local} --> {remote}"));
     }
     line(out, format_args!("outer ttl {} dscp {} df {}", tunnel.ttl, tunnel.dscp, tunnel.df));
+    if !tunnel.options.is_empty() {
+        line(out, format_args!("gre {}", tunnel.options));
+    }
     if let Some(underlay) = &tunnel.underlay {
         let (route, via) = (underlay.route, underlay.next_hop);
         let (dev, state) = (&underlay.interface, &underlay.state);

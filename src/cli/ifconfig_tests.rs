@@ -34,6 +34,17 @@ fn interface_op(name: &str) -> Op {
     }
 }
 
+fn gre_op(
+    name: &str,
+    key: Option<(Option<u32>, Option<u32>)>,
+    checksum: Option<bool>,
+    sequence: Option<bool>,
+    sequence_resync: Option<u16>,
+) -> Op {
+    let key = key.map(|(inward, outward)| GreKeys { inward, outward });
+    Op::SetGre { name: name.into(), checksum, key, sequence, sequence_resync }
+}
+
 /// `interface_op` with some of its fields set.
 macro_rules! set {
     ($name:literal, $($field:ident: $value:expr),+) => {{
@@ -98,6 +109,20 @@ fn lines_and_their_changes() {
             "gre0 ttl 32 dscp 46 df copy",
             vec![set!("gre0", ttl: 32, dscp: Dscp::Fixed(46), df: OuterDf::Copy)],
         ),
+        ("gre0 key 42", vec![gre_op("gre0", Some((Some(42), Some(42))), None, None, None)]),
+        ("gre0 key 0x1 2", vec![gre_op("gre0", Some((Some(1), Some(2))), None, None, None)]),
+        (
+            "gre0 key 7 12.1 12.2 checksum",
+            vec![pair("gre0"), gre_op("gre0", Some((Some(7), Some(7))), Some(true), None, None)],
+        ),
+        (
+            "gre0 -key -checksum -sequence resync 0",
+            vec![gre_op("gre0", Some((None, None)), Some(false), Some(false), Some(0))],
+        ),
+        (
+            "gre0 sequence mtu 1400",
+            vec![gre_op("gre0", None, None, Some(true), None), set!("gre0", mtu: 1400)],
+        ),
         ("gre0 dscp copy df set", vec![set!("gre0", dscp: Dscp::Copy, df: OuterDf::Set)]),
     ];
     for (text, expected) in cases {
@@ -139,6 +164,11 @@ fn lines_that_make_no_sense_say_why() {
         ("gre0 mtu big", "big"),
         ("gre0 mtu 70000", "70000"),
         ("gre0 ttl 300", "300"),
+        ("gre0 key", "`key` needs"),
+        ("gre0 key 12.1", "12.1"),
+        ("gre0 key 4294967296", "32 bits"),
+        ("gre0 key 0x+1", "0x+1"),
+        ("gre0 resync soon", "seconds"),
         ("gre0 df maybe", "copy"),
         ("gre0 destroy up", "alone"),
         ("gre create 12.1 12.2", "second command"),
@@ -185,12 +215,17 @@ fn a_tunnel_that_does_not_run_says_why() {
         ttl: 64,
         dscp: "46".into(),
         df: "copy".into(),
+        options: "key in 1 out 2 checksum sequence".into(),
         underlay: None,
         reason: Some("no outer addresses".into()),
     };
     let mut out = String::new();
     render_tunnel(&mut out, &tunnel);
-    assert_eq!(out, "\touter ttl 64 dscp 46 df copy\n\tnot running: no outer addresses\n");
+    assert_eq!(
+        out,
+        "\touter ttl 64 dscp 46 df copy\n\tgre key in 1 out 2 checksum sequence\n\
+         \tnot running: no outer addresses\n"
+    );
 }
 
 #[test]

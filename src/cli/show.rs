@@ -257,7 +257,10 @@ fn tunnels(views: &[InterfaceView]) -> String {
 fn outer(tunnel: &TunnelView) -> String {
     match (tunnel.local, tunnel.remote) {
         (None, None) => "-".to_owned(),
-        (local, remote) => format!("{} --> {}", dash(local), dash(remote)),
+        (local, remote) if tunnel.options.is_empty() => {
+            format!("{} --> {}", dash(local), dash(remote))
+        }
+        (local, remote) => format!("{} --> {} {}", dash(local), dash(remote), tunnel.options),
     }
 }
 

@@ -20,6 +20,7 @@ fn gre0(underlay: Option<UnderlayView>, reason: Option<&str>) -> InterfaceView {
             broadcast: None,
         }],
         tunnel: Some(TunnelView {
+            options: String::new(),
             kind: "gre".into(),
             local: Some("10.0.0.25".parse().unwrap()),
             remote: Some("10.0.0.163".parse().unwrap()),

@@ -59,6 +59,11 @@ impl<'a> Words<'a> {
         self.next().ok_or_else(|| Usage::Missing { word: word.to_owned(), expected })
     }
 
+    /// The next word, which stays.
+    pub fn peek(&self) -> Option<&'a str> {
+        self.rest.as_slice().first().map(String::as_str)
+    }
+
     /// The next word as a number.
     pub fn number<T: std::str::FromStr>(
         &mut self,

@@ -15,6 +15,7 @@ pub mod address;
 mod ops;
 mod raw;
 mod render;
+mod routes_file;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -71,13 +72,21 @@ fn lines(problems: &[Problem]) -> String {
 pub fn load(path: impl AsRef<Path>) -> Result<Config, LoadError> {
     let path = path.as_ref().to_owned();
     match std::fs::read_to_string(&path) {
-        Ok(text) => parse(&text).map_err(|problems| LoadError::Invalid { path, problems }),
+        Ok(text) => parse_in(&text, path.parent())
+            .map_err(|problems| LoadError::Invalid { path: path.clone(), problems }),
         Err(source) => Err(LoadError::Read { path, source }),
     }
 }
 
 /// Reads a configuration from its text; all that is wrong with it, or the whole.
+/// Files it names must be named from the root on.
 pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
+    parse_in(text, None)
+}
+
+/// [`parse`] for a text from a folder, where the relative names of files in it
+/// begin.
+pub fn parse_in(text: &str, folder: Option<&Path>) -> Result<Config, Vec<Problem>> {
     let mut document = raw::Document::parse(text).map_err(|problem| vec![problem])?;
     let settings = sections::settings(&mut document);
     let icmp = document.one("icmp", sections::icmp);
@@ -86,12 +95,16 @@ pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     let tunnels = document.each("tunnel", sections::tunnel);
     // Nothing names what comes after these.
     let unread = document.unread;
+    let files = document.each("routes_file", |fields| routes_file::section(fields, folder));
+    let (files, lines): (Vec<_>, Vec<_>) = files.into_iter().map(|(_, read)| read).unzip();
+    document.problems.extend(lines.into_iter().flatten());
     let draft = validate::Draft {
         dpdk: settings.dpdk.clone(),
         ports,
         vlans,
         tunnels,
         routes: document.each("route", sections::route),
+        files,
         neighbours: document.each("neighbour", sections::neighbour),
         published: document.each("arp", sections::publish),
     };
@@ -111,11 +124,16 @@ fn state(draft: validate::Draft, icmp: crate::model::spec::IcmpSpec) -> State {
     fn values<T>(items: validate::Items<T>) -> Vec<T> {
         items.into_iter().map(|(_, item)| item).collect()
     }
+    // Static routes are static routes, wherever they were read.
+    let mut routes = values(draft.routes);
+    for file in draft.files {
+        routes.extend(file.routes.into_iter().map(|(_, route)| route));
+    }
     State {
         ports: values(draft.ports),
         vlans: values(draft.vlans),
         tunnels: values(draft.tunnels),
-        routes: values(draft.routes),
+        routes,
         neighbours: values(draft.neighbours),
         published: values(draft.published),
         icmp,

@@ -8,8 +8,8 @@ use toml::Value;
 use super::Config;
 use super::sections::{DEFAULT_DESCRIPTORS, DEFAULT_METRICS, DEFAULT_MTU, DEFAULT_TTL};
 use crate::model::spec::{
-    DpdkSettings, Dscp, Hugepages, IcmpSpec, Idle, OuterDf, PortSpec, RouteSpec, RouteTarget,
-    State, TunnelSpec,
+    DpdkSettings, Dscp, GreOptions, Hugepages, IcmpSpec, Idle, OuterDf, PortSpec, RouteSpec,
+    RouteTarget, State, TunnelSpec,
 };
 
 /// A file that reproduces the configuration.
@@ -158,7 +158,21 @@ impl Page {
             OuterDf::Set => {}
             OuterDf::Copy => self.text("df", "copy"),
         }
+        self.gre_options(&tunnel.gre);
         self.bare_if("up", unless(tunnel.up, true));
+    }
+
+    fn gre_options(&mut self, gre: &GreOptions) {
+        let standard = GreOptions::default();
+        self.bare_if("checksum", unless(gre.checksum, false));
+        if gre.key_in == gre.key_out {
+            self.bare_if("key", gre.key_in);
+        } else {
+            self.bare_if("key_in", gre.key_in);
+            self.bare_if("key_out", gre.key_out);
+        }
+        self.bare_if("sequence", unless(gre.sequence, false));
+        self.bare_if("sequence_resync", unless(gre.sequence_resync, standard.sequence_resync));
     }
 
     fn route(&mut self, route: &RouteSpec) {

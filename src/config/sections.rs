@@ -13,8 +13,9 @@ use super::raw::{Document, Fields, number, shown, text};
 use crate::ids::Mac;
 use crate::model::api::DEFAULT_SOCKET;
 use crate::model::spec::{
-    DpdkSettings, Dscp, Hugepages, IcmpSpec, Idle, NeighbourSpec, OuterDf, PortSpec, PublishSpec,
-    QueueSettings, RouteSpec, RouteTarget, Settings, TunnelKind, TunnelSpec, VlanSpec,
+    DEFAULT_RESYNC, DpdkSettings, Dscp, GreOptions, Hugepages, IcmpSpec, Idle, MAX_RESYNC,
+    NeighbourSpec, OuterDf, PortSpec, PublishSpec, QueueSettings, RouteSpec, RouteTarget, Settings,
+    TunnelKind, TunnelSpec, VlanSpec,
 };
 use crate::wire::ipv4::martian;
 
@@ -195,14 +196,14 @@ fn is_unicast(address: Ipv4Addr) -> bool {
 
 /// True for what a route can lead to: single addresses, and networks that are
 /// not altogether multicast or reserved.
-fn is_routable(to: Ipv4Net) -> bool {
+pub(super) fn is_routable(to: Ipv4Net) -> bool {
     let first = u32::from(to.addr());
     let class_d_or_e = to.prefix_len() >= 4 && to.addr().octets()[0] >= 224;
     let reserved = to.prefix_len() >= 8 && martian::is_martian_destination(first);
     !(class_d_or_e || reserved)
 }
 
-fn unicast(text: &str) -> Result<Ipv4Addr, String> {
+pub(super) fn unicast(text: &str) -> Result<Ipv4Addr, String> {
     let address = inet_aton(text).map_err(|e| e.to_string())?;
     if is_unicast(address) {
         Ok(address)
@@ -286,6 +287,7 @@ pub fn tunnel(fields: &mut Fields) -> Option<TunnelSpec> {
         ttl: fields.number("ttl", 1..=255).unwrap_or(DEFAULT_TTL),
         dscp: dscp(fields),
         df: fields.word("df", &df).unwrap_or_default(),
+        gre: gre_options(fields),
         up: fields.flag("up", true),
     };
     (spec.name, spec.kind) = name?;
@@ -299,6 +301,24 @@ pub fn tunnel(fields: &mut Fields) -> Option<TunnelSpec> {
         fields.problem("kind", message);
     }
     Some(spec)
+}
+
+/// Checksum, key and sequence numbers of a `[[tunnel]]`. `key` is both keys.
+fn gre_options(fields: &mut Fields) -> GreOptions {
+    let mut key = |name| fields.number(name, 0..=i64::from(u32::MAX));
+    let (both, key_in, key_out) = (key("key"), key("key_in"), key("key_out"));
+    if both.is_some() && key_in.or(key_out).is_some() {
+        let message = "given beside `key_in` or `key_out`: expected either `key` for both or these";
+        fields.problem("key", message.to_owned());
+    }
+    let resync = fields.number("sequence_resync", 0..=i64::from(MAX_RESYNC));
+    GreOptions {
+        checksum: fields.flag("checksum", false),
+        key_in: key_in.or(both),
+        key_out: key_out.or(both),
+        sequence: fields.flag("sequence", false),
+        sequence_resync: resync.unwrap_or(DEFAULT_RESYNC),
+    }
 }
 
 fn dscp(fields: &mut Fields) -> Dscp {

@@ -83,17 +83,20 @@ fn every_line_in_comments_is_valid_too() {
         text += if key || head { bare } else { line };
         text += "\n";
     }
-    let config = parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
+    let (folder, _) = with_routes_file("192.0.2.0/24 203.0.113.254\n");
+    let config = parse_in(&text, Some(folder.path()))
+        .unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
     assert_eq!(config.state.vlans.len(), 1);
-    assert_eq!(config.state.routes.len(), 4);
+    assert_eq!(config.state.routes.len(), 5);
     assert_eq!(config.settings.dpdk.queues.len(), 1);
     // What the comments call a default is one.
     let standard = parse(REFERENCE).unwrap();
     assert_eq!(config.state.icmp, standard.state.icmp);
     assert_eq!(config.settings.socket, standard.settings.socket);
     assert_eq!(config.settings.dpdk.descriptors, standard.settings.dpdk.descriptors);
+    let gre = GreOptions { key_in: None, key_out: None, ..config.state.tunnels[0].gre };
     assert_eq!(
-        TunnelSpec { mtu: None, ..config.state.tunnels[0].clone() },
+        TunnelSpec { mtu: None, gre, ..config.state.tunnels[0].clone() },
         standard.state.tunnels[0]
     );
 }
@@ -267,6 +270,30 @@ const WRONG: &[(&str, &str, &str)] = &[
         "[[tunnel]]\nname = \"gre0\"\nlocal = \"10.1\"\nremote = \"10.2\"\n[[tunnel]]\nname = \"gre1\"\nlocal = \"10.1\"\nremote = \"10.2\"",
         "tunnel[1].remote",
         "a tunnel of kind gre from 10.0.0.1 to 10.0.0.2 is there already, tunnel[0]",
+    ),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nlocal = \"10.1\"\nremote = \"10.2\"\nkey = 0\n[[tunnel]]\nname = \"gre1\"\nlocal = \"10.1\"\nremote = \"10.2\"\nkey_in = 0",
+        "tunnel[1].remote",
+        "a tunnel of kind gre from 10.0.0.1 to 10.0.0.2 with key 0 is there already, tunnel[0]",
+    ),
+    ("[[tunnel]]\nname = \"gre0\"\nkey = 4294967296", "tunnel[0].key", "0 to 4294967295"),
+    ("[[tunnel]]\nname = \"gre0\"\nkey = 1\nkey_out = 2", "tunnel[0].key", "either `key`"),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nsequence_resync = 3601",
+        "tunnel[0].sequence_resync",
+        "0 to 3600",
+    ),
+    ("[[tunnel]]\nname = \"ipip0\"\nkey = 1", "tunnel[0].key", "an ipip tunnel has no key"),
+    ("[[tunnel]]\nname = \"ipip0\"\nkey_out = 1", "tunnel[0].key_out", "an ipip tunnel has no"),
+    (
+        "[[tunnel]]\nname = \"ipip0\"\nchecksum = true",
+        "tunnel[0].checksum",
+        "an ipip tunnel has no",
+    ),
+    (
+        "[[tunnel]]\nname = \"ipip0\"\nsequence = true",
+        "tunnel[0].sequence",
+        "an ipip tunnel has no",
     ),
     (
         "[[tunnel]]\nname = \"ipip0\"\nlocal = \"10.1\"\nremote = \"10.2\"",
@@ -459,9 +486,19 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn any_options()(
+        checksum: bool, key_in: Option<u32>, key_out: Option<u32>, both: bool, sequence: bool,
+        sequence_resync in 0..=3600u16,
+    ) -> GreOptions {
+        let key_out = if both { key_in } else { key_out };
+        GreOptions { checksum, key_in, key_out, sequence, sequence_resync }
+    }
+}
+
+prop_compose! {
     fn any_tunnel(number: u8)(
         ipip: bool, pair: bool, outer: bool, link1: bool, mtu in proptest::option::of(68u16..), ttl in 1u8..,
-        dscp in proptest::option::of(0u8..64), copy_df: bool, up: bool,
+        dscp in proptest::option::of(0u8..64), copy_df: bool, up: bool, gre in any_options(),
     ) -> TunnelSpec {
         let kind = if ipip { TunnelKind::Ipip } else { TunnelKind::Gre };
         let host = |net: u8, last: u8| std::net::Ipv4Addr::new(net, 0, number, last);
@@ -478,6 +515,7 @@ prop_compose! {
             ttl,
             dscp: dscp.map_or(Dscp::Copy, Dscp::Fixed),
             df: if copy_df { OuterDf::Copy } else { OuterDf::Set },
+            gre: if ipip { GreOptions::default() } else { gre },
             up,
         }
     }
@@ -564,4 +602,57 @@ proptest! {
         let cut = (0..=cut).rev().find(|at| REFERENCE.is_char_boundary(*at)).unwrap();
         let _ = parse(&format!("{}{junk}{}", &REFERENCE[..cut], &REFERENCE[cut..]));
     }
+}
+
+/// A folder with a routes file, and the text of a configuration that names it.
+fn with_routes_file(lines: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("routes.txt"), lines).unwrap();
+    let text = "[[port]]\nname = \"en0\"\ndevice = \"net_null0\"\naddress = [\"10.0.1.1/24\"]\n\
+                [[route]]\nto = \"default\"\nvia = \"10.0.1.254\"\n\
+                [[routes_file]]\npath = \"routes.txt\"\n";
+    (folder, text.to_owned())
+}
+
+#[test]
+fn routes_of_a_file_are_static_routes_and_are_printed_as_such() {
+    let (folder, text) = with_routes_file("192.0.2.0/24 10.0.1.2\n198.51.100.0/24 dev en0\n");
+    let config = parse_in(&text, Some(folder.path())).unwrap();
+    let to: Vec<String> = config.state.routes.iter().map(|r| r.to.to_string()).collect();
+    assert_eq!(to, ["0.0.0.0/0", "192.0.2.0/24", "198.51.100.0/24"]);
+    let printed = render(&config);
+    assert!(!printed.contains("routes_file"), "{printed}");
+    // Needs no file any more.
+    assert_eq!(parse(&printed).unwrap(), config);
+}
+
+#[test]
+fn what_is_wrong_with_a_routes_file_is_told_with_file_and_line() {
+    let lines = "192.0.2.0/24 10.0.1.2\n\n192.0.2.0/24 10.0.1.3\ndefault reject\n\
+                 10.9.0.0/16 10.0.1.1\n10.8.0.0/16 dev en9\n";
+    let (folder, text) = with_routes_file(lines);
+    let problems = parse_in(&text, Some(folder.path())).unwrap_err();
+    let file = folder.path().join("routes.txt").display().to_string();
+    let said = |line: usize, words: &str| {
+        let start = format!("{file}:{line}: ");
+        let found = problems.iter().map(ToString::to_string).find(|p| p.starts_with(&start));
+        let found = found.unwrap_or_else(|| panic!("nothing of line {line} in {problems:?}"));
+        assert!(found.contains(words), "{found}");
+    };
+    said(3, &format!("192.0.2.0/24 has a route already, {file}:1"));
+    said(4, "0.0.0.0/0 has a route already, route[0]");
+    said(5, "`10.0.1.1` is our own address");
+    said(6, "no interface `en9`");
+    assert_eq!(problems.len(), 4);
+}
+
+#[test]
+fn a_routes_file_that_is_not_there_or_relative_to_nothing_is_refused() {
+    let (folder, text) = with_routes_file("");
+    let problems = parse(&text).unwrap_err();
+    assert_eq!(problems[0].at, "routes_file[0].path");
+    assert!(problems[0].message.contains("`routes.txt` is relative"), "{problems:?}");
+    std::fs::remove_file(folder.path().join("routes.txt")).unwrap();
+    let problems = parse_in(&text, Some(folder.path())).unwrap_err();
+    assert!(problems[0].message.contains("cannot read"), "{problems:?}");
 }

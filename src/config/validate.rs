@@ -8,12 +8,13 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::routes_file::RoutesFile;
 use super::sections::{queue_name, vlan_name};
 use crate::ids::{MAX_INTERFACES, MAX_PORTS};
 use crate::model::op::Problem;
 use crate::model::spec::{
-    DpdkSettings, NeighbourSpec, PortSpec, PublishSpec, RouteSpec, RouteTarget, TunnelKind,
-    TunnelSpec, VlanSpec,
+    DpdkSettings, GreOptions, NeighbourSpec, PortSpec, PublishSpec, RouteSpec, RouteTarget,
+    TunnelKind, TunnelSpec, VlanSpec,
 };
 
 /// A section's objects with their numbers in the file: those that could not be
@@ -27,6 +28,7 @@ pub struct Draft {
     pub vlans: Items<VlanSpec>,
     pub tunnels: Items<TunnelSpec>,
     pub routes: Items<RouteSpec>,
+    pub files: Vec<RoutesFile>,
     pub neighbours: Items<NeighbourSpec>,
     pub published: Items<PublishSpec>,
 }
@@ -56,11 +58,48 @@ impl Draft {
         names.join(", ")
     }
 
+    /// Routes of the text, then those of files.
+    fn all_routes(&self) -> impl Iterator<Item = (RoutePlace<'_>, &RouteSpec)> {
+        let section = self.routes.iter().map(|(n, route)| (RoutePlace::Section(*n), route));
+        let lines = self.files.iter().flat_map(|file| {
+            file.routes.iter().map(move |(line, route)| (RoutePlace::Line(file, *line), route))
+        });
+        section.chain(lines)
+    }
+
     fn interface_names(&self) -> HashSet<&str> {
         let ports = self.ports.iter().map(|(_, port)| port.name.as_str());
         let vlans = self.vlans.iter().map(|(_, vlan)| vlan.name.as_str());
         let tunnels = self.tunnels.iter().map(|(_, tunnel)| tunnel.name.as_str());
         ports.chain(vlans).chain(tunnels).collect()
+    }
+}
+
+/// Where a route is written.
+#[derive(Clone, Copy)]
+enum RoutePlace<'a> {
+    /// `[[route]]`, by number.
+    Section(usize),
+    /// A line of a file.
+    Line(&'a RoutesFile, usize),
+}
+
+impl RoutePlace<'_> {
+    /// The place of one of its fields; a line is short enough to have none.
+    fn field(&self, field: &str) -> String {
+        match self {
+            RoutePlace::Section(_) => format!("{self}.{field}"),
+            RoutePlace::Line(..) => self.to_string(),
+        }
+    }
+}
+
+impl std::fmt::Display for RoutePlace<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RoutePlace::Section(number) => write!(f, "route[{number}]"),
+            RoutePlace::Line(file, line) => f.write_str(&file.at(*line)),
+        }
     }
 }
 
@@ -222,9 +261,10 @@ impl Checker<'_> {
             |t| Some(t.name.clone()),
             |name| format!("`{name}` is taken"),
         );
-        let outer = |t: &TunnelSpec| Some((t.kind.prefix(), t.local?, t.remote?));
-        self.unique("tunnel", "remote", tunnels, outer, |(kind, local, remote)| {
-            format!("a tunnel of kind {kind} from {local} to {remote} is there")
+        let outer = |t: &TunnelSpec| Some((t.kind.prefix(), t.local?, t.remote?, t.gre.key_in));
+        self.unique("tunnel", "remote", tunnels, outer, |(kind, local, remote, key)| {
+            let key = key.map_or(String::new(), |key| format!(" with key {key}"));
+            format!("a tunnel of kind {kind} from {local} to {remote}{key} is there")
         });
         // A host route leads to each: it can have one interface only.
         let peer = |t: &TunnelSpec| t.peer;
@@ -238,22 +278,26 @@ impl Checker<'_> {
     }
 
     fn routes(&mut self) {
-        let routes = &self.draft.routes;
-        self.unique("route", "to", routes, |r| Some(r.to), |to| format!("{to} has a route"));
         let draft = self.draft;
         let known = draft.interface_names();
         let own = draft.own();
-        for (number, route) in routes {
-            if let RouteTarget::Via(gateway) = route.target {
-                self.not_own(&own, gateway, format!("route[{number}].via"), "another router's");
+        let mut seen = HashMap::new();
+        for (place, route) in draft.all_routes() {
+            if let Some(first) = seen.insert(route.to, place) {
+                let message = format!("{} has a route already, {first}", route.to);
+                self.problem(place.field("to"), message);
             }
-            if let RouteTarget::Interface(name) = &route.target
-                && !known.contains(name.as_str())
-                && !self.unread
-            {
-                let message =
-                    format!("no interface `{name}`: expected a port, VLAN or tunnel of this file");
-                self.problem(format!("route[{number}].interface"), message);
+            match &route.target {
+                RouteTarget::Via(gateway) if own.contains(gateway) => {
+                    self.not_own(&own, *gateway, place.field("via"), "another router's");
+                }
+                RouteTarget::Interface(name) if !known.contains(name.as_str()) && !self.unread => {
+                    let message = format!(
+                        "no interface `{name}`: expected a port, VLAN or tunnel of this file"
+                    );
+                    self.problem(place.field("interface"), message);
+                }
+                _ => {}
             }
         }
     }
@@ -360,6 +404,11 @@ fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<Ipv4Addr>) -> Vec<(&'stati
             problems.push((field, format!("an ipip tunnel has no {field}: expected it left out")));
         }
     }
+    for (field, set) in gre_fields(&tunnel.gre) {
+        if ipip && set {
+            problems.push((field, format!("an ipip tunnel has no {field}: expected it left out")));
+        }
+    }
     if !ipip && !tunnel.link0 {
         let message = "`false` asks for MOBILE encapsulation (RFC 2004), which is not there yet: expected `true`";
         problems.push(("link0", message.into()));
@@ -390,6 +439,19 @@ fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<Ipv4Addr>) -> Vec<(&'stati
         }
     }
     problems
+}
+
+/// The fields that only GRE headers have, and which of them are set.
+fn gre_fields(gre: &GreOptions) -> [(&'static str, bool); 5] {
+    let (key_in, key_out) = (gre.key_in.is_some(), gre.key_out.is_some());
+    let both = key_in && gre.key_in == gre.key_out;
+    [
+        ("checksum", gre.checksum),
+        ("key", both),
+        ("key_in", key_in && !both),
+        ("key_out", key_out && !both),
+        ("sequence", gre.sequence),
+    ]
 }
 
 /// What makes two device texts the same device: the name without arguments, a

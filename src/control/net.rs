@@ -176,12 +176,10 @@ impl Net {
         ops: &[Located],
         learned: &dyn Fn(Ipv4Addr) -> bool,
     ) -> Result<(Outcome, Vec<Event>), ApiError> {
-        let mut edit = Edit::new(&mut self.desired, &self.facts, learned);
-        for op in ops {
-            edit.apply(op);
-        }
-        checks::check(&mut edit);
+        let mut edit = Edit::new(&mut self.desired, &self.facts, learned, ops);
+        edit.apply_all();
         let before = edit.before();
+        checks::check(&mut edit, &before);
         let verdict = edit.verdict().and_then(|()| {
             let reserved = reserve::reserve(
                 edit.desired,

@@ -1,6 +1,7 @@
 //! Who asks and what is answered: calls of the control socket and scrapes of
 //! the metrics server, both on control's thread between its turns.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender};
@@ -94,8 +95,13 @@ impl<H: Hardware> Service<H> {
     ///
     /// # Errors
     /// What is wrong with it; nothing has changed.
-    pub fn apply(&mut self, text: &str, now: Duration) -> Result<Outcome, ApiError> {
-        let wanted = config::parse(text).map_err(refused)?;
+    pub fn apply(
+        &mut self,
+        text: &str,
+        folder: Option<&Path>,
+        now: Duration,
+    ) -> Result<Outcome, ApiError> {
+        let wanted = config::parse_in(text, folder).map_err(refused)?;
         self.fixed(&wanted.settings)?;
         let ops = self.control.difference(&wanted.state)?;
         self.transact(&ops, now)
@@ -201,7 +207,9 @@ impl<H: Hardware> Service<H> {
     fn answer_now(&mut self, call: Call, now: Duration) -> Answer {
         match call {
             Call::Transaction { ops } => value(&self.transact(&ops, now)?),
-            Call::Apply { config } => value(&self.apply(&config, now)?),
+            Call::Apply { config, folder } => {
+                value(&self.apply(&config, folder.as_deref(), now)?)
+            }
             Call::ShowPorts => value(&self.hardware.ports()),
             Call::ShowInterfaces { name } => self.show_interfaces(name.as_deref()),
             Call::ShowTunnels => {
@@ -380,7 +388,7 @@ mod tests {
     fn what_only_a_restart_changes_is_refused_by_name() {
         let mut service = service();
         let text = "[dpdk]\nmemory = \"1G\"\n[[port]]\nname = \"en0\"\ndevice = \"net_null0\"\n";
-        let error = service.apply(text, Duration::ZERO).unwrap_err().to_string();
+        let error = service.apply(text, None, Duration::ZERO).unwrap_err().to_string();
         assert!(error.contains("dpdk") && error.contains("restart"), "{error}");
     }
 }

@@ -83,7 +83,7 @@ impl List {
 }
 
 /// One 32-bit value per packet, laid out in groups of [`LANES`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[repr(align(64))]
 pub(crate) struct Column([[u32; LANES]; BURST / LANES]);
 
@@ -151,6 +151,9 @@ pub(crate) struct Headers {
     pub dst: Column,
     /// Bytes there are from the header on.
     pub room: Column,
+    /// The third word as it leaves: a step of forwarding on, or unchanged in
+    /// what was made here.
+    pub next: Column,
     /// Flags that stay with the packet through decapsulation.
     pub sticky: Column,
     /// Result of validation, sticky flags included.
@@ -165,6 +168,7 @@ impl Headers {
         src: Column::ZERO,
         dst: Column::ZERO,
         room: Column::ZERO,
+        next: Column::ZERO,
         sticky: Column::ZERO,
         flags: Column::ZERO,
     };

@@ -32,7 +32,7 @@ pub(crate) fn classify<B: PacketBuf>(
     packets.begin(untagged.map_or(IfId::NONE, |at| at.id));
 
     let mut odd = List::new();
-    let bytes = straight(packets, port, untagged.is_some(), pending, &mut odd);
+    let bytes = straight(packets, turn, port, untagged.is_some(), pending, &mut odd);
     let count = packets.burst.len() as u64;
     turn.ledger.received.add(count);
     turn.ledger.received_bytes.add(bytes);
@@ -51,13 +51,14 @@ pub(crate) fn classify<B: PacketBuf>(
         interface.rx_packets.add(count - others.0);
         interface.rx_bytes.add(bytes - others.1);
     }
-    ipv4::validate(&mut packets.headers, packets.burst.len(), &turn.interfaces.own);
+    ipv4::validate(packets, turn);
 }
 
 /// The straight way, for as many as can take it; gives the bytes of all.
 #[inline]
 fn straight<B: PacketBuf>(
     packets: &mut Packets<B>,
+    turn: &Turn<'_>,
     port: Option<&PortEntry>,
     open: bool,
     pending: &mut List,
@@ -79,6 +80,7 @@ fn straight<B: PacketBuf>(
                 let (_, header) = frame.split_at(ETHER_LEN);
                 if let Some(header) = header.first_chunk() {
                     packets.headers.gather(slot, header, data.len() - ETHER_LEN);
+                    turn.tables.fib4.prefetch(packets.headers.dst.get(slot));
                 }
                 packets.l3[slot.at()] = ETHER_LEN as u8;
                 pending.push(slot);

@@ -12,15 +12,16 @@
 
 use super::burst::{List, Packets, Slot, flag};
 use super::drop::DropReason;
+use super::rewrite::stepped;
 use super::tally::{Tally, Way};
 use super::verdict::Turn;
-use super::{ecn, ipv4};
+use super::{ecn, gre, ipv4};
 use crate::buf::{BURST, PacketBuf};
 use crate::ids::TableId;
+use crate::tables::epoch::prefetch;
 use crate::tables::tunnel::{DecapKey, Tunnel, TunnelIndex};
 use crate::wire::gre::{
-    FLAG_CHECKSUM, FLAG_KEY, FLAG_SEQUENCE, GRE_LEN, GreError, GreHeader, RESERVED_MASK,
-    VERSION_MASK,
+    FLAG_CHECKSUM, FLAG_KEY, FLAG_SEQUENCE, GRE_LEN, RESERVED_MASK, VERSION_MASK,
 };
 use crate::wire::ipv4::{IPV4_LEN, Ipv4Header};
 use crate::wire::{ETHERTYPE_IPV4, IPPROTO_GRE};
@@ -34,6 +35,41 @@ pub(crate) struct Opened {
     slots: List,
     keys: [DecapKey; BURST],
     outer_tos: [u8; BURST],
+    /// A bit per place in `slots`: the packet has a GRE sequence number, the
+    /// last word before the inner header.
+    numbered: u64,
+}
+
+/// What lies between an outer and an inner IPv4 header.
+pub(crate) struct Between<'a> {
+    /// Bytes of it.
+    pub len: usize,
+    /// The inner header, not yet validated.
+    pub inner: &'a [u8; IPV4_LEN],
+    /// The GRE key.
+    pub key: Option<u32>,
+    /// Its last word is a sequence number.
+    pub numbered: bool,
+}
+
+impl Between<'_> {
+    /// No key and no number.
+    #[inline(always)]
+    fn plain(len: usize, inner: &[u8]) -> Between<'_> {
+        let inner = inner.first_chunk().unwrap_or(&MISSING);
+        Between { len, inner, key: None, numbered: false }
+    }
+}
+
+impl Opened {
+    pub(crate) const fn new() -> Opened {
+        Opened {
+            slots: List::new(),
+            keys: [DecapKey(0); BURST],
+            outer_tos: [0; BURST],
+            numbered: 0,
+        }
+    }
 }
 
 /// Reads what lies behind the outer headers of the packets in `tunnelled`.
@@ -43,9 +79,10 @@ pub(crate) fn open<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
     tunnelled: &List,
-) -> Opened {
-    let mut opened =
-        Opened { slots: List::new(), keys: [DecapKey(0); BURST], outer_tos: [0; BURST] };
+    opened: &mut Opened,
+) {
+    opened.slots.clear();
+    opened.numbered = 0;
     for &slot in tunnelled.slots() {
         let headers = &mut packets.headers;
         let outer_len = headers.header_len(slot);
@@ -54,34 +91,35 @@ pub(crate) fn open<B: PacketBuf>(
         let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
         let payload = data.get(from..).unwrap_or_default();
         let protocol = headers.protocol(slot);
-        let (tunnel_len, inner) = match split(protocol, payload, outer_payload) {
-            Ok(parts) => parts,
+        let between = match split(protocol, payload, outer_payload) {
+            Ok(between) => between,
             Err(reason) => {
                 packets.drop(turn, slot, reason);
                 continue;
             }
         };
-        let Ok(l3) = u8::try_from(from + tunnel_len) else {
+        let Ok(l3) = u8::try_from(from + between.len) else {
             // Tunnels in tunnels whose outer headers carry options.
             packets.drop(turn, slot, DropReason::NestingTooDeep);
             continue;
         };
         let (src, dst) = (headers.src.get(slot), headers.dst.get(slot));
         let place = opened.slots.len() % BURST;
-        opened.keys[place] = DecapKey::ipv4(TableId(0), src, dst, protocol, None);
+        opened.keys[place] = DecapKey::ipv4(TableId(0), src, dst, protocol, between.key);
+        opened.numbered |= u64::from(between.numbered) << place;
         opened.outer_tos[place] = headers.tos(slot);
         opened.slots.push(slot);
-        headers.gather(slot, inner, outer_payload - tunnel_len);
+        headers.gather(slot, between.inner, outer_payload - between.len);
+        turn.tables.fib4.prefetch(headers.dst.get(slot));
         packets.l3[slot.at()] = l3;
     }
-    opened
 }
 
 /// Bytes between outer and inner IPv4 header, and the inner header.
 #[inline(always)]
-fn split(protocol: u8, payload: &[u8], len: usize) -> Result<(usize, &[u8; IPV4_LEN]), DropReason> {
+fn split(protocol: u8, payload: &[u8], len: usize) -> Result<Between<'_>, DropReason> {
     if protocol != IPPROTO_GRE {
-        return Ok((0, payload.first_chunk().unwrap_or(&MISSING)));
+        return Ok(Between::plain(0, payload));
     }
     match payload.split_first_chunk() {
         Some((&[a, b, c, d], inner))
@@ -89,28 +127,14 @@ fn split(protocol: u8, payload: &[u8], len: usize) -> Result<(usize, &[u8; IPV4_
                 && u16::from_be_bytes([c, d]) == ETHERTYPE_IPV4
                 && len >= GRE_LEN =>
         {
-            Ok((GRE_LEN, inner.first_chunk().unwrap_or(&MISSING)))
+            Ok(Between::plain(GRE_LEN, inner))
         }
-        _ => Err(refusal(&payload[..len.min(payload.len())])),
+        _ => gre::open(&payload[..len.min(payload.len())]),
     }
 }
 
 /// What is not there is no valid header either.
-const MISSING: [u8; IPV4_LEN] = [0; IPV4_LEN];
-
-/// Why a GRE header is refused.
-#[cold]
-fn refusal(payload: &[u8]) -> DropReason {
-    match GreHeader::parse(payload) {
-        Err(GreError::Truncated) => DropReason::GreTruncated,
-        Err(GreError::BadVersion) => DropReason::GreBadVersion,
-        Err(GreError::ReservedBits) => DropReason::GreReservedBits,
-        Ok(header) if header.has_checksum() => DropReason::GreChecksumPresent,
-        Ok(header) if header.has_key() => DropReason::GreKeyPresent,
-        Ok(header) if header.has_sequence() => DropReason::GreSequencePresent,
-        Ok(_) => DropReason::GreUnknownProtocol,
-    }
-}
+pub(crate) const MISSING: [u8; IPV4_LEN] = [0; IPV4_LEN];
 
 /// Finds the tunnels of opened packets and checks what was inside. The good
 /// ones are then in `pending`, as received on their tunnel. With `deepest`
@@ -126,15 +150,23 @@ pub(crate) fn admit<B: PacketBuf>(
     let slots = opened.slots.slots();
     let mut found: [Option<TunnelIndex>; BURST] = [None; BURST];
     turn.tables.decap.get_bulk(&opened.keys[..slots.len()], &mut found, turn.guard);
+    let tunnels = turn.tables.tunnels.view(turn.guard);
     let mut tally = Tally::new(turn.counters, Way::Rx);
-    for ((&slot, found), outer_tos) in slots.iter().zip(found).zip(opened.outer_tos) {
+    for index in found[..slots.len()].iter().flatten() {
+        prefetch(tunnels.get(*index as usize));
+    }
+    for (place, (&slot, found)) in slots.iter().zip(found).enumerate() {
         let Some(index) = found else {
             packets.drop(turn, slot, DropReason::UnknownTunnel);
             continue;
         };
-        let tunnel = turn.tables.tunnels.get(index as usize, turn.guard);
+        let tunnel = tunnels.get(index as usize);
         packets.in_if[slot.at()] = tunnel.interface;
-        let checked = check(packets, slot, tunnel, outer_tos, deepest);
+        let mut checked = check(packets, slot, tunnel, opened.outer_tos[place % BURST], deepest);
+        if opened.numbered != 0 && opened.numbered >> (place % BURST) & 1 != 0 {
+            // Last, so that only packets that are good otherwise count up.
+            checked = checked.and_then(|()| gre::in_sequence(packets, turn, slot, index, tunnel));
+        }
         if let Err(reason) = checked {
             packets.drop(turn, slot, reason);
             continue;
@@ -146,6 +178,26 @@ pub(crate) fn admit<B: PacketBuf>(
 
 #[inline(always)]
 fn check<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    slot: Slot,
+    tunnel: &Tunnel,
+    outer_tos: u8,
+    deepest: bool,
+) -> Result<(), DropReason> {
+    let headers = &packets.headers;
+    // One branch for all that mostly is not so.
+    let odd = !tunnel.up
+        | headers.has(slot, flag::ODD)
+        | (headers.ttl(slot) == 0)
+        | (headers.dst.get(slot) == tunnel.remote)
+        | deepest
+        | (ecn::field(outer_tos) != 0);
+    if odd { check_odd(packets, slot, tunnel, outer_tos, deepest) } else { Ok(()) }
+}
+
+/// [`check`], one question after the other.
+#[cold]
+fn check_odd<B: PacketBuf>(
     packets: &mut Packets<B>,
     slot: Slot,
     tunnel: &Tunnel,
@@ -194,6 +246,8 @@ fn propagate_ecn<B: PacketBuf>(
     header.set_tos(marked);
     let (w0, w2) = (packets.headers.w0.get(slot), packets.headers.w2.get(slot));
     packets.headers.w0.set(slot, w0 & 0xff00_ffff | u32::from(marked) << 16);
-    packets.headers.w2.set(slot, w2 & 0xffff_0000 | u32::from(header.checksum.get()));
+    let w2 = w2 & 0xffff_0000 | u32::from(header.checksum.get());
+    packets.headers.w2.set(slot, w2);
+    packets.headers.next.set(slot, stepped(w2, packets.headers.sticky.get(slot)));
     Ok(())
 }

@@ -102,12 +102,10 @@ reasons! {
         GreBadVersion = "gre_bad_version",
         /// GRE routing or another reserved bit set (RFC 2784 2.3).
         GreReservedBits = "gre_reserved_bits",
-        /// GRE checksum present, which this tunnel does not take.
-        GreChecksumPresent = "gre_checksum_present",
-        /// GRE key present, which this tunnel does not take.
-        GreKeyPresent = "gre_key_present",
-        /// GRE sequence number present, which this tunnel does not take.
-        GreSequencePresent = "gre_sequence_present",
+        /// GRE checksum wrong (RFC 2784 2.5).
+        GreBadChecksum = "gre_bad_checksum",
+        /// GRE sequence number not above the last one received (RFC 2890 2.2).
+        GreOutOfSequence = "gre_out_of_sequence",
         /// GRE payload type that Greyhound does not carry (RFC 2784 2.4).
         GreUnknownProtocol = "gre_unknown_protocol",
         /// The packet inside a tunnel packet is not a valid IPv4 datagram.

@@ -8,14 +8,16 @@
 //! ```
 //!
 //! TTL, DSCP and DF are the template's unless [`flags`] say "copy"; the ECN
-//! field is always copied (RFC 6040 §4.1, normal mode).
+//! field is always copied (RFC 6040 §4.1, normal mode). Checksum and sequence
+//! number of a GRE header are `gre`'s.
 
 use super::burst::{Packets, Slot};
 use super::drop::DropReason;
-use super::ecn;
-use super::rewrite::{TAGGED_LEN, reframe, stepped};
+use super::rewrite::{TAGGED_LEN, reframe};
+use super::{ecn, gre};
 use crate::buf::PacketBuf;
 use crate::tables::adjacency::{Adjacency, REWRITE_ROOM, flags};
+use crate::tables::sequence::Sequences;
 use crate::wire::checksum::finish;
 use crate::wire::ether::ETHER_LEN;
 use crate::wire::gre::GRE_LEN;
@@ -41,9 +43,10 @@ pub(crate) fn apply<B: PacketBuf>(
     slot: Slot,
     adjacency: &Adjacency,
     id: &mut u16,
+    sequences: &Sequences,
 ) -> Result<(), DropReason> {
     let headers = &packets.headers;
-    let w2 = stepped(headers, slot);
+    let w2 = headers.next.get(slot);
     let inner = Inner {
         total: headers.total(slot),
         tos: headers.tos(slot),
@@ -52,7 +55,11 @@ pub(crate) fn apply<B: PacketBuf>(
     };
     let l3 = usize::from(packets.l3[slot.at()]);
     let Some(buf) = packets.burst.get_mut(slot.at()) else { return Err(DropReason::NoHeadroom) };
-    if put(buf, l3, w2, inner, adjacency, id) { Ok(()) } else { Err(DropReason::NoHeadroom) }
+    if put(buf, l3, w2, inner, adjacency, id, sequences) {
+        Ok(())
+    } else {
+        Err(DropReason::NoHeadroom)
+    }
 }
 
 /// Puts the tunnel's headers before the datagram that starts at `l3`, whose
@@ -65,6 +72,7 @@ pub(crate) fn put<B: PacketBuf>(
     inner: Inner,
     adjacency: &Adjacency,
     id: &mut u16,
+    sequences: &Sequences,
 ) -> bool {
     /// Whole length of the usual stacks.
     const GRE: usize = ETHER_LEN + IPV4_LEN + GRE_LEN;
@@ -77,7 +85,10 @@ pub(crate) fn put<B: PacketBuf>(
         // The length is a constant in each arm, and so is the copy.
         GRE => fill(buf, GRE, w2, inner, adjacency, id),
         IPIP => fill(buf, IPIP, w2, inner, adjacency, id),
-        _ => fill(buf, ahead.min(REWRITE_ROOM), w2, inner, adjacency, id),
+        _ => {
+            fill(buf, ahead.min(REWRITE_ROOM), w2, inner, adjacency, id)
+                && gre::finish(buf, adjacency, sequences)
+        }
     }
 }
 

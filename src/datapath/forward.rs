@@ -33,7 +33,7 @@ pub(crate) fn forward<B: PacketBuf>(
         let sent = match adjacency.kind {
             AdjacencyKind::Rewrite if fits & plain => rewrite::apply(packets, slot, adjacency),
             AdjacencyKind::Tunnel if fits & plain && may_enter(packets, turn, slot, adjacency) => {
-                let done = encap::apply(packets, slot, adjacency, turn.id);
+                let done = encap::apply(packets, slot, adjacency, turn.id, &turn.tables.sequences);
                 tally.add(adjacency.out_if, u64::from(done.is_ok()), total as u64);
                 done
             }
@@ -136,7 +136,7 @@ fn odd<B: PacketBuf>(
     }
     let done = match kind {
         AdjacencyKind::Tunnel => {
-            let done = encap::apply(packets, slot, adjacency, turn.id);
+            let done = encap::apply(packets, slot, adjacency, turn.id, &turn.tables.sequences);
             let total = packets.headers.total(slot) as u64;
             tally.add(adjacency.out_if, u64::from(done.is_ok()), total);
             done

@@ -16,7 +16,7 @@ use super::burst::{Packets, Slot};
 use super::drop::DropReason;
 use super::encap::{self, Inner};
 use super::forward::cuts_outer;
-use super::rewrite::stepped;
+
 use super::tx::Outputs;
 use super::verdict::Turn;
 use crate::buf::{Burst, PacketBuf, PacketIo};
@@ -41,7 +41,7 @@ pub(crate) fn cut<I: PacketIo>(
     let done = if sends { Ok(()) } else { Err(DropReason::Unreachable) }
         .and_then(|()| prepare(packets, turn, slot, adjacency, &mut buf))
         .and_then(|()| split(io, &mut buf, mtu(adjacency), &mut pieces))
-        .and_then(|()| finish(&mut buf, &mut pieces, adjacency, turn.id));
+        .and_then(|()| finish(&mut buf, &mut pieces, adjacency, turn));
     if let Err(reason) = done {
         io.free(&mut pieces);
         outputs.discard(io, buf);
@@ -70,7 +70,7 @@ fn prepare<B: PacketBuf>(
     buf: &mut B,
 ) -> Result<(), DropReason> {
     let l3 = usize::from(packets.l3[slot.at()]);
-    let w2 = stepped(&packets.headers, slot);
+    let w2 = packets.headers.next.get(slot);
     if cuts_outer(adjacency) {
         let headers = &packets.headers;
         let inner = Inner {
@@ -79,7 +79,7 @@ fn prepare<B: PacketBuf>(
             ttl: (w2 >> 24) as u8,
             df: headers.dont_fragment(slot),
         };
-        if !encap::put(buf, l3, w2, inner, adjacency, turn.id) {
+        if !encap::put(buf, l3, w2, inner, adjacency, turn.id, &turn.tables.sequences) {
             return Err(DropReason::NoHeadroom);
         }
         buf.trim_front(usize::from(adjacency.l2_len));
@@ -134,11 +134,12 @@ fn finish<B: PacketBuf>(
     first: &mut B,
     pieces: &mut Burst<B>,
     adjacency: &Adjacency,
-    id: &mut u16,
+    turn: &mut Turn<'_>,
 ) -> Result<(), DropReason> {
     for piece in std::iter::once(first).chain(pieces.iter_mut()) {
         let tunnel = adjacency.kind == AdjacencyKind::Tunnel && !cuts_outer(adjacency);
-        let done = if tunnel { encapsulate(piece, adjacency, id) } else { frame(piece, adjacency) };
+        let done =
+            if tunnel { encapsulate(piece, adjacency, turn) } else { frame(piece, adjacency) };
         if !done {
             return Err(DropReason::NoHeadroom);
         }
@@ -147,7 +148,7 @@ fn finish<B: PacketBuf>(
 }
 
 /// A piece of an inner datagram into the tunnel.
-fn encapsulate<B: PacketBuf>(piece: &mut B, adjacency: &Adjacency, id: &mut u16) -> bool {
+fn encapsulate<B: PacketBuf>(piece: &mut B, adjacency: &Adjacency, turn: &mut Turn<'_>) -> bool {
     let Some(header) = Ipv4Header::ref_from(piece.data()) else { return false };
     let inner = Inner {
         total: header.total_len(),
@@ -157,7 +158,8 @@ fn encapsulate<B: PacketBuf>(piece: &mut B, adjacency: &Adjacency, id: &mut u16)
     };
     let mut w2 = [0; 4];
     w2.copy_from_slice(&header.as_bytes()[TTL_OFFSET..TTL_OFFSET + 4]);
-    encap::put(piece, 0, u32::from_be_bytes(w2), inner, adjacency, id)
+    let sequences = &turn.tables.sequences;
+    encap::put(piece, 0, u32::from_be_bytes(w2), inner, adjacency, turn.id, sequences)
 }
 
 /// The link header in front of a piece.

@@ -46,7 +46,7 @@ pub(crate) fn take<I: PacketIo>(
             }
         }
     }
-    ipv4::validate(&mut packets.headers, packets.burst.len(), &turn.interfaces.own);
+    ipv4::validate(packets, turn);
     taken
 }
 

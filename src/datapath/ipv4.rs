@@ -13,8 +13,10 @@
 
 use super::burst::{Headers, LANES, List, Packets, Slot, flag};
 use super::drop::DropReason;
+use super::rewrite::stepped;
 use super::verdict::Turn;
 use crate::buf::PacketBuf;
+use crate::simd;
 use crate::wire::ipv4::martian::{
     is_limited_broadcast, is_martian_destination, is_martian_source, is_multicast,
 };
@@ -23,11 +25,20 @@ use crate::wire::ipv4::{self, Ipv4Error};
 /// Flags that keep a packet from the straight way.
 const NOT_PLAIN: u32 = flag::ODD | flag::SPECIAL;
 
+/// Fills in the flags of the burst's columns, with the instructions that this
+/// machine has.
+pub(crate) fn validate<B>(packets: &mut Packets<B>, turn: &Turn<'_>) {
+    let n = packets.burst.len();
+    simd::headers::validate(turn.isa, &mut packets.headers, n, &turn.interfaces.own);
+}
+
 /// Fills in the flags of the first `n` columns. `own`: addresses to tell.
 ///
 /// All lanes of a group are computed, so columns that belong to no packet (or
-/// to one already settled) get flags nobody reads.
-pub(crate) fn validate(headers: &mut Headers, n: usize, own: &[u32]) {
+/// to one already settled) get flags nobody reads. Inlined into a function per
+/// instruction set (`crate::simd`).
+#[inline(always)]
+pub(crate) fn validate_lanes(headers: &mut Headers, n: usize, own: &[u32]) {
     for group in 0..n.div_ceil(LANES) {
         let flags = lanes(
             headers.w0.group(group),
@@ -38,7 +49,11 @@ pub(crate) fn validate(headers: &mut Headers, n: usize, own: &[u32]) {
             headers.room.group(group),
             own,
         );
-        let sticky = headers.sticky.group(group);
+        let (w2, sticky) = (*headers.w2.group(group), *headers.sticky.group(group));
+        let next = headers.next.group_mut(group);
+        for lane in 0..LANES {
+            next[lane] = stepped(w2[lane], sticky[lane]);
+        }
         let out = headers.flags.group_mut(group);
         for lane in 0..LANES {
             out[lane] = flags[lane] | sticky[lane];
@@ -219,8 +234,14 @@ mod tests {
         let mut packets = Packets::<crate::buf::heap::TestBuf>::new();
         let slot = Slot::new(37);
         packets.headers.gather(slot, header, room);
-        validate(&mut packets.headers, 38, own);
-        packets.headers.flags.get(slot)
+        validate_lanes(&mut packets.headers, 38, own);
+        let flags = packets.headers.flags.clone();
+        for isa in simd::Isa::here() {
+            packets.headers.flags.clear();
+            simd::headers::validate(isa, &mut packets.headers, 38, own);
+            assert_eq!(packets.headers.flags, flags, "{isa:?}");
+        }
+        flags.get(slot)
     }
 
     /// A header that is valid but for what the test does to it.

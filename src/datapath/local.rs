@@ -3,7 +3,7 @@
 //!
 //! No TTL is looked at: packets for us are taken with any (RT-10).
 
-use super::burst::{List, Packets, Slot, flag};
+use super::burst::{Headers, List, Packets, Slot, flag};
 use super::classify::gather_at;
 use super::drop::DropReason;
 use super::verdict::Turn;
@@ -15,26 +15,37 @@ use crate::wire::{IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_IPIP, IPPROTO_TCP, IPPROTO_
 /// TTL of echo replies: fresh, not the request's (RFC 1812 §4.3.2.2).
 const ECHO_TTL: u8 = 64;
 
-/// Serves the packets of `local`: tunnel packets are then in `tunnelled`,
+/// Serves the packets of `local` (of no more use then): tunnel packets are then in `tunnelled`,
 /// echo replies (to be validated and looked up) in `replies`.
 pub(crate) fn serve<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
-    local: &List,
+    local: &mut List,
     tunnelled: &mut List,
     replies: &mut List,
 ) {
+    // Mostly they all are tunnel packets, and the list just changes its name.
+    let headers = &packets.headers;
+    if local.slots().iter().fold(true, |all, slot| all & is_tunnelled(headers, *slot)) {
+        return std::mem::swap(local, tunnelled);
+    }
     let mut others = List::new();
     for &slot in local.slots() {
-        let protocol = packets.headers.protocol(slot);
-        let tunnel = (protocol == IPPROTO_GRE) | (protocol == IPPROTO_IPIP);
-        let whole = !packets.headers.has(slot, flag::FRAGMENT);
-        tunnelled.push_if(slot, tunnel & whole);
-        others.push_if(slot, !(tunnel & whole));
+        let tunnel = is_tunnelled(&packets.headers, slot);
+        tunnelled.push_if(slot, tunnel);
+        others.push_if(slot, !tunnel);
     }
     for &slot in others.slots() {
         other(packets, turn, slot, replies);
     }
+}
+
+/// True for a whole datagram of a tunnel protocol.
+#[inline(always)]
+fn is_tunnelled(headers: &Headers, slot: Slot) -> bool {
+    let protocol = headers.protocol(slot);
+    let tunnel = (protocol == IPPROTO_GRE) | (protocol == IPPROTO_IPIP);
+    tunnel & !headers.has(slot, flag::FRAGMENT)
 }
 
 #[cold]

@@ -14,12 +14,14 @@ use crate::tables::epoch::prefetch;
 /// worker's guard is repinned, that is, for this burst.
 pub(crate) type Adjacencies<'t> = ArrayVec<&'t Adjacency, BURST>;
 
-/// Looks up the destinations of the packets in `transit`.
+/// Looks up the destinations of the packets in `transit`; what they lead to is
+/// then in `adjacencies`.
 pub(crate) fn lookup<'t, B>(
     packets: &mut Packets<B>,
     turn: &Turn<'t>,
     transit: &List,
-) -> Adjacencies<'t> {
+    adjacencies: &mut Adjacencies<'t>,
+) {
     let slots = transit.slots();
     let mut hops = [NextHopId::NO_ROUTE; BURST];
     let hops = &mut hops[..slots.len()];
@@ -27,14 +29,14 @@ pub(crate) fn lookup<'t, B>(
     for (key, slot) in gathered.iter_mut().zip(slots) {
         *key = packets.headers.dst.get(*slot);
     }
-    turn.tables.fib4.lookup_bulk(&gathered[..slots.len()], hops, turn.guard);
+    turn.tables.fib4.lookup_fetched(&gathered[..slots.len()], hops, turn.guard);
 
-    let mut adjacencies = Adjacencies::new();
+    let table = turn.tables.adjacencies.view(turn.guard);
+    adjacencies.clear();
     for (slot, hop) in slots.iter().zip(hops) {
-        let adjacency = turn.tables.adjacencies.get(hop.index(), turn.guard);
-        prefetch(adjacency);
         packets.hop[slot.at()] = *hop;
+        let adjacency = table.get(hop.index());
+        prefetch(adjacency);
         adjacencies.push(adjacency);
     }
-    adjacencies
 }

@@ -30,6 +30,7 @@ mod ecn;
 mod encap;
 mod forward;
 mod fragment;
+mod gre;
 mod inject;
 mod ipv4;
 mod local;
@@ -46,10 +47,13 @@ mod tests;
 use crate::buf::{Burst, PacketIo};
 use crate::exchange::WorkerEnd;
 use crate::ids::PortId;
+use crate::simd::Isa;
 use crate::stats::counters::WorkerCounters;
 use crate::tables::Tables;
 use crate::tables::epoch::Guard;
+pub(crate) use burst::Headers;
 use burst::{List, Packets};
+pub(crate) use ipv4::validate_lanes;
 use punt::Punter;
 use tx::Outputs;
 use verdict::Turn;
@@ -60,9 +64,11 @@ pub const MAX_NESTING: usize = 4;
 /// One worker's path: its burst, its outputs, its end of the exchange.
 pub(crate) struct Path<I: PacketIo> {
     packets: Box<Packets<I::Buf>>,
+    opened: Box<decap::Opened>,
     outputs: Outputs<I::Buf>,
     punter: Punter,
     id: u16,
+    isa: Isa,
 }
 
 /// The shared things a burst is handled against.
@@ -77,9 +83,11 @@ impl<I: PacketIo> Path<I> {
     pub(crate) fn new(io: &I, end: WorkerEnd, first_id: u16) -> Path<I> {
         Path {
             packets: Box::new(Packets::new()),
+            opened: Box::new(decap::Opened::new()),
             outputs: Outputs::new(),
             punter: Punter::new(end, io.ticks_per_second(), io.ticks()),
             id: first_id,
+            isa: Isa::detect(),
         }
     }
 
@@ -100,21 +108,21 @@ impl<I: PacketIo> Path<I> {
 
     /// Handles the frames in the burst, received on `port`.
     pub(crate) fn receive(&mut self, io: &mut I, shared: Shared<'_>, port: PortId) {
-        let Path { packets, outputs, punter, id } = self;
-        let mut turn = turn(shared, port, punter, id);
+        let Path { packets, opened, outputs, punter, id, isa } = self;
+        let mut turn = turn(shared, port, punter, id, *isa);
         let mut pending = List::new();
         classify::classify(packets, &mut turn, &mut pending);
-        rounds(packets, &mut turn, &mut pending);
+        rounds(packets, opened, &mut turn, &mut pending);
         outputs.dispatch(io, packets, &mut turn);
     }
 
     /// Handles a burst of what control handed over; gives how many packets.
     pub(crate) fn inject(&mut self, io: &mut I, shared: Shared<'_>) -> usize {
-        let Path { packets, outputs, punter, id } = self;
-        let mut turn = turn(shared, PortId::CONTROL, punter, id);
+        let Path { packets, opened, outputs, punter, id, isa } = self;
+        let mut turn = turn(shared, PortId::CONTROL, punter, id, *isa);
         let mut pending = List::new();
         let taken = inject::take(io, outputs, packets, &mut turn, &mut pending);
-        rounds(packets, &mut turn, &mut pending);
+        rounds(packets, opened, &mut turn, &mut pending);
         outputs.dispatch(io, packets, &mut turn);
         taken
     }
@@ -130,27 +138,30 @@ fn turn<'t>(
     origin: PortId,
     punter: &'t mut Punter,
     id: &'t mut u16,
+    isa: Isa,
 ) -> Turn<'t> {
     let Shared { tables, counters, guard } = shared;
     let interfaces = tables.interfaces.load(guard);
     let ledger = counters.ledger(origin);
-    Turn { tables, guard, interfaces, counters, origin, ledger, punter, id }
+    Turn { tables, guard, interfaces, counters, origin, ledger, punter, id, isa }
 }
 
 /// Lookup and decapsulation in turn, until every packet has its verdict.
 ///
 /// A round takes one tunnel header off at most; the last lets none through. An
 /// echo request answered here comes round once more, as a reply.
-fn rounds<B: crate::buf::PacketBuf>(
+fn rounds<'t, B: crate::buf::PacketBuf>(
     packets: &mut Packets<B>,
-    turn: &mut Turn<'_>,
+    opened: &mut decap::Opened,
+    turn: &mut Turn<'t>,
     pending: &mut List,
 ) {
+    let mut adjacencies = lookup::Adjacencies::new();
     for round in 0.. {
         let (mut transit, mut local) = (List::new(), List::new());
         ipv4::sort(packets, turn, pending, &mut transit, &mut local);
         if !transit.is_empty() {
-            let adjacencies = lookup::lookup(packets, turn, &transit);
+            lookup::lookup(packets, turn, &transit, &mut adjacencies);
             forward::forward(packets, turn, &transit, &adjacencies, &mut local);
         }
         if local.is_empty() {
@@ -158,9 +169,9 @@ fn rounds<B: crate::buf::PacketBuf>(
         }
         pending.clear();
         let mut tunnelled = List::new();
-        local::serve(packets, turn, &local, &mut tunnelled, pending);
-        let opened = decap::open(packets, turn, &tunnelled);
-        ipv4::validate(&mut packets.headers, packets.burst.len(), &turn.interfaces.own);
-        decap::admit(packets, turn, &opened, round >= MAX_NESTING, pending);
+        local::serve(packets, turn, &mut local, &mut tunnelled, pending);
+        decap::open(packets, turn, &tunnelled, opened);
+        ipv4::validate(packets, turn);
+        decap::admit(packets, turn, opened, round >= MAX_NESTING, pending);
     }
 }

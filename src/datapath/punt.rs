@@ -102,6 +102,7 @@ pub(crate) struct Punter {
     too_big: Bucket,
     /// The clock, read once per turn.
     pub now: u64,
+    ticks_per_second: u64,
 }
 
 impl Punter {
@@ -113,7 +114,14 @@ impl Punter {
             notices: bucket(NOTICE_RATE),
             too_big: bucket(TOO_BIG_RATE),
             now,
+            ticks_per_second,
         }
+    }
+
+    /// The clock in milliseconds, which wraps.
+    pub(crate) fn milliseconds(&self) -> u32 {
+        let ticks = u128::from(self.now) * 1000;
+        (ticks / u128::from(self.ticks_per_second.max(1))) as u32
     }
 
     /// Hands over a packet; an error is the reason to drop it for.

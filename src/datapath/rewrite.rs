@@ -1,7 +1,7 @@
 //! The last hand on a packet that goes out as it is: TTL, and the link header
 //! of the next hop in place of the old one.
 
-use super::burst::{Headers, Packets, Slot, flag};
+use super::burst::{Packets, Slot, flag};
 use super::drop::DropReason;
 use crate::buf::PacketBuf;
 use crate::tables::adjacency::Adjacency;
@@ -15,11 +15,10 @@ pub(crate) const TAGGED_LEN: usize = ETHER_LEN + VLAN_LEN;
 /// The header's third word as it leaves: TTL one less and the checksum to
 /// match (RT-09), or unchanged for what was made here.
 #[inline(always)]
-pub(crate) fn stepped(headers: &Headers, slot: Slot) -> u32 {
-    let w2 = headers.w2.get(slot);
+pub(crate) fn stepped(w2: u32, sticky: u32) -> u32 {
     let step = (w2 & 0xffff_0000).wrapping_sub(1 << 24);
     let sum = checksum::decrement_ttl(w2 as u16);
-    if headers.has(slot, flag::ORIGINATED) { w2 } else { step | u32::from(sum) }
+    if sticky & flag::ORIGINATED != 0 { w2 } else { step | u32::from(sum) }
 }
 
 /// Moves the front of a buffer so that `ahead` bytes are before the datagram
@@ -48,7 +47,7 @@ pub(crate) fn apply<B: PacketBuf>(
     adjacency: &Adjacency,
 ) -> Result<(), DropReason> {
     let total = packets.headers.total(slot);
-    let w2 = stepped(&packets.headers, slot);
+    let w2 = packets.headers.next.get(slot);
     let l3 = usize::from(packets.l3[slot.at()]);
     let Some(buf) = packets.burst.get_mut(slot.at()) else { return Err(DropReason::NoHeadroom) };
     let done = match adjacency.l2_len {

@@ -14,6 +14,7 @@ use super::punt::{Notice, Punter};
 use crate::buf::PacketBuf;
 use crate::exchange::PuntReason;
 use crate::ids::{IfId, MAX_PORTS, PortId};
+use crate::simd::Isa;
 use crate::stats::counters::{Ledger, WorkerCounters};
 use crate::tables::Tables;
 use crate::tables::interfaces::Interfaces;
@@ -57,6 +58,8 @@ pub(crate) struct Turn<'t> {
     pub punter: &'t mut Punter,
     /// Last identification given to a datagram made here (V4-04).
     pub id: &'t mut u16,
+    /// The vector instructions to use.
+    pub isa: Isa,
 }
 
 impl Turn<'_> {

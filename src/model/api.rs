@@ -54,6 +54,10 @@ pub enum Call {
     Apply {
         /// The file's text.
         config: String,
+        /// Where relative names of files in it begin (`[[routes_file]]`); they
+        /// are read by the gateway. Without it they must be absolute.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        folder: Option<std::path::PathBuf>,
     },
     /// `Vec<PortView>`.
     ShowPorts,

@@ -99,6 +99,23 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         df: Option<OuterDf>,
     },
+    /// Optional words of a tunnel's GRE headers; what is absent stays.
+    SetGre {
+        /// The tunnel.
+        name: String,
+        /// `checksum` / `-checksum`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checksum: Option<bool>,
+        /// `key 42`, `key 1 2`, `-key`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<GreKeys>,
+        /// `sequence` / `-sequence`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sequence: Option<bool>,
+        /// `resync 5`, seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sequence_resync: Option<u16>,
+    },
     /// `route add`: an error if the destination has a static route already.
     AddRoute {
         /// The route.
@@ -143,6 +160,18 @@ pub enum Op {
         /// All of it.
         icmp: IcmpSpec,
     },
+}
+
+/// Both keys of a GRE tunnel; one that is absent is taken away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GreKeys {
+    /// Of packets received.
+    #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
+    pub inward: Option<u32>,
+    /// Of packets sent.
+    #[serde(default, rename = "out", skip_serializing_if = "Option::is_none")]
+    pub outward: Option<u32>,
 }
 
 /// A change and where it was written, for errors.

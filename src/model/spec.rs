@@ -87,6 +87,71 @@ impl TunnelKind {
     }
 }
 
+/// Optional words of a tunnel's GRE headers (RFC 2784 §2.5, RFC 2890 §2).
+///
+/// They say what is sent, but for the key received with: a checksum is verified
+/// and a sequence number looked at wherever there is one, whatever is set here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GreOptions {
+    /// Send a checksum over header and payload.
+    pub checksum: bool,
+    /// Key of the packets this tunnel takes; none: those without a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_in: Option<u32>,
+    /// Key of the packets it sends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_out: Option<u32>,
+    /// Number the packets it sends.
+    pub sequence: bool,
+    /// Seconds for which packets keep arriving out of sequence, and none in
+    /// sequence, until the next is taken all the same: the far end has begun
+    /// anew. 0: never.
+    pub sequence_resync: u16,
+}
+
+/// [`GreOptions::sequence_resync`] unless set.
+pub const DEFAULT_RESYNC: u16 = 1;
+/// Largest [`GreOptions::sequence_resync`]: an hour.
+pub const MAX_RESYNC: u16 = 3600;
+
+impl Default for GreOptions {
+    fn default() -> GreOptions {
+        GreOptions {
+            checksum: false,
+            key_in: None,
+            key_out: None,
+            sequence: false,
+            sequence_resync: DEFAULT_RESYNC,
+        }
+    }
+}
+
+impl GreOptions {
+    /// Bytes they add to the header of a packet sent: 4 each.
+    pub const fn overhead(&self) -> u16 {
+        4 * (self.checksum as u16 + self.key_out.is_some() as u16 + self.sequence as u16)
+    }
+}
+
+impl std::fmt::Display for GreOptions {
+    /// In the words of `ifconfig`; empty for a plain header.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut words: Vec<String> = Vec::new();
+        match (self.key_in, self.key_out) {
+            (None, None) => {}
+            (Some(key), Some(out)) if key == out => words.push(format!("key {key}")),
+            (key, out) => {
+                let side = |key: Option<u32>| key.map_or("none".to_owned(), |key| key.to_string());
+                words.push(format!("key in {} out {}", side(key), side(out)));
+            }
+        }
+        words.extend(self.checksum.then(|| "checksum".to_owned()));
+        words.extend(self.sequence.then(|| "sequence".to_owned()));
+        f.write_str(&words.join(" "))
+    }
+}
+
 /// A tunnel interface (`gre0`, `ipip0`).
 ///
 /// An `ipip` interface has one pair of addresses: `local`/`remote` stay unset
@@ -129,6 +194,9 @@ pub struct TunnelSpec {
     /// DF of the outer header.
     #[serde(default, skip_serializing_if = "is_default")]
     pub df: OuterDf,
+    /// Checksum, key and sequence numbers, for `gre`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gre: GreOptions,
     /// Administratively up.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub up: bool,

@@ -68,6 +68,10 @@ pub struct TunnelView {
     pub dscp: String,
     /// `copy` or `set`.
     pub df: String,
+    /// Checksum, key and sequence numbers, in `ifconfig`'s words; empty for a
+    /// plain header.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub options: String,
     /// Resolved underlay.
     pub underlay: Option<UnderlayView>,
     /// Why it is not running.

@@ -56,7 +56,7 @@ pub enum Encapsulation {
     /// Not a tunnel.
     #[default]
     None,
-    /// IPv4 + GRE (RFC 2784), 24 bytes.
+    /// IPv4 + GRE (RFC 2784, RFC 2890), 24 to 36 bytes.
     Gre,
     /// IPv4 (RFC 2003), 20 bytes.
     Ipip,
@@ -72,6 +72,11 @@ pub mod flags {
     pub const COPY_DSCP: u8 = 1 << 1;
     /// Copy the inner TTL instead of the template's.
     pub const COPY_TTL: u8 = 1 << 2;
+    /// The GRE header has a checksum to be filled in (RFC 2784 §2.5).
+    pub const GRE_CHECKSUM: u8 = 1 << 3;
+    /// The GRE header ends with a sequence number to be filled in (RFC 2890
+    /// §2.2); taken from the sequence of the tunnel, `out_if`.
+    pub const GRE_SEQUENCE: u8 = 1 << 4;
 }
 
 /// One slot of the adjacency table: one or two cache lines, see the module's

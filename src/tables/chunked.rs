@@ -14,7 +14,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::epoch::{Domain, Guard, Slots};
+use super::epoch::{self, Domain, Guard, Slots};
 use super::sync::AtomicU64;
 
 /// Entries per chunk: what one change copies.
@@ -53,10 +53,17 @@ impl<T: Copy + Default + Send + Sync + 'static> Chunked<T> {
     /// If the guard belongs to another domain.
     #[inline]
     pub fn get<'g>(&'g self, index: usize, guard: &'g Guard) -> &'g T {
-        match self.chunks.load(index / CHUNK, guard) {
-            Some(chunk) => &chunk[index % CHUNK],
-            None => &self.unwritten,
-        }
+        self.view(guard).get(index)
+    }
+
+    /// The array as a guard lets it be read: for many reads, whose guard is so
+    /// checked only once.
+    ///
+    /// # Panics
+    /// If the guard belongs to another domain.
+    #[inline]
+    pub fn view<'g>(&'g self, guard: &'g Guard) -> View<'g, T> {
+        View { chunks: self.chunks.view(guard), unwritten: &self.unwritten }
     }
 
     /// Replaces one entry (single writer: control).
@@ -136,6 +143,23 @@ impl<T: Copy + Default + Send + Sync + 'static> Chunked<T> {
         let spine = self.chunks.len() * size_of::<usize>();
         let filled = (0..self.chunks.len()).filter(|i| self.chunks.load(*i, guard).is_some());
         spine + (filled.count() + self.chunks.retired()) * size_of::<Chunk<T>>()
+    }
+}
+
+/// A [`Chunked`] under a guard, made by [`Chunked::view`].
+pub struct View<'g, T> {
+    chunks: epoch::View<'g, Chunk<T>>,
+    unwritten: &'g T,
+}
+
+impl<'g, T: Send + Sync + 'static> View<'g, T> {
+    /// An entry; the default for one never written or out of range.
+    #[inline(always)]
+    pub fn get(&self, index: usize) -> &'g T {
+        match self.chunks.load(index / CHUNK) {
+            Some(chunk) => &chunk[index % CHUNK],
+            None => self.unwritten,
+        }
     }
 }
 

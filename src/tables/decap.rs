@@ -114,14 +114,39 @@ impl DecapMap {
     /// up as many as the shorter of the slices holds.
     #[inline]
     pub fn get_bulk(&self, keys: &[DecapKey], tunnels: &mut [Option<TunnelIndex>], guard: &Guard) {
-        for key in keys {
-            if let Some(slot) = self.slots.get(self.home(*key)) {
-                prefetch(slot);
+        /// Keys in flight at once; as many as a burst has packets.
+        const AHEAD: usize = 64;
+        for (keys, tunnels) in keys.chunks(AHEAD).zip(tunnels.chunks_mut(AHEAD)) {
+            let mut homes = [0; AHEAD];
+            let mut last = (DecapKey(0), self.home(DecapKey(0)));
+            for (key, home) in keys.iter().zip(&mut homes) {
+                // Bursts from one tunnel are hashed once.
+                if *key != last.0 {
+                    last = (*key, self.home(*key));
+                    if let Some(slot) = self.slots.get(last.1) {
+                        prefetch(slot);
+                    }
+                }
+                *home = last.1;
+            }
+            for ((key, home), tunnel) in keys.iter().zip(&homes).zip(tunnels) {
+                *tunnel = match self.at_home(*key, *home) {
+                    None => self.get(*key, guard),
+                    found => found,
+                };
             }
         }
-        for (key, tunnel) in keys.iter().zip(tunnels) {
-            *tunnel = self.get(*key, guard);
-        }
+    }
+
+    /// The tunnel of a key that sits where its probe begins, as most do.
+    #[inline(always)]
+    fn at_home(&self, key: DecapKey, home: usize) -> Option<TunnelIndex> {
+        let (low, high) = halves(key);
+        let slot = &self.slots.get(home)?.0;
+        let tunnel = slot[TUNNEL].load(Ordering::Acquire);
+        let other =
+            (slot[LOW].load(Ordering::Relaxed) ^ low) | (slot[HIGH].load(Ordering::Relaxed) ^ high);
+        ((tunnel != 0) & (other == 0)).then(|| (tunnel - 1) as TunnelIndex)
     }
 
     /// Adds a key or changes its tunnel (single writer: control).

@@ -65,6 +65,25 @@ fn keys_that_differ_in_one_field_are_different() {
     assert_eq!(found, [0, 1, 2, 3, 4, 5].map(Some));
 }
 
+#[test]
+fn the_same_key_many_times_in_a_row_and_more_than_a_burst() {
+    let domain = Domain::new();
+    let map = DecapMap::with_capacity(&domain, 8);
+    let guard = domain.pin();
+    for n in 0..3 {
+        map.insert(key(n), n, &guard).unwrap();
+    }
+    map.insert(DecapKey(0), 7, &guard).unwrap();
+    let numbers = (0..200).map(|n| [0, 0, 1, 1, 1, 9, 9, 2][n % 8]);
+    let mut keys: Vec<DecapKey> = numbers.map(key).collect();
+    keys[0] = DecapKey(0);
+    let mut found = vec![None; keys.len()];
+    map.get_bulk(&keys, &mut found, &guard);
+    for (key, found) in keys.iter().zip(found) {
+        assert_eq!(found, map.get(*key, &guard), "{key:?}");
+    }
+}
+
 /// What is done to a map; keys by number.
 #[derive(Clone, Debug)]
 enum Op {

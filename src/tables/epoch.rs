@@ -273,17 +273,18 @@ impl<T: Send + Sync + 'static> Slots<T> {
     /// If the guard belongs to another domain.
     #[inline]
     pub fn load<'g>(&'g self, index: usize, guard: &'g Guard) -> Option<&'g T> {
+        self.view(guard).load(index)
+    }
+
+    /// The slots as a guard lets them be read: for many loads, whose guard is
+    /// so checked only once.
+    ///
+    /// # Panics
+    /// If the guard belongs to another domain.
+    #[inline]
+    pub fn view<'g>(&'g self, guard: &'g Guard) -> View<'g, T> {
         self.domain.check(guard);
-        let value = self.slots.get(index)?.load(Ordering::Acquire);
-        // SAFETY:
-        // - null or from Box::into_raw in `replace`, whose Release the Acquire
-        //   above pairs with, so it is aligned and initialised;
-        // - never written to while published: only shared references exist;
-        // - alive for 'g: `replace` unlinks before it retires, the retired value
-        //   is dropped only when this guard (checked to be of this domain) has
-        //   been repinned or dropped, both of which end 'g; and Drop needs
-        //   &mut self, which 'g borrows.
-        unsafe { value.as_ref() }
+        View { slots: &self.slots, guard: PhantomData }
     }
 
     /// Puts a value into a slot and retires the old one (control).
@@ -317,6 +318,38 @@ impl<T: Send + Sync + 'static> Slots<T> {
     /// Replaced values not yet reused or dropped.
     pub fn retired(&self) -> usize {
         lock(&self.limbo).len()
+    }
+}
+
+/// [`Slots`] under a guard, made by [`Slots::view`].
+#[derive(Debug)]
+pub struct View<'g, T> {
+    slots: &'g [AtomicPtr<T>],
+    guard: PhantomData<&'g Guard>,
+}
+
+impl<T> Clone for View<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for View<'_, T> {}
+
+impl<'g, T> View<'g, T> {
+    /// The value in a slot; `None` for a slot never filled or out of range.
+    #[inline(always)]
+    pub fn load(&self, index: usize) -> Option<&'g T> {
+        let value = self.slots.get(index)?.load(Ordering::Acquire);
+        // SAFETY:
+        // - null or from Box::into_raw in `replace`, whose Release the Acquire
+        //   above pairs with, so it is aligned and initialised;
+        // - never written to while published: only shared references exist;
+        // - alive for 'g: `replace` unlinks before it retires, the retired value
+        //   is dropped only when the guard (checked by `view` to be of this
+        //   domain) has been repinned or dropped, both of which end 'g; and Drop
+        //   of the slots needs &mut, while 'g borrows them.
+        unsafe { value.as_ref() }
     }
 }
 
@@ -398,25 +431,50 @@ mod sealed {
     unsafe impl Zeroed for super::Quad {}
 }
 
-/// `count` zeros. Up to an alignment of 16 bytes their pages cost nothing until
-/// written: a large block comes from the system already zero. Beyond that (a
-/// [`Quad`]) the allocator clears them, and they are there from the start.
+/// `count` zeros, on large pages where the block spans any. Up to an alignment
+/// of 16 bytes their pages cost nothing until written: a large block comes from
+/// the system already zero. Beyond that (a [`Quad`]) they are cleared here, and
+/// are there from the start.
 pub fn zeroed<T: sealed::Zeroed>(count: usize) -> Box<[T]> {
     let layout = Layout::array::<T>(count).expect("a table smaller than the address space");
     if layout.size() == 0 {
         return Box::default();
     }
+    let clean = layout.align() <= 16;
     // SAFETY:
     // - the layout's size is not zero.
-    let block = unsafe { std::alloc::alloc_zeroed(layout) };
+    let block =
+        unsafe { if clean { std::alloc::alloc_zeroed(layout) } else { std::alloc::alloc(layout) } };
     if block.is_null() {
         std::alloc::handle_alloc_error(layout);
+    }
+    want_large_pages(block, layout.size());
+    if !clean {
+        // SAFETY:
+        // - allocated just above with this size.
+        unsafe { block.write_bytes(0, layout.size()) };
     }
     // SAFETY:
     // - allocated just above by the global allocator with exactly the layout of
     //   [T; count], and owned by nobody else;
     // - every byte is zero, which `Zeroed` promises to be a valid T.
     unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(block.cast::<T>(), count)) }
+}
+
+/// Asks the system to back a block, not touched yet, by large pages: a table
+/// read at random in 4 KiB pages costs a walk of the page table per lookup.
+fn want_large_pages(block: *mut u8, bytes: usize) {
+    const LARGE: usize = 2 << 20;
+    let address = block.addr();
+    let skip = address.next_multiple_of(LARGE) - address;
+    let whole = bytes.saturating_sub(skip) / LARGE * LARGE;
+    if whole > 0 && cfg!(not(miri)) {
+        // SAFETY:
+        // - the range is inside the block, which is ours;
+        // - the advice changes no content. Where it is not taken, all still
+        //   works, only slower.
+        unsafe { libc::madvise(block.add(skip).cast(), whole, libc::MADV_HUGEPAGE) };
+    }
 }
 
 /// Starts loading the cache line of a value that will be read soon.

@@ -252,6 +252,11 @@ impl<T: Send + Sync + 'static> Slots<T> {
         Some(&node.value)
     }
 
+    /// The slots under a guard.
+    pub fn view<'g>(&'g self, guard: &'g Guard) -> View<'g, T> {
+        View { slots: self, guard }
+    }
+
     /// Puts a value into a slot and retires the old one.
     pub fn replace(&self, index: usize, value: Box<T>, guard: &Guard) {
         let (users, reclaimed) = (Count::new(0), AtomicBool::new(false));
@@ -285,6 +290,19 @@ impl<T: Send + Sync + 'static> Slots<T> {
     /// Replaced values not yet reclaimed.
     pub fn retired(&self) -> usize {
         lock(&self.limbo).len()
+    }
+}
+
+/// See `epoch.rs`.
+pub struct View<'g, T> {
+    slots: &'g Slots<T>,
+    guard: &'g Guard,
+}
+
+impl<'g, T: Send + Sync + 'static> View<'g, T> {
+    /// The value in a slot.
+    pub fn load(&self, index: usize) -> Option<&'g T> {
+        self.slots.load(index, self.guard)
     }
 }
 

@@ -153,6 +153,16 @@ fn zeros_are_zeros() {
     }
 }
 
+/// With whole large pages inside, beginning and ending between two.
+#[test]
+fn many_zeros_are_zeros() {
+    let words = zeroed::<AtomicU32>((5 << 20) / 4 + 1);
+    assert!(words.iter().all(|word| word.load(Ordering::Relaxed) == 0));
+    let quads = zeroed::<Quad>((5 << 20) / 32 + 1);
+    assert_eq!(quads.as_ptr().addr() % 32, 0);
+    assert!(quads.iter().flat_map(|quad| &quad.0).all(|word| word.load(Ordering::Relaxed) == 0));
+}
+
 /// What readers and the writer of a limbo do.
 #[derive(Clone, Debug)]
 enum Op {

@@ -244,35 +244,54 @@ impl<S: Stride> Fib<S> {
         entry
     }
 
+    /// Starts loading what a lookup of this address reads first.
+    #[inline(always)]
+    pub fn prefetch(&self, address: u32) {
+        prefetch(self.top(address));
+    }
+
     /// [`Fib::lookup`] for many addresses, their memory accesses overlapped.
     /// Looks up as many as the shorter of the slices holds.
     #[inline]
     pub fn lookup_bulk(&self, addresses: &[u32], hops: &mut [NextHopId], guard: &Guard) {
-        debug_assert!(self.domain.owns(guard), "guard of another epoch domain than the FIB's");
         /// Loads in flight at once; as many as a burst has packets.
         const AHEAD: usize = 64;
         for (addresses, hops) in addresses.chunks(AHEAD).zip(hops.chunks_mut(AHEAD)) {
-            for address in addresses {
-                prefetch(self.top(*address));
+            addresses.iter().for_each(|address| self.prefetch(*address));
+            self.lookup_fetched(addresses, hops, guard);
+        }
+    }
+
+    /// [`Fib::lookup_bulk`] for at most a burst of addresses that
+    /// [`Fib::prefetch`] was called for some time ago.
+    #[inline]
+    pub fn lookup_fetched(&self, addresses: &[u32], hops: &mut [NextHopId], guard: &Guard) {
+        debug_assert!(self.domain.owns(guard), "guard of another epoch domain than the FIB's");
+        let mut deep = 0;
+        for (address, hop) in addresses.iter().zip(hops.iter_mut()) {
+            // Not a next hop yet where it names a group.
+            let entry = read(self.top(*address));
+            *hop = NextHopId(entry.0);
+            deep |= entry.0;
+        }
+        if Entry(deep).is_group() {
+            self.lookup_deep(addresses, hops);
+        }
+        for (hop, _) in hops.iter_mut().zip(addresses) {
+            hop.0 &= Entry::VALUE;
+        }
+    }
+
+    /// Goes on from level 1 where it names groups.
+    fn lookup_deep(&self, addresses: &[u32], hops: &mut [NextHopId]) {
+        for (address, hop) in addresses.iter().zip(hops.iter()) {
+            let entry = Entry(hop.0);
+            if let (true, Some(cell)) = (entry.is_group(), self.low(entry, *address)) {
+                prefetch(cell);
             }
-            let mut deep = false;
-            for (address, hop) in addresses.iter().zip(hops.iter_mut()) {
-                let entry = read(self.top(*address));
-                if let (true, Some(cell)) = (entry.is_group(), self.low(entry, *address)) {
-                    prefetch(cell);
-                    deep = true;
-                }
-                // Not a next hop yet where it names a group.
-                *hop = NextHopId(entry.0);
-            }
-            if deep {
-                for (address, hop) in addresses.iter().zip(hops.iter_mut()) {
-                    *hop = NextHopId(self.resolve(Entry(hop.0), *address).0);
-                }
-            }
-            for (hop, _) in hops.iter_mut().zip(addresses) {
-                hop.0 &= Entry::VALUE;
-            }
+        }
+        for (address, hop) in addresses.iter().zip(hops.iter_mut()) {
+            *hop = NextHopId(self.resolve(Entry(hop.0), *address).0);
         }
     }
 

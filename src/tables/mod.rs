@@ -28,8 +28,10 @@ pub mod decap;
 #[cfg_attr(all(loom, test), path = "epoch_model.rs")]
 pub mod epoch;
 pub mod fib4;
+pub mod fib6;
 pub mod interfaces;
 mod prefixes;
+pub mod sequence;
 mod sync;
 pub mod tunnel;
 
@@ -45,6 +47,7 @@ use decap::DecapMap;
 use epoch::{Domain, Guard, Limbo, Published, Reader};
 use fib4::Fib4;
 use interfaces::Interfaces;
+use sequence::Sequences;
 use tunnel::Tunnel;
 
 /// How large the tables are. All but the decapsulation map is address space;
@@ -84,6 +87,8 @@ pub struct Tables {
     pub decap: DecapMap,
     /// Tunnel → what decapsulation checks.
     pub tunnels: Chunked<Tunnel>,
+    /// Tunnel → sequence numbers. The one thing here that workers write.
+    pub sequences: Sequences,
     /// Ports as received frames meet them.
     pub interfaces: Published<Interfaces>,
     /// Number of the last transaction published; control adds one to it (with
@@ -101,6 +106,7 @@ impl Tables {
             adjacencies: Chunked::new(&domain, config.adjacencies),
             decap: DecapMap::with_capacity(&domain, config.decap_keys),
             tunnels: Chunked::new(&domain, config.tunnels),
+            sequences: Sequences::new(config.tunnels),
             interfaces: Published::new(&domain, Interfaces::default()),
             generation: AtomicU64::new(0),
             domain,
@@ -151,6 +157,7 @@ impl Tables {
             + self.adjacencies.bytes(&guard)
             + self.decap.bytes()
             + self.tunnels.bytes(&guard)
+            + self.sequences.bytes()
     }
 }
 

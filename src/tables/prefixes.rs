@@ -2,66 +2,71 @@
 //! has, and what covers a prefix once it is gone.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use crate::ids::NextHopId;
 
-/// Longest prefix of any width we use.
-const MAX_LEN: usize = 32;
+/// An address as a number: `u32` for IPv4, `u128` for IPv6.
+pub(crate) trait Bits: Copy + Eq + Hash {
+    /// The first `len` of `width` bits; the others are cleared.
+    fn first(self, len: u8, width: u8) -> Self;
+}
+
+impl Bits for u32 {
+    fn first(self, len: u8, width: u8) -> u32 {
+        u32::MAX.checked_shl(u32::from(width - len)).map_or(0, |mask| self & mask)
+    }
+}
+
+impl Bits for u128 {
+    fn first(self, len: u8, width: u8) -> u128 {
+        u128::MAX.checked_shl(u32::from(width - len)).map_or(0, |mask| self & mask)
+    }
+}
 
 /// Prefixes by length, each a network number with the host bits zero.
 #[derive(Debug)]
-pub(crate) struct Prefixes {
-    by_len: Vec<HashMap<u32, NextHopId>>,
-    /// Bit n set: some prefix of length n exists. Real tables use few lengths.
-    lengths: u64,
+pub(crate) struct Prefixes<A = u32> {
+    /// Real tables use few lengths; an empty map is not asked.
+    by_len: Vec<HashMap<A, NextHopId>>,
     width: u8,
 }
 
-impl Prefixes {
+impl<A: Bits> Prefixes<A> {
     /// No prefixes, for addresses of `width` bits.
-    pub(crate) fn new(width: u8) -> Prefixes {
-        debug_assert!(usize::from(width) <= MAX_LEN);
-        Prefixes { by_len: vec![HashMap::new(); usize::from(width) + 1], lengths: 0, width }
+    pub(crate) fn new(width: u8) -> Prefixes<A> {
+        debug_assert!(usize::from(width) <= 8 * size_of::<A>());
+        Prefixes { by_len: vec![HashMap::new(); usize::from(width) + 1], width }
     }
 
     /// The address with everything below the first `len` bits cleared.
-    pub(crate) fn network(&self, address: u32, len: u8) -> u32 {
-        let host_bits = u32::from(self.width - len);
-        u32::MAX.checked_shl(host_bits).map_or(0, |mask| address & mask)
+    pub(crate) fn network(&self, address: A, len: u8) -> A {
+        address.first(len, self.width)
     }
 
     /// Adds or changes a prefix; gives the next hop it had.
-    pub(crate) fn insert(&mut self, network: u32, len: u8, hop: NextHopId) -> Option<NextHopId> {
-        self.lengths |= 1 << len;
+    pub(crate) fn insert(&mut self, network: A, len: u8, hop: NextHopId) -> Option<NextHopId> {
         self.by_len[usize::from(len)].insert(network, hop)
     }
 
     /// Takes a prefix out; gives the next hop it had.
-    pub(crate) fn remove(&mut self, network: u32, len: u8) -> Option<NextHopId> {
-        let map = &mut self.by_len[usize::from(len)];
-        let hop = map.remove(&network)?;
-        if map.is_empty() {
-            self.lengths &= !(1 << len);
-        }
-        Some(hop)
-    }
-
-    /// The next hop of exactly this prefix.
-    pub(crate) fn get(&self, network: u32, len: u8) -> Option<NextHopId> {
-        self.by_len[usize::from(len)].get(&network).copied()
+    pub(crate) fn remove(&mut self, network: A, len: u8) -> Option<NextHopId> {
+        self.by_len[usize::from(len)].remove(&network)
     }
 
     /// The longest prefix that is shorter than `len` and covers `network`.
-    pub(crate) fn parent(&self, network: u32, len: u8) -> Option<(u8, NextHopId)> {
-        let mut shorter = self.lengths & ((1 << len) - 1);
-        while shorter != 0 {
-            let len = 63 - shorter.leading_zeros() as u8;
-            if let Some(hop) = self.get(self.network(network, len), len) {
-                return Some((len, hop));
-            }
-            shorter &= !(1 << len);
-        }
-        None
+    pub(crate) fn parent(&self, network: A, len: u8) -> Option<(u8, NextHopId)> {
+        self.parent_from(network, 0, len)
+    }
+
+    /// The longest prefix of a length in `from..len` that covers `network`.
+    pub(crate) fn parent_from(&self, network: A, from: u8, len: u8) -> Option<(u8, NextHopId)> {
+        let lens = usize::from(from)..usize::from(len);
+        let maps = lens.clone().zip(&self.by_len[lens]).rev().filter(|(_, map)| !map.is_empty());
+        maps.into_iter().find_map(|(len, map)| {
+            let len = len as u8;
+            map.get(&self.network(network, len)).map(|hop| (len, *hop))
+        })
     }
 
     /// Number of prefixes.
@@ -72,7 +77,7 @@ impl Prefixes {
     /// Memory in use, in bytes (what the hash maps have reserved).
     pub(crate) fn bytes(&self) -> usize {
         // hashbrown: one control byte per bucket, 8 buckets for 7 entries.
-        let buckets = |map: &HashMap<u32, NextHopId>| map.capacity() / 7 * 8;
-        self.by_len.iter().map(|map| buckets(map) * (size_of::<(u32, NextHopId)>() + 1)).sum()
+        let buckets = |map: &HashMap<A, NextHopId>| map.capacity() / 7 * 8;
+        self.by_len.iter().map(|map| buckets(map) * (size_of::<(A, NextHopId)>() + 1)).sum()
     }
 }

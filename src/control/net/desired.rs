@@ -5,12 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use arrayvec::ArrayVec;
 use ipnet::Ipv4Net;
 use prefix_trie::PrefixMap;
 
 use super::key::{Key, Names, Numbers};
-use crate::ids::{Mac, PortId};
-use crate::model::spec::{Dscp, IcmpSpec, OuterDf, TunnelKind};
+use crate::ids::{Mac, PortId, TableId};
+use crate::model::spec::{Dscp, GreOptions, IcmpSpec, OuterDf, TunnelKind};
+use crate::tables::tunnel::DecapKey;
 
 /// A port or VLAN sub-interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub(super) struct TunnelConfig {
     pub(super) dscp: Dscp,
     /// Outer DF.
     pub(super) df: OuterDf,
+    /// Checksum, key and sequence numbers; plain on `ipip`.
+    pub(super) gre: GreOptions,
     /// Administratively up.
     pub(super) up: bool,
 }
@@ -55,6 +59,7 @@ impl TunnelConfig {
             ttl: 64,
             dscp: Dscp::default(),
             df: OuterDf::default(),
+            gre: GreOptions::default(),
             up: false,
         }
     }
@@ -66,10 +71,25 @@ impl TunnelConfig {
             TunnelKind::Ipip => self.pair,
         }
     }
+
+    /// Bytes it adds in front of a datagram.
+    pub(super) fn overhead(&self, kind: TunnelKind) -> u16 {
+        kind.overhead() + self.gre.overhead()
+    }
+
+    /// What its packets are received as: from the remote, to us, with the key.
+    pub(super) fn received_as(&self, kind: TunnelKind) -> ArrayVec<DecapKey, 2> {
+        let mut keys = ArrayVec::new();
+        if let Some((local, remote)) = self.outer(kind) {
+            let (from, to) = (u32::from(remote), u32::from(local));
+            keys.push(DecapKey::ipv4(TableId(0), from, to, kind.protocol(), self.gre.key_in));
+        }
+        keys
+    }
 }
 
 /// Where a static route leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Target {
     /// A gateway.
     Via(Ipv4Addr),
@@ -129,8 +149,8 @@ pub(super) struct Index {
     pub(super) remotes: BTreeSet<(Ipv4Addr, Key)>,
     /// Inner far ends.
     pub(super) peers: BTreeSet<(Ipv4Addr, Key)>,
-    /// Outer pairs.
-    pub(super) pairs: BTreeSet<(u8, Ipv4Addr, Ipv4Addr, Key)>,
+    /// What tunnels are received as; several tunnels only within a transaction.
+    pub(super) received: BTreeSet<(DecapKey, Key)>,
     /// Outer sources and how many tunnels have each.
     pub(super) locals: BTreeMap<Ipv4Addr, usize>,
     /// Gateways of static routes.
@@ -164,6 +184,12 @@ impl Index {
     pub(super) fn link_of(&self, address: Ipv4Addr) -> Option<Key> {
         let (_, links) = self.subnets.get_lpm(&Ipv4Net::from(address))?;
         links.first().copied()
+    }
+
+    /// Tunnels that are received as this.
+    pub(super) fn received_as(&self, key: DecapKey) -> impl Iterator<Item = Key> {
+        let first = (key, Key::Port(PortId(0)));
+        self.received.range(first..).take_while(move |(k, _)| *k == key).map(|(_, who)| *who)
     }
 
     /// Static routes to an interface.
@@ -296,7 +322,6 @@ impl Desired {
         }
         if let Some((local, remote)) = old.and_then(|tunnel| tunnel.outer(kind)) {
             index.remotes.remove(&(remote, key));
-            index.pairs.remove(&(kind.protocol(), local, remote, key));
             if let Some(count) = index.locals.get_mut(&local) {
                 *count -= 1;
                 if *count == 0 {
@@ -304,13 +329,18 @@ impl Desired {
                 }
             }
         }
+        for received in old.iter().flat_map(|tunnel| tunnel.received_as(kind)) {
+            index.received.remove(&(received, key));
+        }
+        for received in config.iter().flat_map(|tunnel| tunnel.received_as(kind)) {
+            index.received.insert((received, key));
+        }
         if let Some((address, peer)) = config.and_then(|tunnel| tunnel.pair) {
             index.own.insert((address, key));
             index.peers.insert((peer, key));
         }
         if let Some((local, remote)) = config.and_then(|tunnel| tunnel.outer(kind)) {
             index.remotes.insert((remote, key));
-            index.pairs.insert((kind.protocol(), local, remote, key));
             *index.locals.entry(local).or_default() += 1;
         }
         old

@@ -30,11 +30,14 @@ pub(super) struct Edit<'a> {
     pub(super) desired: &'a mut Desired,
     pub(super) facts: &'a [PortFacts],
     pub(super) learned: &'a dyn Fn(Ipv4Addr) -> bool,
-    /// What was there before each change, in order.
-    log: Vec<Item>,
-    /// Where an object was last written.
-    places: BTreeMap<Object, String>,
-    at: String,
+    /// What was there before each change, in order, and which op changed it.
+    log: Vec<(Item, usize)>,
+    /// Where each op was written.
+    ops: &'a [Located],
+    /// Where objects were last written; filled when first asked for.
+    places: Option<BTreeMap<Object, usize>>,
+    /// The op being applied.
+    now: usize,
     /// Interfaces whose ops failed: what refers to them is not told again.
     broken: BTreeSet<String>,
     problems: Vec<(ErrorCode, Problem)>,
@@ -53,14 +56,16 @@ impl<'a> Edit<'a> {
         desired: &'a mut Desired,
         facts: &'a [PortFacts],
         learned: &'a dyn Fn(Ipv4Addr) -> bool,
+        ops: &'a [Located],
     ) -> Edit<'a> {
         Edit {
             desired,
             facts,
             learned,
             log: Vec::new(),
-            places: BTreeMap::new(),
-            at: String::new(),
+            ops,
+            places: None,
+            now: 0,
             broken: BTreeSet::new(),
             problems: Vec::new(),
             messages: HashSet::new(),
@@ -70,13 +75,20 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// Applies one op to the desired state.
-    pub(super) fn apply(&mut self, located: &Located) {
+    /// Applies all ops to the desired state.
+    pub(super) fn apply_all(&mut self) {
+        let ops = self.ops;
+        for (now, op) in ops.iter().enumerate() {
+            self.now = now;
+            self.apply(op);
+        }
+    }
+
+    fn apply(&mut self, located: &Located) {
         let refers = subject(&located.op);
         if refers.iter().any(|name| self.broken.contains(*name)) {
             return;
         }
-        self.at.clone_from(&located.at);
         if let Err(fault) = self.op(&located.op) {
             self.broken.extend(refers.first().map(|name| (*name).to_owned()));
             let at = place(&located.at, fault.field);
@@ -91,8 +103,12 @@ impl<'a> Edit<'a> {
 
     /// Notes something wrong with an object, where it was written.
     pub(super) fn problem_with(&mut self, object: Object, fault: &Fault) {
-        let at = self.places.get(&object).map_or("", String::as_str);
-        let at = place(at, fault.field);
+        let log = &self.log;
+        let places = self
+            .places
+            .get_or_insert_with(|| log.iter().map(|(item, op)| (item.object(), *op)).collect());
+        let op = places.get(&object).and_then(|op| self.ops.get(*op));
+        let at = place(op.map_or("", |op| &op.at), fault.field);
         let message = fault.refusal.to_string();
         // Seen from the other object too: once is enough.
         if self.messages.insert(message.clone()) {
@@ -100,18 +116,10 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// Objects changed, each once.
-    pub(super) fn touched(&self) -> Vec<Object> {
-        self.log.iter().map(Item::object).collect::<BTreeSet<_>>().into_iter().collect()
-    }
-
     /// What was there before the transaction, for each object changed.
     pub(super) fn before(&self) -> BTreeMap<Object, Item> {
-        let mut before = BTreeMap::new();
-        for item in &self.log {
-            before.entry(item.object()).or_insert_with(|| item.clone());
-        }
-        before
+        // Backwards: of several under one key the last one stays.
+        self.log.iter().rev().map(|(item, _)| (item.object(), item.clone())).collect()
     }
 
     /// All that is wrong, if anything is.
@@ -143,7 +151,7 @@ impl<'a> Edit<'a> {
 
     /// Takes everything back.
     pub(super) fn undo(&mut self) {
-        while let Some(item) = self.log.pop() {
+        while let Some((item, _)) = self.log.pop() {
             self.desired.put(item);
         }
     }
@@ -153,10 +161,8 @@ impl<'a> Edit<'a> {
         if self.desired.get(object) == item {
             return;
         }
-        if !self.at.is_empty() {
-            self.places.insert(object, self.at.clone());
-        }
-        self.log.push(self.desired.put(item));
+        let old = self.desired.put(item);
+        self.log.push((old, self.now));
     }
 
     pub(super) fn put_link(&mut self, key: Key, config: Option<LinkConfig>) {
@@ -192,6 +198,7 @@ impl<'a> Edit<'a> {
             }
             Op::ClearEndpoints { name } => self.set_endpoints(name, None),
             Op::SetInterface { name, .. } => self.set_interface(name, op),
+            Op::SetGre { .. } => self.set_gre(op),
             Op::AddRoute { route } => self.route(route, Some(false)),
             Op::ChangeRoute { route } => self.route(route, Some(true)),
             Op::PutRoute { route } => self.route(route, None),
@@ -373,7 +380,8 @@ fn subject(op: &Op) -> Vec<&str> {
         | Op::DeleteAddress { name, .. }
         | Op::SetEndpoints { name, .. }
         | Op::ClearEndpoints { name }
-        | Op::SetInterface { name, .. } => vec![name],
+        | Op::SetInterface { name, .. }
+        | Op::SetGre { name, .. } => vec![name],
         Op::PutTunnel { tunnel } => vec![&tunnel.name],
         Op::PutVlan { vlan } => vec![&vlan.name],
         Op::AddRoute { route } | Op::ChangeRoute { route } | Op::PutRoute { route } => {

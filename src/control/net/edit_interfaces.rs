@@ -10,7 +10,7 @@ use super::key::Key;
 use super::refusal::{Fault, Refusal};
 use super::values::{self, LEAST_MTU, MAX_DATAGRAM};
 use crate::model::op::Op;
-use crate::model::spec::{Dscp, TunnelKind, TunnelSpec, VlanSpec};
+use crate::model::spec::{Dscp, GreOptions, MAX_RESYNC, TunnelKind, TunnelSpec, VlanSpec};
 
 impl Edit<'_> {
     /// A tunnel's configuration; its kind is its key's.
@@ -58,11 +58,13 @@ impl Edit<'_> {
             ttl: spec.ttl,
             dscp: spec.dscp,
             df: spec.df,
+            gre: spec.gre,
             up: spec.up,
         };
         check_endpoints(name, kind, config.endpoints)?;
         check_pair(name, config.pair)?;
         check_numbers(name, kind, &config)?;
+        check_options(name, kind, &config.gre)?;
         self.put_tunnel(key, Some(config));
         Ok(())
     }
@@ -249,6 +251,42 @@ impl Edit<'_> {
     }
 }
 
+impl Edit<'_> {
+    pub(super) fn set_gre(&mut self, op: &Op) -> Done {
+        let Op::SetGre { name, checksum, key: keys, sequence, sequence_resync } = op else {
+            return Ok(());
+        };
+        let (key, kind, mut config) = self.tunnel_config(name).map_err(|r| r.on("name"))?;
+        config.gre.checksum = checksum.unwrap_or(config.gre.checksum);
+        config.gre.sequence = sequence.unwrap_or(config.gre.sequence);
+        config.gre.sequence_resync = sequence_resync.unwrap_or(config.gre.sequence_resync);
+        if let Some(keys) = keys {
+            (config.gre.key_in, config.gre.key_out) = (keys.inward, keys.outward);
+        }
+        check_options(name, kind, &config.gre)?;
+        check_numbers(name, kind, &config)?;
+        self.put_tunnel(key, Some(config));
+        Ok(())
+    }
+}
+
+/// What only GRE headers have is set on GRE tunnels only.
+fn check_options(name: &str, kind: TunnelKind, gre: &GreOptions) -> Done {
+    if gre.sequence_resync > MAX_RESYNC {
+        let refusal = Refusal::Resync(name.to_owned(), gre.sequence_resync);
+        return Err(refusal.on("sequence_resync"));
+    }
+    let set = [
+        ("checksum", gre.checksum),
+        ("key", gre.key_in.or(gre.key_out).is_some()),
+        ("sequence", gre.sequence),
+    ];
+    match set.into_iter().find(|(_, set)| *set && kind == TunnelKind::Ipip) {
+        Some((what, _)) => Err(Refusal::IpipOption(name.to_owned(), what).on(what)),
+        None => Ok(()),
+    }
+}
+
 /// Two addresses of which either both are set or none.
 fn both(
     name: &str,
@@ -291,7 +329,7 @@ fn check_pair(name: &str, pair: Option<(Ipv4Addr, Ipv4Addr)>) -> Done {
 
 fn check_numbers(name: &str, kind: TunnelKind, config: &TunnelConfig) -> Done {
     if let Some(mtu) = config.mtu {
-        check_mtu(name, mtu, MAX_DATAGRAM - kind.overhead())?;
+        check_mtu(name, mtu, MAX_DATAGRAM - config.overhead(kind))?;
     }
     if config.ttl == 0 {
         return Err(Refusal::Ttl(name.to_owned()).on("ttl"));

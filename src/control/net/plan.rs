@@ -1,9 +1,10 @@
 //! Adjacencies: the finished bytes.
 //!
 //! ```text
-//!  ├─ Ethernet 14 or 18 ─┼──────── outer IPv4 20 ────────┼─ GRE 4 (gre only) ─┤
-//!    next hop, ours,       total length 0   id 0            00 00 08 00
-//!    tag, 0800             TOS  DSCP of the tunnel, 0 if copied; ECN 0
+//!  ├─ Ethernet 14 or 18 ─┼──────── outer IPv4 20 ────────┼─ GRE 4 to 16 (gre) ┤
+//!    next hop, ours,       total length 0   id 0            flags 08 00
+//!    tag, 0800             TOS  DSCP of the tunnel, 0 if    checksum 0, key,
+//!                               copied; ECN 0               sequence number 0
 //!                          DF   set, or clear if copied
 //!                          TTL  the tunnel's
 //!                          checksum 0
@@ -15,10 +16,10 @@
 use super::desired::TunnelConfig;
 use crate::control::topology::Link;
 use crate::ids::{IfId, Mac};
-use crate::model::spec::{Dscp, OuterDf, TunnelKind};
+use crate::model::spec::{Dscp, GreOptions, OuterDf, TunnelKind};
 use crate::tables::adjacency::{Adjacency, AdjacencyKind, Encapsulation, MAX_REWRITE, flags};
 use crate::wire::ether::EtherRepr;
-use crate::wire::gre::GreRepr;
+use crate::wire::gre::{GRE_LEN, GRE_MAX_LEN, GreRepr};
 use crate::wire::ipv4::Ipv4Repr;
 use crate::wire::{ETHERTYPE_IPV4, checksum};
 
@@ -92,7 +93,7 @@ pub(super) fn tunnel(
 pub(super) fn tunnel_mtu(kind: TunnelKind, config: &TunnelConfig, underlay: Option<u16>) -> u16 {
     /// What an Ethernet most likely takes, while there is no underlay.
     const USUAL: u16 = 1500;
-    let fits = underlay.unwrap_or(USUAL).saturating_sub(kind.overhead());
+    let fits = underlay.unwrap_or(USUAL).saturating_sub(config.overhead(kind));
     match (config.mtu, underlay) {
         (None, _) => fits,
         (Some(mtu), Some(_)) => mtu.min(fits),
@@ -142,11 +143,30 @@ fn put_tunnel_header(adjacency: &mut Adjacency, kind: TunnelKind, config: &Tunne
         TunnelKind::Ipip => Encapsulation::Ipip,
     };
     if kind == TunnelKind::Gre {
-        len += GreRepr::base(ETHERTYPE_IPV4).emit(&mut rest[len..]).unwrap_or(0);
+        len += put_gre_header(&mut rest[len..], &config.gre);
     }
-    adjacency.flags = copy_dscp | copy_df;
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    let options = flag(config.gre.checksum, flags::GRE_CHECKSUM)
+        | flag(config.gre.sequence, flags::GRE_SEQUENCE);
+    adjacency.flags = copy_dscp | copy_df | options;
     adjacency.rewrite_len = (at + len) as u8;
 }
 
-// The longest we make: VLAN tag, outer IPv4, GRE.
-const _: () = assert!(18 + 20 + 4 <= MAX_REWRITE);
+/// The GRE header, checksum and sequence number zero; gives its length.
+fn put_gre_header(rest: &mut [u8], options: &GreOptions) -> usize {
+    let header = GreRepr {
+        protocol: ETHERTYPE_IPV4,
+        checksum: options.checksum,
+        key: options.key_out,
+        sequence: options.sequence.then_some(0),
+    };
+    let len = header.emit(rest).unwrap_or(0);
+    if options.checksum {
+        // The path sums header and payload with a field of zero.
+        rest[GRE_LEN..GRE_LEN + 2].fill(0);
+    }
+    len
+}
+
+// The longest we make: VLAN tag, outer IPv4, GRE with all its words.
+const _: () = assert!(18 + 20 + GRE_MAX_LEN <= MAX_REWRITE);

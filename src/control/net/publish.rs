@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 
-use super::commit::{Done, Work};
+use super::commit::{Done, Work, each_once};
 use super::hops::Hop;
 use super::key::Key;
 use super::links::host;
@@ -29,6 +29,9 @@ impl Net {
             unused.extend(self.installed.remove(&prefix));
         }
         self.publish_snapshot(work.snapshot, &guard);
+        for id in &work.renumbered {
+            self.tables.sequences.get(id.index()).reset();
+        }
         for key in &work.unkeyed {
             self.tables.decap.remove(*key, &guard);
         }
@@ -80,7 +83,7 @@ impl Net {
     #[allow(clippy::type_complexity)]
     fn compare(&mut self, work: &mut Work) -> (Vec<(Ipv4Net, Hop, NextHopId)>, Vec<Ipv4Net>) {
         let (mut puts, mut takes) = (Vec::new(), Vec::new());
-        for prefix in std::mem::take(&mut work.prefixes) {
+        for prefix in each_once(std::mem::take(&mut work.prefixes)) {
             let Some(mut hop) = self.leads(prefix) else {
                 if self.installed.contains_key(&prefix) {
                     takes.push(prefix);

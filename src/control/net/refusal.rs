@@ -63,7 +63,8 @@ pub(super) enum Refusal {
     #[error("{address} is our own address on {own} and {what}: {why}")]
     OwnAddress { address: Ipv4Addr, own: String, what: String, why: &'static str },
     #[error(
-        "{name} and {other} are both {kind} tunnels from {local} to {remote}: duplicate tunnel"
+        "{name} and {other} are both {kind} tunnels from {local} to {remote}{key}: duplicate \
+         tunnel"
     )]
     DuplicateTunnel {
         name: String,
@@ -71,6 +72,8 @@ pub(super) enum Refusal {
         kind: &'static str,
         local: Ipv4Addr,
         remote: Ipv4Addr,
+        /// ` with key N`, or nothing.
+        key: String,
     },
     #[error("{name} and {other} both have the far end {peer}: expected one tunnel to each")]
     DuplicatePeer { name: String, other: String, peer: Ipv4Addr },
@@ -80,6 +83,10 @@ pub(super) enum Refusal {
     Ttl(String),
     #[error("{0}: a DSCP of {1}: expected 0 to 63, or copy")]
     Dscp(String, u8),
+    #[error("{0} is an ipip tunnel: only GRE headers have a {1}")]
+    IpipOption(String, &'static str),
+    #[error("{0}: a resync time of {1} seconds: expected 0 to 3600")]
+    Resync(String, u16),
     #[error("{0} is not a tunnel: {1} cannot be set")]
     NotATunnel(String, &'static str),
     #[error("`{name}` is a {kind} tunnel: expected a name like {kind}0")]

@@ -1,17 +1,17 @@
 //! The last step of a transaction that can fail: room for all of it. What is
 //! taken here is given back if any of it is not to be had.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::desired::{Desired, Item, Object};
+use super::desired::{Desired, Item, Object, Target};
 use super::hops::{Hop, Hops};
 use super::key::Key;
 use super::links::{self, Links};
 use super::refusal::Refusal;
 use crate::ids::{IfId, TableId};
-use crate::model::spec::TunnelKind;
 use crate::tables::Tables;
 use crate::tables::tunnel::{DecapKey, Tunnel};
 
@@ -26,7 +26,8 @@ pub(super) fn reserve(
     tables: &Tables,
 ) -> Result<(), Refusal> {
     let fresh: Vec<Key> = before.values().filter_map(|old| created(desired, old)).collect();
-    if links.free() < fresh.len() || hops.free() < fresh.len() + before.len() {
+    let needed = next_hops(desired, links, before);
+    if links.free() < fresh.len() || hops.free() < needed {
         tables.collect();
         links.reclaim();
         hops.reclaim();
@@ -38,7 +39,7 @@ pub(super) fn reserve(
         .into_iter()
         .filter(|prefix| !installed.contains_key(prefix))
         .collect();
-    if hops.free() < prefixes.len() {
+    if hops.free() < needed {
         return Err(Refusal::TooManyNextHops(hops.len()));
     }
     let bits = prefixes.iter().map(|net| (u32::from(net.network()), net.prefix_len()));
@@ -54,6 +55,48 @@ pub(super) fn reserve(
         links.seal(&guard);
     }
     keyed
+}
+
+/// Next hops that what was touched can need at most. Static routes share them:
+/// however many there are, they lead where their different targets lead.
+fn next_hops(desired: &Desired, links: &Links, before: &BTreeMap<Object, Item>) -> usize {
+    let (mut targets, mut others) = (HashSet::<Target>::new(), 0);
+    for object in before.keys() {
+        match object {
+            Object::Route(to) => targets.extend(desired.routes.get(to)),
+            // Own, far end, and a broadcast address at each end of a subnet.
+            Object::Tunnel(_) => others += 2,
+            Object::Neighbour(_) => others += 1,
+            Object::Link(_) | Object::Published(_) | Object::Icmp => {}
+        }
+    }
+    let family = family(links, before);
+    for config in family.iter().filter_map(|key| desired.links.get(key)) {
+        others += 4 * config.address.len();
+    }
+    targets.len() + others + fixed_on(desired, &family).count()
+}
+
+/// Links that were touched, and the VLANs that a port brings back when it comes
+/// up.
+fn family(links: &Links, before: &BTreeMap<Object, Item>) -> BTreeSet<Key> {
+    let mut family = BTreeSet::new();
+    for object in before.keys() {
+        let Object::Link(key) = object else { continue };
+        family.insert(*key);
+        if let Key::Port(port) = key {
+            family.extend(links.vlans_of(*port));
+        }
+    }
+    family
+}
+
+/// Static neighbours on any of these links.
+fn fixed_on(desired: &Desired, family: &BTreeSet<Key>) -> impl Iterator<Item = Ipv4Addr> {
+    // Most transactions touch no link: then nobody has to be looked at.
+    let all = if family.is_empty() { None } else { Some(&desired.neighbours) };
+    let all = all.into_iter().flatten();
+    all.filter(|(_, (link, _))| family.contains(link)).map(|(address, _)| *address)
 }
 
 /// The interface that an item of before did not have yet.
@@ -73,16 +116,8 @@ pub(super) fn prefixes(
     before: &BTreeMap<Object, Item>,
 ) -> BTreeSet<Ipv4Net> {
     let mut prefixes = BTreeSet::new();
-    let mut family: BTreeSet<Key> = BTreeSet::new();
     for object in before.keys() {
         match object {
-            Object::Link(key) => {
-                family.insert(*key);
-                // What a port brings back when it comes up.
-                if let Key::Port(port) = key {
-                    family.extend(links.vlans_of(*port));
-                }
-            }
             Object::Tunnel(key) => {
                 if let Some((own, peer)) = desired.tunnels.get(key).and_then(|t| t.pair) {
                     prefixes.extend([links::host(own), links::host(peer)]);
@@ -97,30 +132,13 @@ pub(super) fn prefixes(
             _ => {}
         }
     }
+    let family = family(links, before);
     for config in family.iter().filter_map(|key| desired.links.get(key)) {
         let says = links::says(IfId::NONE, config, true);
         prefixes.extend(says.into_iter().map(|(prefix, _)| prefix));
     }
-    if !family.is_empty() {
-        let fixed = desired.neighbours.iter().filter(|(_, (link, _))| family.contains(link));
-        prefixes.extend(fixed.map(|(address, _)| links::host(*address)));
-    }
+    prefixes.extend(fixed_on(desired, &family).map(links::host));
     prefixes
-}
-
-/// The decapsulation key of a tunnel as it is now.
-pub(super) fn decap_key(desired: &Desired, key: Key) -> Option<DecapKey> {
-    let kind = key.tunnel_kind()?;
-    outer_key(kind, desired.tunnels.get(&key)?.outer(kind)?)
-}
-
-/// What an outer pair is received as: from the remote, to us.
-pub(super) fn outer_key(
-    kind: TunnelKind,
-    (local, remote): (std::net::Ipv4Addr, std::net::Ipv4Addr),
-) -> Option<DecapKey> {
-    let (source, destination) = (u32::from(remote), u32::from(local));
-    Some(DecapKey::ipv4(TableId(0), source, destination, kind.protocol(), None))
 }
 
 /// A tunnel as decapsulation sees it: up when it is administratively up, has
@@ -137,6 +155,7 @@ pub(super) fn slot(desired: &Desired, key: Key, id: IfId) -> Tunnel {
         up: config.up && config.pair.is_some() && own,
         table: TableId(0),
         remote: u32::from(remote),
+        resync: config.gre.sequence_resync,
     }
 }
 
@@ -151,11 +170,10 @@ fn decap_keys(
     for old in before.values() {
         let Item::Tunnel(key, old) = old else { continue };
         let (Some(kind), Some(id)) = (key.tunnel_kind(), links.id(*key)) else { continue };
-        let had = old.and_then(|old| outer_key(kind, old.outer(kind)?));
-        let has = decap_key(desired, *key);
-        if let Some(has) = has.filter(|_| has != had) {
-            wanted.push((*key, id, has));
-        }
+        let Some(now) = desired.tunnels.get(key) else { continue };
+        let had = old.map(|old| old.received_as(kind)).unwrap_or_default();
+        let fresh = now.received_as(kind).into_iter().filter(|has| !had.contains(has));
+        wanted.extend(fresh.map(|has| (*key, id, has)));
     }
     wanted.sort_unstable_by_key(|(_, id, _)| *id);
     let guard = tables.pin();

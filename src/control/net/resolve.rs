@@ -183,7 +183,7 @@ impl<'a> Resolver<'a> {
         let underlay =
             if config.link1 { self.explicit(remote) } else { self.implicit(tunnel, remote) }?;
         let mtu = self.links.mtu(underlay.link);
-        if mtu < kind.overhead() + super::values::LEAST_MTU {
+        if mtu < config.overhead(kind) + super::values::LEAST_MTU {
             return Err(Reason::TooSmall(underlay));
         }
         if config.up { Ok(underlay) } else { Err(Reason::Down) }

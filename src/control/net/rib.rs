@@ -15,7 +15,6 @@
 //! anything leads, only whether a packet has to be held. So lookups made here
 //! do not know them, and learning one re-plans nothing else.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
@@ -95,8 +94,8 @@ pub(super) struct Change {
 #[derive(Debug, Default)]
 pub(super) struct Rib {
     map: PrefixMap<Ipv4Net, Entry>,
-    /// What prefixes were before they were touched.
-    before: BTreeMap<Ipv4Net, Entry>,
+    /// What prefixes were before each change, in order.
+    before: Vec<(Ipv4Net, Entry)>,
 }
 
 impl Rib {
@@ -112,7 +111,7 @@ impl Rib {
 
     fn change(&mut self, prefix: Ipv4Net, candidate: Candidate, add: bool) {
         let old = self.get(prefix);
-        self.before.entry(prefix).or_insert(old);
+        self.before.push((prefix, old));
         let mut new = old;
         new.change(candidate, add);
         if new.is_empty() {
@@ -124,7 +123,10 @@ impl Rib {
 
     /// Prefixes about which something else is said than at the last call.
     pub(super) fn take_changes(&mut self) -> Vec<Change> {
-        let before = std::mem::take(&mut self.before);
+        let mut before = std::mem::take(&mut self.before);
+        // Stable: of several with one prefix the first stays.
+        before.sort_by_key(|(prefix, _)| *prefix);
+        before.dedup_by_key(|(prefix, _)| *prefix);
         let changed = |(prefix, old): (Ipv4Net, Entry)| {
             let differs = old.candidates() != self.get(prefix).candidates();
             differs.then_some(Change { prefix, new: old.is_empty() })

@@ -82,6 +82,7 @@ impl Net {
             ttl: config.ttl,
             dscp: config.dscp,
             df: config.df,
+            gre: config.gre,
             up: config.up,
         })
     }
@@ -169,6 +170,7 @@ impl Net {
                     Dscp::Fixed(dscp) => dscp.to_string(),
                 },
                 df: if config.df == OuterDf::Copy { "copy" } else { "set" }.to_owned(),
+                options: config.gre.to_string(),
                 underlay: underlay.ok().map(|below| self.underlay_view(below)),
                 reason: underlay.err().map(|reason| self.reason(id, reason)),
             }),

@@ -74,6 +74,12 @@ fn gre_flags(bed: &mut Testbed, flags: u16) {
     outer_in(bed, &Datagram::gre("198.51.100.2", "203.0.113.1", flags, 0x0800, &inner));
 }
 
+/// A good packet but for one word in its GRE header.
+fn gre_word(bed: &mut Testbed, flags: u16, word: u32) {
+    let payload = [&word.to_be_bytes()[..], &inner().bytes()].concat();
+    outer_in(bed, &Datagram::gre("198.51.100.2", "203.0.113.1", flags, 0x0800, &payload));
+}
+
 fn inner() -> Datagram {
     Datagram::udp("10.9.0.2", "10.0.0.163", 10)
 }
@@ -222,9 +228,12 @@ fn cases() -> Vec<Case> {
         case(GreReservedBits, Rx(EN1_IF), |b| gre_flags(b, 0x4000)),
         case(GreReservedBits, Rx(EN1_IF), |b| gre_flags(b, 0x0800)),
         case(GreReservedBits, Rx(EN1_IF), |b| gre_flags(b, 0x0400)),
-        case(GreChecksumPresent, Rx(EN1_IF), |b| gre_flags(b, 0x8000)),
-        case(GreKeyPresent, Rx(EN1_IF), |b| gre_flags(b, 0x2000)),
-        case(GreSequencePresent, Rx(EN1_IF), |b| gre_flags(b, 0x1000)),
+        case(GreBadChecksum, Rx(EN1_IF), |b| gre_flags(b, 0x8000)),
+        case(GreTruncated, Rx(EN1_IF), |b| {
+            outer_in(b, &Datagram::gre("198.51.100.2", "203.0.113.1", 0x2000, 0x0800, &[0; 3]));
+        }),
+        case(UnknownTunnel, Rx(EN1_IF), |b| gre_word(b, 0x2000, 0)),
+        case(GreOutOfSequence, Rx(GRE0), |b| gre_word(b, 0x1000, u32::MAX)),
         case(GreUnknownProtocol, Rx(EN1_IF), |b| {
             outer_in(b, &Datagram::gre("198.51.100.2", "203.0.113.1", 0, 0x86dd, &[0x60; 48]));
         }),

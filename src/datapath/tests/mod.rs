@@ -10,6 +10,7 @@ mod encap;
 mod forward;
 mod fragments;
 mod garbage;
+mod gre;
 mod inject;
 mod local;
 mod packets;

@@ -183,9 +183,20 @@ impl Testbed {
     pub fn tunnel_in(&self, id: IfId, local: &str, remote: &str, up: bool, protocol: u8) {
         let guard = self.tables.pin();
         let (local, remote) = (host(local), host(remote));
-        let tunnel = Tunnel { interface: id, up, table: TableId(0), remote };
+        let tunnel = Tunnel { interface: id, up, table: TableId(0), remote, resync: 1 };
         self.tables.tunnels.set(id.index(), tunnel, &guard);
         let key = DecapKey::ipv4(TableId(0), remote, local, protocol, None);
+        self.tables.decap.insert(key, id.0, &guard).unwrap();
+    }
+
+    /// The receiving half of a GRE tunnel with a key, or one that takes the
+    /// place of the one without.
+    pub fn keyed(&self, id: IfId, remote: &str, key: Option<u32>) {
+        let guard = self.tables.pin();
+        let (local, remote) = (host("203.0.113.1"), host(remote));
+        let tunnel = Tunnel { interface: id, up: true, table: TableId(0), remote, resync: 1 };
+        self.tables.tunnels.set(id.index(), tunnel, &guard);
+        let key = DecapKey::ipv4(TableId(0), remote, local, 47, key);
         self.tables.decap.insert(key, id.0, &guard).unwrap();
     }
 

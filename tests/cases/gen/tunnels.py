@@ -87,15 +87,6 @@ def refuse(c, header, reason, body=None):
     c.drop("en1", reason)
 
 
-@case("GRE checksum, key and sequence number are refused, each by its own reason")
-def gre_options_refused(c):
-    c.config = GATEWAY
-    inner = udp(src=A_IN, dst=H)
-    refuse(c, b"\x80\x00\x08\x00", "gre_checksum_present", b"\0\0\0\0" + raw(inner))
-    refuse(c, b"\x20\x00\x08\x00", "gre_key_present", b"\0\0\0\x07" + raw(inner))
-    refuse(c, b"\x10\x00\x08\x00", "gre_sequence_present", b"\0\0\0\x01" + raw(inner))
-
-
 @case("GRE routing and reserved bits 4 and 5 are refused (GR-02)")
 def gre_reserved_bits(c):
     c.config = GATEWAY

@@ -51,6 +51,11 @@ fn tunnel() -> impl Strategy<Value = &'static str> {
     prop::sample::select(&NAMES[3..])
 }
 
+/// Few enough to meet.
+fn some_key() -> impl Strategy<Value = Option<u32>> {
+    prop::sample::select(&[None, None, Some(0), Some(7)][..])
+}
+
 fn target() -> impl Strategy<Value = RouteTarget> {
     prop_oneof![
         5 => far().prop_map(|h| RouteTarget::Via(ip(h))),
@@ -82,6 +87,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (tunnel(), any::<bool>()).prop_map(|(n, on)| set(n, |f| f.link1 = Some(on))),
         1 => (name(), 60u16..1600).prop_map(|(n, mtu)| set(n, |f| f.mtu = Some(mtu))),
         1 => (tunnel(), 0u8..3).prop_map(|(n, ttl)| set(n, |f| f.ttl = Some(ttl))),
+        3 => (tunnel(), some_key(), some_key(), any::<[bool; 2]>()).prop_map(|(n, i, o, [c, s])| {
+            gre(n, |g| (g.key_in, g.key_out, g.checksum, g.sequence) = (i, o, c, s))
+        }),
         5 => routed.prop_map(|(to, target)| Op::PutRoute { route: RouteSpec { to: net(to), target } }),
         1 => prop::sample::select(&NETS[..]).prop_map(delete),
         2 => (far(), 1u8..5).prop_map(|(h, n)| neighbour(h, n)),
@@ -169,12 +177,12 @@ fn keys(m: &Machine) -> Vec<String> {
     let guard = m.tables.pin();
     let mut keys = Vec::new();
     for (source, destination) in HOSTS.iter().flat_map(|s| HOSTS.iter().map(move |d| (s, d))) {
-        for protocol in [4, 47] {
+        for (protocol, k) in [(4, None), (47, None), (47, Some(0)), (47, Some(7))] {
             let (from, to) = (ip(source).into(), ip(destination).into());
-            let key = DecapKey::ipv4(crate::ids::TableId(0), from, to, protocol, None);
+            let key = DecapKey::ipv4(crate::ids::TableId(0), from, to, protocol, k);
             if let Some(index) = m.tables.decap.get(key, &guard) {
                 let name = m.net.name(IfId(index)).unwrap();
-                keys.push(format!("{source} > {destination} {protocol}: {name}"));
+                keys.push(format!("{source} > {destination} {protocol} {k:?}: {name}"));
             }
         }
     }

@@ -47,6 +47,7 @@ fn spec(n: u32) -> TunnelSpec {
         ttl: 64,
         dscp: Dscp::Copy,
         df: OuterDf::Set,
+        gre: GreOptions::default(),
         up: true,
     }
 }

@@ -57,6 +57,7 @@ fn created_is_what_was_not_there_before() {
     let tunnel = TunnelSpec {
         name: "gre7".into(),
         kind: TunnelKind::Gre,
+        gre: GreOptions::default(),
         local: None,
         remote: None,
         address: None,

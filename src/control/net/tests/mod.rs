@@ -10,6 +10,7 @@ mod events;
 mod link;
 mod mended;
 mod note;
+mod options;
 mod refusals;
 mod routes;
 
@@ -22,7 +23,7 @@ use super::{Net, PortFacts};
 use crate::control::topology::Event;
 use crate::ids::{IfId, Mac, PortId};
 use crate::model::api::{ApiError, ErrorCode};
-use crate::model::op::{Located, Op, Outcome};
+use crate::model::op::{GreKeys, Located, Op, Outcome};
 use crate::model::spec::*;
 use crate::model::view::InterfaceView;
 use crate::tables::adjacency::{Adjacency, AdjacencyKind};
@@ -275,6 +276,20 @@ pub(super) fn set(name: &str, fill: impl FnOnce(&mut Fields)) -> Op {
     fill(&mut f);
     let Fields { up, link0, link1, mtu, ttl, dscp, df } = f;
     Op::SetInterface { name: name.into(), up, link0, link1, mtu, ttl, dscp, df }
+}
+
+/// `gre("gre0", |g| g.key_in = Some(1))`: all options, those not filled off.
+pub(super) fn gre(name: &str, fill: impl FnOnce(&mut GreOptions)) -> Op {
+    let mut options = GreOptions::default();
+    fill(&mut options);
+    let GreOptions { checksum, key_in, key_out, sequence, sequence_resync } = options;
+    Op::SetGre {
+        name: name.into(),
+        checksum: Some(checksum),
+        key: Some(GreKeys { inward: key_in, outward: key_out }),
+        sequence: Some(sequence),
+        sequence_resync: Some(sequence_resync),
+    }
 }
 
 pub(super) fn link1(name: &str) -> Op {

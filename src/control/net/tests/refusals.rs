@@ -5,6 +5,7 @@ use super::*;
 fn office_machine() -> Machine {
     let mut m = Machine::new();
     m.all(&office());
+    m.ok(create("ipip0"));
     m
 }
 
@@ -48,6 +49,11 @@ fn each_refusal_says_what_was_expected() {
         (address("en0", "198.51.100.2"), &["tunnel destination of gre0"]),
         (address("en1", "203.0.113.254/24"), &["gateway of 0.0.0.0/0"]),
         (set("gre0", |f| f.link0 = Some(false)), &["MOBILE", "not supported yet"]),
+        (gre("ipip0", |g| g.key_in = Some(1)), &["ipip0 is an ipip tunnel", "key"]),
+        (gre("ipip0", |g| g.checksum = true), &["ipip0 is an ipip tunnel", "checksum"]),
+        (gre("ipip0", |g| g.sequence = true), &["ipip0 is an ipip tunnel", "sequence"]),
+        (gre("gre0", |g| g.sequence_resync = 3601), &["gre0", "3601", "0 to 3600"]),
+        (gre("en0", |g| g.checksum = true), &["en0", "expected a tunnel"]),
         (set("gre0", |f| f.mtu = Some(10)), &["gre0", "10", "68 to 65511"]),
         (set("gre0", |f| f.ttl = Some(0)), &["TTL", "1 to 255"]),
         (set("gre0", |f| f.dscp = Some(Dscp::Fixed(64))), &["64", "0 to 63"]),
@@ -115,6 +121,7 @@ fn a_configuration_hears_all_of_it_with_places() {
         ttl: 64,
         dscp: Dscp::Copy,
         df: OuterDf::Set,
+        gre: GreOptions::default(),
         up: true,
     };
     let to_self = TunnelSpec { name: "gre3".into(), remote: Some(ip("10.1")), ..bad.clone() };

@@ -1,0 +1,96 @@
+//! The optional words of GRE headers: checksum, key and sequence number (RFC
+//! 2784 §2.5, RFC 2890 §2). Plain headers never come here.
+//!
+//! ```text
+//!   in    a header that is not the plain one: parsed, checksum verified over
+//!         all of the outer payload, key handed to the lookup; the number is
+//!         judged when all else about the packet is good
+//!   out   the template is in front: number taken, then everything summed
+//! ```
+
+use super::burst::{Packets, Slot};
+use super::decap::{Between, MISSING};
+use super::drop::DropReason;
+use super::verdict::Turn;
+use crate::buf::PacketBuf;
+use crate::tables::adjacency::{Adjacency, flags};
+use crate::tables::sequence::Sequences;
+use crate::tables::tunnel::{Tunnel, TunnelIndex};
+use crate::wire::ETHERTYPE_IPV4;
+use crate::wire::checksum::checksum;
+use crate::wire::gre::{GRE_LEN, GreError, GreHeader, verify_checksum};
+use crate::wire::ipv4::IPV4_LEN;
+
+/// Opens a GRE packet whatever its header. `payload` is all of the outer
+/// datagram's payload and nothing behind it.
+#[inline(never)]
+pub(crate) fn open(payload: &[u8]) -> Result<Between<'_>, DropReason> {
+    let header = GreHeader::parse(payload).map_err(|error| match error {
+        GreError::Truncated => DropReason::GreTruncated,
+        GreError::BadVersion => DropReason::GreBadVersion,
+        GreError::ReservedBits => DropReason::GreReservedBits,
+    })?;
+    if header.has_checksum() && !verify_checksum(payload) {
+        return Err(DropReason::GreBadChecksum);
+    }
+    if header.protocol != ETHERTYPE_IPV4 {
+        return Err(DropReason::GreUnknownProtocol);
+    }
+    let inner = payload.get(header.len..).and_then(|inner| inner.first_chunk());
+    Ok(Between {
+        len: header.len,
+        inner: inner.unwrap_or(&MISSING),
+        key: header.key,
+        numbered: header.has_sequence(),
+    })
+}
+
+/// Judges the sequence number of an opened packet: the last word before the
+/// inner header.
+#[inline(never)]
+pub(crate) fn in_sequence<B: PacketBuf>(
+    packets: &Packets<B>,
+    turn: &Turn<'_>,
+    slot: Slot,
+    index: TunnelIndex,
+    tunnel: &Tunnel,
+) -> Result<(), DropReason> {
+    let end = usize::from(packets.l3[slot.at()]);
+    let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
+    let word = data.get(..end).and_then(|ahead| ahead.last_chunk());
+    let number = word.map_or(0, |word| u32::from_be_bytes(*word));
+    let resync = u32::from(tunnel.resync) * 1000;
+    let sequence = turn.tables.sequences.get(index as usize);
+    match sequence.accept(number, resync, || turn.punter.milliseconds()) {
+        true => Ok(()),
+        false => Err(DropReason::GreOutOfSequence),
+    }
+}
+
+/// Fills in number and checksum of the header that was put in front of a
+/// datagram, where the tunnel has them. The buffer ends with the datagram.
+#[inline]
+pub(crate) fn finish<B: PacketBuf>(
+    buf: &mut B,
+    adjacency: &Adjacency,
+    sequences: &Sequences,
+) -> bool {
+    const OPTIONS: u8 = flags::GRE_CHECKSUM | flags::GRE_SEQUENCE;
+    if adjacency.flags & OPTIONS == 0 {
+        return true;
+    }
+    let from = usize::from(adjacency.l2_len) + IPV4_LEN;
+    let header = usize::from(adjacency.rewrite_len).saturating_sub(from);
+    let Some(packet) = buf.data_mut().get_mut(from..) else { return false };
+    if adjacency.flags & flags::GRE_SEQUENCE != 0 {
+        let word = packet.get_mut(..header).and_then(|header| header.last_chunk_mut());
+        let Some(word) = word else { return false };
+        *word = sequences.get(adjacency.out_if.index()).next().to_be_bytes();
+    }
+    if adjacency.flags & flags::GRE_CHECKSUM != 0 {
+        let sum = checksum(packet).to_be_bytes();
+        let Some(field) = packet.get_mut(GRE_LEN..GRE_LEN + 2) else { return false };
+        field.copy_from_slice(&sum);
+    }
+    true
+}
