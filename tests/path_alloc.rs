@@ -212,7 +212,7 @@ fn churn(tables: &Tables, control: &mut ControlEnd, stop: &AtomicBool) -> u64 {
             );
             let entry = Tunnel {
                 interface: IfId(10),
-                up: some % 5 != 0,
+                up: !some.is_multiple_of(5),
                 table: TableId(0),
                 remote: FAR,
                 resync: 1,

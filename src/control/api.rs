@@ -8,13 +8,14 @@
 //! A thread per connection does nothing but read, parse, wait and write, so a
 //! slow or silent client costs a thread and never a moment of control's.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam::channel::{Sender, bounded};
 use serde_json::Value;
@@ -24,6 +25,15 @@ use crate::model::op::Problem;
 
 /// Most connections at once; one more is answered with an error and closed.
 const MAX_CONNECTIONS: usize = 64;
+
+/// A connection that asks nothing for so long is closed: its place is needed.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// A client that does not read its answer for so long has gone.
+const WRITE: Duration = Duration::from_secs(10);
+
+/// How often the server looks for connections and for the end.
+const TICK: Duration = Duration::from_millis(50);
 
 /// Why the control socket cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +45,18 @@ pub enum SocketError {
         .0.display()
     )]
     InUse(PathBuf),
+    /// Something else is at its path.
+    #[error(
+        "the control socket {} cannot be made: {what} is there (choose another `[control] \
+         socket` or move it away)",
+        path.display()
+    )]
+    Taken {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        what: &'static str,
+    },
     /// The folder or the socket cannot be made.
     #[error("cannot listen on the control socket {}", path.display())]
     Listen {
@@ -61,6 +83,8 @@ pub struct Asked {
 pub struct Socket {
     listener: UnixListener,
     path: PathBuf,
+    /// Device and inode: the file at `path` may be another's by the end.
+    identity: (u64, u64),
 }
 
 impl Socket {
@@ -72,18 +96,15 @@ impl Socket {
     pub fn bind(path: &Path) -> Result<Socket, SocketError> {
         let failed = |source| SocketError::Listen { path: path.to_owned(), source };
         if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(failed)?;
+            make_folder(folder).map_err(failed)?;
         }
-        if path.exists() {
-            if UnixStream::connect(path).is_ok() {
-                return Err(SocketError::InUse(path.to_owned()));
-            }
-            std::fs::remove_file(path).map_err(failed)?;
-        }
+        make_room(path)?;
         let listener = UnixListener::bind(path).map_err(failed)?;
         let mode = std::fs::Permissions::from_mode(0o660);
         std::fs::set_permissions(path, mode).map_err(failed)?;
-        Ok(Socket { listener, path: path.to_owned() })
+        listener.set_nonblocking(true).map_err(failed)?;
+        let identity = identity(path).map_err(failed)?;
+        Ok(Socket { listener, path: path.to_owned(), identity })
     }
 
     /// Begins to answer; questions go to `asked`.
@@ -98,14 +119,64 @@ impl Socket {
             .name("gh-api".into())
             .spawn(move || accept(&self, &asked, &stopped))
             .map_err(|source| SocketError::Listen { path: path.clone(), source })?;
-        Ok(Server { stop, path, thread: Some(thread) })
+        Ok(Server { stop, thread: Some(thread) })
     }
+}
+
+/// Makes a folder that is not there, mode 0755 whatever the umask; one that is
+/// there stays as it is.
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
+        make_folder(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o755).create(folder) {
+        Ok(()) => std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)),
+        // Another process was faster.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a dead process's socket from `path`, and nothing else.
+fn make_room(path: &Path) -> Result<(), SocketError> {
+    let failed = |source| SocketError::Listen { path: path.to_owned(), source };
+    let there = match std::fs::symlink_metadata(path) {
+        Ok(there) => there.file_type(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    if !there.is_socket() {
+        let what = match there {
+            t if t.is_dir() => "a folder",
+            t if t.is_symlink() => "a symbolic link",
+            t if t.is_file() => "a regular file",
+            _ => "something that is no socket",
+        };
+        return Err(SocketError::Taken { path: path.to_owned(), what });
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(SocketError::InUse(path.to_owned())),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+    std::fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino()))
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Gone already, or the folder is: nothing left to tidy.
-        let _ = std::fs::remove_file(&self.path);
+        // Another process's by now: not ours to remove.
+        if identity(&self.path).is_ok_and(|there| there == self.identity) {
+            // Gone already, or the folder is: nothing left to tidy.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -113,16 +184,14 @@ impl Drop for Socket {
 #[derive(Debug)]
 pub struct Server {
     stop: Arc<AtomicBool>,
-    path: PathBuf,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        // Wakes the accept call.
-        let woken = UnixStream::connect(&self.path).is_ok();
-        if let (true, Some(thread)) = (woken, self.thread.take()) {
+        // It looks every TICK and never waits for a client.
+        if let Some(thread) = self.thread.take() {
             // A panic there has been reported by its own hook.
             let _ = thread.join();
         }
@@ -131,21 +200,21 @@ impl Drop for Server {
 
 fn accept(socket: &Socket, asked: &Sender<Asked>, stop: &AtomicBool) {
     let connections = Arc::new(AtomicUsize::new(0));
-    for stream in socket.listener.incoming() {
-        if stop.load(Ordering::Acquire) {
-            return;
-        }
-        let mut stream = match stream {
-            Ok(stream) => stream,
+    while !stop.load(Ordering::Acquire) {
+        let mut stream = match socket.listener.accept() {
+            Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "the control socket cannot accept a connection");
-                std::thread::sleep(std::time::Duration::from_millis(100));
+                if error.kind() != ErrorKind::WouldBlock {
+                    tracing::warn!(%error, "the control socket cannot accept a connection");
+                }
+                std::thread::sleep(TICK);
                 continue;
             }
         };
         if connections.load(Ordering::Relaxed) >= MAX_CONNECTIONS {
             let text = format!("{MAX_CONNECTIONS} clients are connected already: try again later");
-            // The client may have gone.
+            // The client may have gone; a new connection has room for one line.
+            let _ = stream.set_nonblocking(true);
             let _ = say(&mut stream, 0, Err(bad(text)));
             continue;
         }
@@ -167,6 +236,9 @@ fn accept(socket: &Socket, asked: &Sender<Asked>, stop: &AtomicBool) {
 /// Answers one connection's requests in order, until it closes or sends a line
 /// whose end cannot be trusted.
 fn converse(stream: UnixStream, asked: &Sender<Asked>) -> std::io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(IDLE))?;
+    stream.set_write_timeout(Some(WRITE))?;
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
@@ -311,7 +383,7 @@ mod tests {
     fn a_line_too_long_is_refused_and_the_connection_closed() {
         let folder = tempfile::tempdir().unwrap();
         let (_server, path) = server(folder.path());
-        let answers = exchange(&path, &[vec![b'x'; 10 << 20], b"\n".to_vec()].concat(), 1);
+        let answers = exchange(&path, &[vec![b'x'; MAX_LINE + 1], b"\n".to_vec()].concat(), 1);
         assert_eq!(answers[0]["error"]["code"], "bad-request");
         assert_eq!(exchange(&path, b"{\"version\":1,\"method\":\"show-ports\"}\n", 1).len(), 1);
     }
@@ -329,5 +401,58 @@ mod tests {
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "left by a dead process");
         Socket::bind(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_socket_is_left_alone_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("precious");
+        std::fs::write(&path, "data").unwrap();
+        let error = Socket::bind(&path).unwrap_err().to_string();
+        assert!(error.contains("precious") && error.contains("a regular file"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"data");
+        let error = Socket::bind(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("a folder"), "{error}");
+    }
+
+    #[test]
+    fn a_path_that_is_anothers_by_the_end_neither_hangs_it_nor_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, path) = server(folder.path());
+        std::fs::remove_file(&path).unwrap();
+        let _other = UnixListener::bind(&path).unwrap();
+        let began = std::time::Instant::now();
+        drop(server);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(path.exists(), "the other's socket stays");
+    }
+
+    #[test]
+    fn a_folder_it_makes_can_be_entered_and_one_that_is_there_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let closed = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(folder.path(), closed).unwrap();
+        let (_server, path) = server(folder.path());
+        assert_eq!(mode(path.parent().unwrap()), 0o755);
+        assert_eq!(mode(folder.path()), 0o700, "not made by us");
+    }
+
+    #[test]
+    fn one_client_too_many_is_told_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_server, path) = server(folder.path());
+        let line = b"{\"version\":1,\"method\":\"show-ports\"}\n";
+        let held: Vec<_> = (0..MAX_CONNECTIONS)
+            .map(|_| {
+                let mut stream = UnixStream::connect(&path).unwrap();
+                stream.write_all(line).unwrap();
+                BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+                stream
+            })
+            .collect();
+        let answer = &exchange(&path, b"", 1)[0];
+        assert!(answer["error"]["problems"][0]["message"].as_str().unwrap().contains("64"));
+        drop(held);
     }
 }

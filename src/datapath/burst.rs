@@ -20,7 +20,7 @@ use crate::wire::ipv4::IPV4_LEN;
 
 /// Headers validated at once; a burst is a whole number of these.
 pub(crate) const LANES: usize = 16;
-const _: () = assert!(BURST % LANES == 0 && BURST.is_power_of_two());
+const _: () = assert!(BURST.is_multiple_of(LANES) && BURST.is_power_of_two());
 
 /// The number of a packet in its burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

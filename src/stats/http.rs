@@ -1,17 +1,35 @@
 //! The HTTP side of monitoring: `/metrics`, `/healthz`, `/readyz`.
 //!
-//! One thread. It asks for a snapshot through a closure and knows nothing of
-//! where it comes from; a scrape never touches what workers write.
+//! ```text
+//!   accept thread ──▶ at most MAX_IN_FLIGHT answering threads, one request each
+//!        └──────────▶ 503 when they are all busy
+//! ```
+//!
+//! It asks for a snapshot through a closure and knows nothing of where it comes
+//! from; a scrape never touches what workers write. Every connection has one
+//! request and a deadline, so a client that does not read costs a thread for
+//! seconds, and the end of the process waits for none of them.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
-
-use tiny_http::{Header, Method, Request, Response, Server};
+use std::time::{Duration, Instant};
 
 use super::export::{self, Snapshot};
+
+/// Most requests answered at the same time; one more gets 503.
+pub const MAX_IN_FLIGHT: usize = 8;
+
+/// How long a client may take to send its request, and to read the answer.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Most bytes of a request's head.
+const MAX_HEAD: usize = 8 << 10;
+
+/// How often the accept thread looks for connections and for the end.
+const TICK: Duration = Duration::from_millis(50);
 
 /// Why the metrics server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +51,7 @@ pub enum HttpError {
 }
 
 /// Where the server gets its answers.
-pub trait Source: Send + 'static {
+pub trait Source: Send + Sync + 'static {
     /// The state now; `None` when control is stopping.
     fn snapshot(&self) -> Option<Snapshot>;
     /// True once ports are started and traffic can pass.
@@ -60,14 +78,16 @@ impl MetricsServer {
             .ok()
             .and_then(|mut found| found.next())
             .ok_or_else(|| HttpError::Address(address.to_owned()))?;
-        let server = Server::http(wanted)
-            .map_err(|e| HttpError::Listen { address: wanted, reason: e.to_string() })?;
-        let address = server.server_addr().to_ip().unwrap_or(wanted);
+        let failed =
+            |e: std::io::Error| HttpError::Listen { address: wanted, reason: e.to_string() };
+        let listener = TcpListener::bind(wanted).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("gh-metrics".into())
-            .spawn(move || serve(&server, &source, &stopped))
+            .spawn(move || accept(&listener, &Arc::new(source), &stopped))
             .map_err(HttpError::Thread)?;
         Ok(MetricsServer { stop, thread: Some(thread), address })
     }
@@ -77,45 +97,140 @@ impl Drop for MetricsServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
-            // It wakes several times a second; a panic there has been reported
-            // by its own hook.
+            // It wakes every TICK and writes nothing that could block; those that
+            // answer are not waited for. A panic there has been reported by its
+            // own hook.
             let _ = thread.join();
         }
     }
 }
 
-fn serve(server: &Server, source: &impl Source, stop: &AtomicBool) {
+fn accept(listener: &TcpListener, source: &Arc<impl Source>, stop: &AtomicBool) {
+    let busy = Arc::new(AtomicUsize::new(0));
     while !stop.load(Ordering::Acquire) {
-        match server.recv_timeout(Duration::from_millis(100)) {
-            Ok(Some(request)) => answer(request, source),
-            Ok(None) => {}
+        match listener.accept() {
+            Ok((stream, _)) => hand_over(stream, source, &busy),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(TICK),
             Err(error) => {
                 tracing::warn!(%error, "the metrics server cannot accept connections");
-                std::thread::sleep(Duration::from_millis(100));
+                std::thread::sleep(TICK);
             }
         }
     }
 }
 
-fn answer(request: Request, source: &impl Source) {
-    let (status, body) = match (request.method(), request.url()) {
-        (Method::Get | Method::Head, "/metrics") => metrics(source),
-        (Method::Get | Method::Head, "/healthz") => (200, "ok\n".to_owned()),
-        (Method::Get | Method::Head, "/readyz") if source.ready() => (200, "ready\n".to_owned()),
-        (Method::Get | Method::Head, "/readyz") => (503, "not ready\n".to_owned()),
-        (Method::Get | Method::Head, "/") => {
-            (200, "Greyhound: see /metrics, /healthz and /readyz\n".to_owned())
-        }
-        (Method::Get | Method::Head, _) => (404, "not found\n".to_owned()),
-        _ => (405, "only GET here\n".to_owned()),
-    };
-    let mut response = Response::from_string(body).with_status_code(status);
-    let kind = "text/plain; version=0.0.4; charset=utf-8";
-    if let Ok(header) = Header::from_bytes("Content-Type", kind) {
-        response.add_header(header);
+/// Starts a thread for the connection, or says that there are enough.
+fn hand_over(stream: TcpStream, source: &Arc<impl Source>, busy: &Arc<AtomicUsize>) {
+    if busy.load(Ordering::Relaxed) >= MAX_IN_FLIGHT {
+        return refuse(stream);
     }
-    // The client has gone: nothing to tell anybody.
-    let _ = request.respond(response);
+    busy.fetch_add(1, Ordering::Relaxed);
+    let (source, done) = (Arc::clone(source), Arc::clone(busy));
+    let started = std::thread::Builder::new().name("gh-scrape".into()).spawn(move || {
+        if let Err(error) = converse(stream, source.as_ref()) {
+            tracing::debug!(%error, "a metrics client went away");
+        }
+        done.fetch_sub(1, Ordering::Relaxed);
+    });
+    if let Err(error) = started {
+        busy.fetch_sub(1, Ordering::Relaxed);
+        tracing::warn!(%error, "no thread for a metrics request");
+    }
+}
+
+/// Says 503 without waiting: a new connection has room for these few bytes.
+fn refuse(mut stream: TcpStream) {
+    let text = format!("{MAX_IN_FLIGHT} requests are being answered: try again later\n");
+    // The client may have gone, and what it sent is of no interest: unread, it
+    // would only turn the close into a reset.
+    let _ = stream
+        .set_nonblocking(true)
+        .and_then(|()| stream.write_all(&response(503, &text, true)))
+        .and_then(|()| stream.shutdown(std::net::Shutdown::Write))
+        .and_then(|()| stream.read(&mut [0; MAX_HEAD]).map(drop));
+}
+
+/// Answers one request and closes.
+fn converse(mut stream: TcpStream, source: &impl Source) -> std::io::Result<()> {
+    stream.set_nonblocking(false)?;
+    let Some(head) = head(&mut stream)? else { return Ok(()) };
+    let (status, body, with_body) = answer(&head, source);
+    let response = response(status, &body, with_body);
+    let until = Instant::now() + DEADLINE;
+    let mut rest = response.as_slice();
+    while !rest.is_empty() {
+        stream.set_write_timeout(Some(left(until)?))?;
+        match stream.write(rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads up to the empty line; `None` if the client closed before it.
+fn head(stream: &mut TcpStream) -> std::io::Result<Option<Vec<u8>>> {
+    let until = Instant::now() + DEADLINE;
+    let (mut head, mut chunk) = (Vec::new(), [0; 1024]);
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") && head.len() < MAX_HEAD {
+        stream.set_read_timeout(Some(left(until)?))?;
+        match stream.read(&mut chunk) {
+            Ok(0) => return Ok(None),
+            Ok(read) => head.extend_from_slice(&chunk[..read]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(head))
+}
+
+fn left(until: Instant) -> std::io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// Status, body, and whether the body is sent (HEAD has none).
+fn answer(head: &[u8], source: &impl Source) -> (u16, String, bool) {
+    let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    let words: Vec<&str> = line.split(' ').collect();
+    let [method, target, version] = words[..] else {
+        return (400, "not an HTTP request\n".to_owned(), true);
+    };
+    if !version.starts_with("HTTP/1.") {
+        return (400, "not an HTTP/1 request\n".to_owned(), true);
+    }
+    if method != "GET" && method != "HEAD" {
+        return (405, "only GET here\n".to_owned(), true);
+    }
+    let (status, body) = match target.split('?').next().unwrap_or_default() {
+        "/metrics" => metrics(source),
+        "/healthz" => (200, "ok\n".to_owned()),
+        "/readyz" if source.ready() => (200, "ready\n".to_owned()),
+        "/readyz" => (503, "not ready\n".to_owned()),
+        "/" => (200, "Greyhound: see /metrics, /healthz and /readyz\n".to_owned()),
+        _ => (404, "not found\n".to_owned()),
+    };
+    (status, body, method == "GET")
+}
+
+fn response(status: u16, body: &str, with_body: bool) -> Vec<u8> {
+    let reason = match status {
+        200 => "OK",
+        400 => "Bad Request",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        503 => "Service Unavailable",
+        _ => "Internal Server Error",
+    };
+    let allow = if status == 405 { "Allow: GET, HEAD\r\n" } else { "" };
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
+         Content-Length: {length}\r\n{allow}Connection: close\r\n\r\n"
+    );
+    (head + if with_body { body } else { "" }).into_bytes()
 }
 
 fn metrics(source: &impl Source) -> (u16, String) {
@@ -132,7 +247,7 @@ fn metrics(source: &impl Source) -> (u16, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
+    use crate::model::view::PortView;
 
     struct Fixed(bool);
 
@@ -157,9 +272,66 @@ mod tests {
     fn the_three_pages_answer() {
         let server = MetricsServer::start("127.0.0.1:0", Fixed(false)).expect("starts");
         assert!(get(server.address, "/metrics").contains("greyhound_uptime_seconds 1.5"));
-        assert!(get(server.address, "/healthz").starts_with("HTTP/1.0 200"));
-        assert!(get(server.address, "/readyz").starts_with("HTTP/1.0 503"));
-        assert!(get(server.address, "/nothing").starts_with("HTTP/1.0 404"));
+        assert!(get(server.address, "/healthz").starts_with("HTTP/1.1 200"));
+        assert!(get(server.address, "/readyz").starts_with("HTTP/1.1 503"));
+        assert!(get(server.address, "/nothing").starts_with("HTTP/1.1 404"));
+    }
+
+    /// A page too long for any socket's buffers.
+    struct Long;
+
+    impl Source for Long {
+        fn snapshot(&self) -> Option<Snapshot> {
+            let port = |n| PortView { name: format!("en{n}"), ..PortView::default() };
+            Some(Snapshot { ports: (0..20_000).map(port).collect(), ..Snapshot::default() })
+        }
+        fn ready(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_client_that_never_reads_stops_neither_the_others_nor_the_end() {
+        let server = MetricsServer::start("127.0.0.1:0", Long).expect("starts");
+        let pipelined = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2000);
+        let mut slow = TcpStream::connect(server.address).expect("connects");
+        slow.set_nonblocking(true).expect("sets");
+        // As much as the server takes of it.
+        let _ = slow.write(&pipelined);
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(get(server.address, "/readyz").starts_with("HTTP/1.1 200"));
+        let began = Instant::now();
+        drop(server);
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn more_than_the_limit_are_told_so_at_once() {
+        let server = MetricsServer::start("127.0.0.1:0", Fixed(true)).expect("starts");
+        let silent: Vec<_> = (0..MAX_IN_FLIGHT)
+            .map(|_| TcpStream::connect(server.address).expect("connects"))
+            .collect();
+        assert!(get(server.address, "/readyz").starts_with("HTTP/1.1 503"));
+        drop(silent);
+        let until = Instant::now() + Duration::from_secs(5);
+        while !get(server.address, "/readyz").starts_with("HTTP/1.1 200") {
+            assert!(Instant::now() < until, "the places are free again");
+        }
+    }
+
+    #[test]
+    fn requests_are_looked_at() {
+        for (head, status) in [
+            ("GET /readyz?a=b HTTP/1.0", 200),
+            ("POST /metrics HTTP/1.1", 405),
+            ("nonsense", 400),
+            ("GET / SPDY/3", 400),
+        ] {
+            assert_eq!(answer(head.as_bytes(), &Fixed(true)).0, status, "{head}");
+        }
+        let (status, body, with_body) = answer(b"HEAD /healthz HTTP/1.1\r\n", &Fixed(true));
+        assert_eq!(status, 200);
+        assert!(response(status, &body, with_body).ends_with(b"\r\n\r\n"));
     }
 
     #[test]

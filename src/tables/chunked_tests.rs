@@ -137,7 +137,7 @@ fn torn_entry_race(time: Duration) {
         }
         array.seal(&domain.pin());
         domain.advance();
-        if turn % 16 == 0 {
+        if turn.is_multiple_of(16) {
             array.reclaim();
         }
     };

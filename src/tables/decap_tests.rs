@@ -234,18 +234,18 @@ fn changing_key_race(time: Duration) {
     }
     let write = |turn: u64| {
         let n = 16 + turn as usize % 44;
-        if map.insert(keys[n], tunnel(n), &domain.pin()).is_ok() && turn % 3 != 0 {
+        if map.insert(keys[n], tunnel(n), &domain.pin()).is_ok() && !turn.is_multiple_of(3) {
             map.remove(keys[n], &domain.pin()).unwrap();
         }
         let n = 16 + (turn as usize + 22) % 44;
         map.remove(keys[n], &domain.pin());
-        if turn % 8 == 0 {
+        if turn.is_multiple_of(8) {
             collect(&map, &domain);
         }
     };
     let read = |turn: u64, guard: &Guard| {
         let mut found = [None; 60];
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             map.get_bulk(&keys, &mut found, guard);
         } else {
             for (key, found) in keys.iter().zip(&mut found) {

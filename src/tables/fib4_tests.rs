@@ -428,7 +428,7 @@ fn covered_address_race(time: Duration) -> bool {
     };
     let read = |turn: u64, guard: &Guard| {
         let mut hops = [NextHopId::NO_ROUTE; 9];
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             fib.lookup_bulk(&[ADDRESS, OTHER, ADDRESS], &mut hops[..3], guard);
             hops.swap(1, 8);
         } else {

@@ -431,7 +431,7 @@ fn covered_address_race(time: Duration) {
             // Full while readers stand still.
             let _ = fib.insert(address, len, NextHopId(hop));
         }
-        if turn % 3 == 0 {
+        if turn.is_multiple_of(3) {
             fib.seal(&domain.pin());
             domain.advance();
             fib.reclaim();
@@ -440,7 +440,7 @@ fn covered_address_race(time: Duration) {
     let read = |turn: u64, guard: &Guard| {
         let mut hops = [NextHopId::NO_ROUTE; 4];
         let addresses = [SITE, OTHER | 1, SITE | 1 << 60, OTHER | 1 << 70];
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             fib.lookup_bulk(&addresses, &mut hops, guard);
         } else {
             hops = addresses.map(|address| fib.lookup(address, guard));

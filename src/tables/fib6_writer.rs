@@ -483,7 +483,8 @@ impl<S: Shape> Fib<S> {
         let enough = |writer: &Writer| {
             writer.groups.available() >= groups && writer.jumps.available() >= jumps
         };
-        if !enough(writer) && !(writer.retired.is_empty() && writer.shrunk.is_empty()) {
+        let idle = writer.retired.is_empty() && writer.shrunk.is_empty();
+        if !enough(writer) && !idle {
             let guard = self.domain.pin();
             self.tidy_all(writer, &guard);
             writer.retired.seal(&guard);

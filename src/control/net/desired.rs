@@ -309,10 +309,10 @@ impl Desired {
 
     fn put_tunnel(&mut self, key: Key, config: Option<TunnelConfig>) -> Option<TunnelConfig> {
         let old = set(&mut self.tunnels, key, config);
-        if old.is_some() != config.is_some() {
-            if let Some((numbers, number)) = self.index.numbers(key) {
-                if config.is_some() { numbers.take(number) } else { numbers.give_back(number) }
-            }
+        if old.is_some() != config.is_some()
+            && let Some((numbers, number)) = self.index.numbers(key)
+        {
+            if config.is_some() { numbers.take(number) } else { numbers.give_back(number) }
         }
         let Some(kind) = key.tunnel_kind() else { return old };
         let index = &mut self.index;

@@ -141,15 +141,15 @@ impl Numbers {
     /// Marks a free number as used.
     pub(super) fn take(&mut self, number: u32) {
         let mut range = (number, number);
-        if let Some((&first, &last)) = self.0.range(..number).next_back() {
-            if last.checked_add(1) == Some(number) {
-                range.0 = first;
-            }
+        if let Some((&first, &last)) = self.0.range(..number).next_back()
+            && last.checked_add(1) == Some(number)
+        {
+            range.0 = first;
         }
-        if let Some(after) = number.checked_add(1) {
-            if let Some(last) = self.0.remove(&after) {
-                range.1 = last;
-            }
+        if let Some(after) = number.checked_add(1)
+            && let Some(last) = self.0.remove(&after)
+        {
+            range.1 = last;
         }
         self.0.insert(range.0, range.1);
     }

@@ -74,7 +74,7 @@ fn reference_race(time: Duration) {
                     free.push(number);
                 }
             }
-            if live.len() > 2 || turn % 3 == 0 && !live.is_empty() {
+            if live.len() > 2 || turn.is_multiple_of(3) && !live.is_empty() {
                 let (name, number) = live.remove(0);
                 assert_eq!(tables.decap.remove(key(name), &guard), Some(number));
                 assert_eq!(tables.fib4.remove(address(name), 32), Some(NextHopId(number)));

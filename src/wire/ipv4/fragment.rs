@@ -281,7 +281,7 @@ mod tests {
                 prop_assert_eq!(header.fragment_offset(), at, "in order, without gaps");
                 let last = i + 1 == pieces.len();
                 prop_assert_eq!(header.more_fragments(), more || !last);
-                prop_assert!(last || header.payload_len() % 8 == 0);
+                prop_assert!(last || header.payload_len().is_multiple_of(8));
                 prop_assert_eq!((header.identification.get(), header.ttl, header.tos), (7, 9, 0xb8));
                 joined.extend_from_slice(&piece[header.header_len()..]);
                 at += header.payload_len();

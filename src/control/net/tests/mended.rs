@@ -57,7 +57,6 @@ fn created_is_what_was_not_there_before() {
     let tunnel = TunnelSpec {
         name: "gre7".into(),
         kind: TunnelKind::Gre,
-        gre: GreOptions::default(),
         local: None,
         remote: None,
         address: None,
@@ -69,6 +68,7 @@ fn created_is_what_was_not_there_before() {
         dscp: Dscp::Copy,
         df: OuterDf::Set,
         up: true,
+        gre: Default::default(),
     };
     let put = Op::PutTunnel { tunnel };
     assert_eq!(m.ok(put.clone()).created, ["gre7"]);
