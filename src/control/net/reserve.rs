@@ -2,6 +2,7 @@
 //! taken here is given back if any of it is not to be had.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
@@ -25,7 +26,7 @@ pub(super) fn reserve(
     tables: &Tables,
 ) -> Result<(), Refusal> {
     let fresh: Vec<Key> = before.values().filter_map(|old| created(desired, old)).collect();
-    let needed = next_hops(desired, before);
+    let needed = next_hops(desired, links, before);
     if links.free() < fresh.len() || hops.free() < needed {
         tables.collect();
         links.reclaim();
@@ -58,21 +59,44 @@ pub(super) fn reserve(
 
 /// Next hops that what was touched can need at most. Static routes share them:
 /// however many there are, they lead where their different targets lead.
-fn next_hops(desired: &Desired, before: &BTreeMap<Object, Item>) -> usize {
+fn next_hops(desired: &Desired, links: &Links, before: &BTreeMap<Object, Item>) -> usize {
     let (mut targets, mut others) = (HashSet::<Target>::new(), 0);
     for object in before.keys() {
         match object {
             Object::Route(to) => targets.extend(desired.routes.get(to)),
             // Own, far end, and a broadcast address at each end of a subnet.
             Object::Tunnel(_) => others += 2,
-            Object::Link(key) => {
-                others += 4 * desired.links.get(key).map_or(0, |link| link.address.len());
-            }
             Object::Neighbour(_) => others += 1,
-            Object::Published(_) | Object::Icmp => {}
+            Object::Link(_) | Object::Published(_) | Object::Icmp => {}
         }
     }
-    targets.len() + others
+    let family = family(links, before);
+    for config in family.iter().filter_map(|key| desired.links.get(key)) {
+        others += 4 * config.address.len();
+    }
+    targets.len() + others + fixed_on(desired, &family).count()
+}
+
+/// Links that were touched, and the VLANs that a port brings back when it comes
+/// up.
+fn family(links: &Links, before: &BTreeMap<Object, Item>) -> BTreeSet<Key> {
+    let mut family = BTreeSet::new();
+    for object in before.keys() {
+        let Object::Link(key) = object else { continue };
+        family.insert(*key);
+        if let Key::Port(port) = key {
+            family.extend(links.vlans_of(*port));
+        }
+    }
+    family
+}
+
+/// Static neighbours on any of these links.
+fn fixed_on(desired: &Desired, family: &BTreeSet<Key>) -> impl Iterator<Item = Ipv4Addr> {
+    // Most transactions touch no link: then nobody has to be looked at.
+    let all = if family.is_empty() { None } else { Some(&desired.neighbours) };
+    let all = all.into_iter().flatten();
+    all.filter(|(_, (link, _))| family.contains(link)).map(|(address, _)| *address)
 }
 
 /// The interface that an item of before did not have yet.
@@ -92,16 +116,8 @@ pub(super) fn prefixes(
     before: &BTreeMap<Object, Item>,
 ) -> BTreeSet<Ipv4Net> {
     let mut prefixes = BTreeSet::new();
-    let mut family: BTreeSet<Key> = BTreeSet::new();
     for object in before.keys() {
         match object {
-            Object::Link(key) => {
-                family.insert(*key);
-                // What a port brings back when it comes up.
-                if let Key::Port(port) = key {
-                    family.extend(links.vlans_of(*port));
-                }
-            }
             Object::Tunnel(key) => {
                 if let Some((own, peer)) = desired.tunnels.get(key).and_then(|t| t.pair) {
                     prefixes.extend([links::host(own), links::host(peer)]);
@@ -116,14 +132,12 @@ pub(super) fn prefixes(
             _ => {}
         }
     }
+    let family = family(links, before);
     for config in family.iter().filter_map(|key| desired.links.get(key)) {
         let says = links::says(IfId::NONE, config, true);
         prefixes.extend(says.into_iter().map(|(prefix, _)| prefix));
     }
-    if !family.is_empty() {
-        let fixed = desired.neighbours.iter().filter(|(_, (link, _))| family.contains(link));
-        prefixes.extend(fixed.map(|(address, _)| links::host(*address)));
-    }
+    prefixes.extend(fixed_on(desired, &family).map(links::host));
     prefixes
 }
 
