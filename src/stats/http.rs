@@ -6,7 +6,10 @@
 //! ```
 //!
 //! It asks for a snapshot through a closure and knows nothing of where it comes
-//! from; a scrape never touches what workers write. Every connection has one
+//! from; a scrape never touches what workers write. It is our own few lines and
+//! not a library's, since tiny_http, which was here first, can bound neither its
+//! writes nor its threads: one client that did not read stopped monitoring and
+//! the end of the process. Every connection has one
 //! request and a deadline, so a client that does not read costs a thread for
 //! seconds, and the end of the process waits for none of them.
 
