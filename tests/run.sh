@@ -13,13 +13,22 @@ mkdir -p "$logs"
 passed=0 failed=0 lost=""
 only=" $* "
 
-# Hugepages for the EAL: as many as asked for, and back to what it was.
+# Hugepages for the EAL: as many as asked for, and back to what it was. The
+# folders of links that `greyhound env` makes in the tests go, too.
 pages=/proc/sys/vm/nr_hugepages
 before=$(cat $pages 2>/dev/null || echo 0)
-if [ "$before" -lt 512 ] && echo 512 2>/dev/null >$pages; then
-    trap 'echo "$before" >$pages' EXIT
-    trap 'exit 130' INT TERM HUP
-fi
+shims=$(echo /run/greyhound/bin-*)
+tidy() {
+    [ "$before" = "$(cat $pages 2>/dev/null || echo 0)" ] || echo "$before" >$pages
+    local folder
+    for folder in /run/greyhound/bin-*; do
+        [[ " $shims " == *" $folder "* ]] || rm -rf "$folder"
+    done
+    rmdir /run/greyhound 2>/dev/null || true
+}
+trap tidy EXIT
+trap 'exit 130' INT TERM HUP
+[ "$before" -ge 512 ] || echo 512 2>/dev/null >$pages || true
 
 # step NAME TITLE COMMAND...: quiet; `loud` shows the output as it comes.
 step() {

@@ -7,11 +7,13 @@
     c.stop()                           # SIGTERM; asserts exit 0 and nothing left
 """
 
+import contextlib
 import glob
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 
 from lab import REPO, CommandFailed, Timeout, wait_for
@@ -79,6 +81,20 @@ class Greyhound:
         self.env = {**os.environ, "GREYHOUND_SOCKET": self.socket,
                     "PATH": os.path.dirname(self.binary) + ":" + os.environ["PATH"]}
         self.proc = self.last = None
+        self._own_shims()
+
+    def _own_shims(self):
+        """The folder of links that `greyhound env` makes goes with the lab, unless it was there before."""
+        if glob.glob("/run/greyhound/bin-*"):
+            return
+
+        def remove():
+            for folder in glob.glob("/run/greyhound/bin-*"):
+                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                os.rmdir("/run/greyhound")  # only if nothing else is in it
+
+        self.lab.on_close(remove)
 
     def start(self, timeout=30):
         """Starts and waits until the control socket answers."""
