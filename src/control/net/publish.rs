@@ -110,10 +110,11 @@ impl Net {
     /// Plans the adjacencies of hops in use.
     fn plan(&mut self, work: &Work, guard: &Guard) {
         let used = work.hops.iter().filter_map(|hop| Some((self.hops.get(*hop)?, *hop)));
-        let mut planned: Vec<(usize, Adjacency)> =
-            used.map(|(id, hop)| (id.index(), self.adjacency(hop))).collect();
-        planned.sort_unstable_by_key(|(index, _)| *index);
-        self.planned += planned.len() as u64;
+        let mut used: Vec<(NextHopId, Hop)> = used.collect();
+        // By slot, so that a chunk of the table is copied once.
+        used.sort_unstable_by_key(|(id, _)| id.index());
+        self.planned += used.len() as u64;
+        let planned = used.into_iter().map(|(id, hop)| (id.index(), self.adjacency(hop)));
         self.tables.adjacencies.set_many(planned, guard);
     }
 

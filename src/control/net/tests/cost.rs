@@ -110,6 +110,24 @@ fn a_route_change_replans_who_it_concerns() {
     assert!((990..=1_001).contains(&all.planned), "{all:?}");
 }
 
+/// One gateway under all tunnels: its new MAC is in every adjacency, each is
+/// planned once, and each chunk of the table copied once.
+#[test]
+fn a_shared_gateway_costs_one_plan_for_each_tunnel_over_it() {
+    const COUNT: u32 = 20_000;
+    let mut m = with_tunnels(COUNT);
+    m.learn(EN1, "203.0.113.254", 9);
+    let began = std::time::Instant::now();
+    let change = cost(&mut m, |m| m.learn(EN1, "203.0.113.254", 10));
+    let each = began.elapsed() / COUNT;
+    assert_eq!(m.meets("60.0.0.1").rewrite()[..6], mac(10).0);
+    assert_eq!(change.planned, u64::from(COUNT) + 1, "{change:?}");
+    let table = u64::from(COUNT) * size_of::<Adjacency>() as u64;
+    assert!(change.copied <= table * 11 / 10, "{change:?} of {table} bytes");
+    assert_eq!((change.stores, change.probes), (0, 0), "{change:?}");
+    println!("a new MAC under {COUNT} tunnels: {each:?} for each");
+}
+
 #[test]
 fn numbers_are_given_back() {
     let mut m = Machine::new();
