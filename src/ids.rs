@@ -52,8 +52,8 @@ impl IfId {
 /// Most logical interfaces (ports + VLANs + tunnels) one gateway can have.
 pub const MAX_INTERFACES: usize = 1 << 17;
 
-/// What a FIB lookup yields: the slot of an adjacency (later also of a group
-/// of adjacencies, for ECMP).
+/// What a FIB lookup yields: the slot of an adjacency, or of a group of next
+/// hops (ECMP), which has [`NextHopId::GROUP`] set.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -64,6 +64,22 @@ impl NextHopId {
     /// Slot 0 always holds the "no route" adjacency.
     pub const NO_ROUTE: NextHopId = NextHopId(0);
 
+    /// The bit that groups have and plain next hops have not: OR the numbers of
+    /// a burst to see whether it meets any group.
+    pub const GROUP: u32 = MAX_NEXT_HOPS as u32;
+
+    /// The group in this slot of the group table; `None` at [`MAX_GROUPS`] and
+    /// above.
+    pub fn group(slot: usize) -> Option<NextHopId> {
+        (slot < MAX_GROUPS).then_some(NextHopId(NextHopId::GROUP | slot as u32))
+    }
+
+    /// The slot of a group; `None` for a plain next hop.
+    #[inline(always)]
+    pub fn group_index(self) -> Option<usize> {
+        (self.0 & NextHopId::GROUP != 0).then_some((self.0 ^ NextHopId::GROUP) as usize)
+    }
+
     /// This next hop as an array index.
     pub fn index(self) -> usize {
         self.0 as usize
@@ -72,6 +88,14 @@ impl NextHopId {
 
 /// Most next hops (neighbours + gateways + tunnels + local addresses).
 pub const MAX_NEXT_HOPS: usize = 1 << 19;
+
+/// Most groups of next hops.
+pub const MAX_GROUPS: usize = 1 << 12;
+
+/// Every number a FIB entry may hold is below this one.
+pub const NEXT_HOP_END: usize = MAX_NEXT_HOPS + MAX_GROUPS;
+
+const _: () = assert!(MAX_NEXT_HOPS.is_power_of_two() && MAX_GROUPS <= MAX_NEXT_HOPS);
 
 /// A routing table number. 0 today; VRFs get their own later. It is part of
 /// every lookup and of every decapsulation key from the start.

@@ -29,6 +29,7 @@ pub mod datapath;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
 pub mod exchange;
+pub mod flow;
 pub mod ids;
 pub mod model;
 pub mod replay;

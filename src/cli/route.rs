@@ -12,8 +12,8 @@ use super::{BsdArgs, Failure, Session};
 use crate::config::address::{AddressError, classful, network};
 use crate::model::api::Call;
 use crate::model::op::Op;
-use crate::model::spec::{RouteSpec, RouteTarget};
-use crate::model::view::RouteView;
+use crate::model::spec::{PathSpec, PathWay, RouteSpec, RouteTarget};
+use crate::model::view::{PathView, RouteView};
 
 /// What `--help` ends with.
 pub const EXAMPLES: &str = "\
@@ -25,6 +25,9 @@ Examples:
   route add -net 15.1.2.0 -netmask 255.255.255.0 10.5
   route add -net 12 -interface gre0    into a tunnel; 12.2, its far end, is the same
   route add 192.0.2.0/24 -blackhole    nowhere, silently; -reject: with ICMP
+  route add default -ecmp 203.0.113.254:2 203.0.113.253
+                                       each flow by one of several: gateways or
+                                       tunnels, NAME[:WEIGHT]
   route change -net 12 10.6
   route delete -net 12
   route get 10.9.8.7                   which way a packet goes
@@ -95,11 +98,33 @@ pub fn show(all: bool, json: bool, session: &mut Session<'_>) -> Result<(), Fail
 fn table(routes: &[RouteView]) -> String {
     let mut table = Table::new(&["Destination", "Gateway", "Flags", "Interface", ">Mtu"]);
     for route in routes {
+        let to = destination(route.to);
         let interface = dash(route.interface.as_ref());
         let (gateway, mtu) = (dash(route.gateway), dash(route.mtu));
-        table.row([destination(route.to), gateway, route.flags.clone(), interface, mtu]);
+        if route.paths.is_empty() {
+            table.row([to.clone(), gateway, route.flags.clone(), interface, mtu]);
+        }
+        // A row for each path, as BSD has it.
+        for path in &route.paths {
+            let (gateway, interface) = path_words(path);
+            table.row([to.clone(), gateway, path.flags.clone(), interface, dash(path.mtu)]);
+        }
     }
     table.render("no routes")
+}
+
+/// Gateway and interface of a path; the weight, if it has one, behind what it
+/// was given to.
+pub fn path_words(path: &PathView) -> (String, String) {
+    let weighted = |name: String| match path.weight {
+        1 => name,
+        weight => format!("{name}:{weight}"),
+    };
+    let (gateway, interface) = (dash(path.gateway), dash(path.interface.as_ref()));
+    match path.gateway {
+        Some(_) => (weighted(gateway), interface),
+        None => (gateway, weighted(interface)),
+    }
 }
 
 /// A destination as BSD writes it: hosts without `/32`, and `default`.
@@ -128,7 +153,19 @@ fn render_get(asked: &str, route: &RouteView) -> String {
     if let Some(gateway) = route.gateway {
         line("gateway", gateway.to_string());
     }
-    line("interface", route.interface.clone().unwrap_or_else(|| "none (not resolved)".to_owned()));
+    let unresolved = || "none (not resolved)".to_owned();
+    if route.paths.is_empty() {
+        line("interface", route.interface.clone().unwrap_or_else(unresolved));
+    }
+    for path in &route.paths {
+        let way = match path.gateway {
+            Some(gateway) => format!("gateway {gateway} "),
+            None => String::new(),
+        };
+        let interface = path.interface.clone().unwrap_or_else(unresolved);
+        let share = format!("weight {}, {} of 512 buckets", path.weight, path.buckets);
+        line("path", format!("{way}interface {interface}, {share}"));
+    }
     line("flags", format!("<{}>", flag_words(&route.flags)));
     line("origin", route.origin.clone());
     if let Some(mtu) = route.mtu {
@@ -148,6 +185,7 @@ fn flag_words(flags: &str) -> String {
         'C' => "CONNECTED",
         'l' => "LOCAL",
         'b' => "BROADCAST",
+        'P' => "MULTIPATH",
         _ => "OTHER",
     };
     flags.chars().map(word).collect::<Vec<_>>().join(",")
@@ -199,6 +237,7 @@ struct Line<'a> {
     mask: Option<&'a str>,
     interface: Option<&'a str>,
     nowhere: Option<RouteTarget>,
+    paths: Option<Vec<&'a str>>,
 }
 
 impl<'a> Line<'a> {
@@ -212,10 +251,12 @@ impl<'a> Line<'a> {
                 "-host" => line.host = true,
                 "-netmask" => line.mask = Some(words.after(word, "a mask")?),
                 "-interface" | "-iface" => line.interface(words)?,
+                "-ecmp" => _ = line.paths.get_or_insert_default(),
                 "-blackhole" => line.nowhere = Some(RouteTarget::Blackhole),
                 "-reject" => line.nowhere = Some(RouteTarget::Reject),
                 option if option.starts_with('-') => {
-                    let expected = "-net, -host, -netmask, -interface, -blackhole or -reject";
+                    let expected =
+                        "-net, -host, -netmask, -interface, -ecmp, -blackhole or -reject";
                     return Err(Usage::Unknown { word: option.to_owned(), expected });
                 }
                 value => line.value(value)?,
@@ -227,8 +268,12 @@ impl<'a> Line<'a> {
         Ok(line)
     }
 
-    /// Destination, gateway and mask, in this order.
+    /// Destination, gateway and mask, in this order; behind `-ecmp`, paths.
     fn value(&mut self, value: &'a str) -> Result<(), Usage> {
+        if let (Some(paths), Some(_)) = (&mut self.paths, self.destination) {
+            paths.push(value);
+            return Ok(());
+        }
         for place in [&mut self.destination, &mut self.gateway, &mut self.mask] {
             if place.is_none() {
                 *place = Some(value);
@@ -280,6 +325,9 @@ impl<'a> Line<'a> {
 
     /// Where to, in the words used.
     fn way(&self) -> Option<String> {
+        if let Some(paths) = &self.paths {
+            return Some(format!("ecmp {}", paths.join(" ")));
+        }
         match (&self.nowhere, self.interface, self.gateway) {
             (Some(RouteTarget::Reject), ..) => Some("reject".to_owned()),
             (Some(_), ..) => Some("blackhole".to_owned()),
@@ -289,13 +337,26 @@ impl<'a> Line<'a> {
     }
 
     fn target(&self, verb: &str) -> Result<RouteTarget, Usage> {
+        if let Some(paths) = &self.paths {
+            if self.nowhere.is_some() || self.interface.is_some() || self.gateway.is_some() {
+                return Err(Usage::Conflict(
+                    "-ecmp is followed by all paths: gateways or tunnels, NAME[:WEIGHT]",
+                ));
+            }
+            return paths
+                .iter()
+                .map(|word| path(word))
+                .collect::<Result<_, _>>()
+                .map(RouteTarget::Paths);
+        }
         match (&self.nowhere, self.interface, self.gateway) {
             // BSD wants some gateway even for these, by custom its loopback.
             (Some(nowhere), None, None | Some("127.0.0.1" | "127.1")) => Ok(nowhere.clone()),
             (None, Some(interface), None) => Ok(RouteTarget::Interface(interface.to_owned())),
             (None, None, Some(gateway)) => Ok(RouteTarget::Via(address(gateway)?)),
             (None, None, None) => {
-                let expected = "a destination and a gateway (or -interface, -blackhole, -reject)";
+                let expected =
+                    "a destination and a gateway (or -interface, -ecmp, -blackhole, -reject)";
                 Err(Usage::Missing { word: verb.to_owned(), expected })
             }
             _ => Err(Usage::Conflict(
@@ -327,6 +388,26 @@ impl<'a> Line<'a> {
             None => Ok(Ipv4Net::from(address(text)?)),
         }
     }
+}
+
+/// `203.0.113.254`, `gre0:3`.
+fn path(word: &str) -> Result<PathSpec, Usage> {
+    let (name, weight) = word.split_once(':').map_or((word, None), |(n, w)| (n, Some(w)));
+    if word.matches(':').count() > 1 {
+        return Err(Usage::Ipv6(word.to_owned()));
+    }
+    let bad =
+        || Usage::Bad { value: word.to_owned(), expected: "a path with a weight from 1 to 255" };
+    let weight = match weight {
+        None => 1,
+        Some(weight) => weight.parse().ok().filter(|w| *w > 0).ok_or_else(bad)?,
+    };
+    // What begins with a digit is an address; no interface does.
+    let way = match name.starts_with(|c: char| c.is_ascii_digit()) {
+        true => PathWay::Via(address(name)?),
+        false => PathWay::Interface(name.to_owned()),
+    };
+    Ok(PathSpec { way, weight })
 }
 
 /// A network whose mask is given apart.

@@ -140,7 +140,66 @@ fn route(to: &str, gateway: Option<&str>, interface: Option<&str>, flags: &str) 
         flags: flags.into(),
         origin: "static".into(),
         mtu: interface.map(|_| 1500),
+        paths: Vec::new(),
     }
+}
+
+fn several() -> RouteView {
+    let path = |gateway: Option<&str>, interface: &str, weight, buckets| PathView {
+        gateway: gateway.map(|g| g.parse().unwrap()),
+        interface: Some(interface.into()),
+        flags: if buckets > 0 { "UGSP" } else { "GSP" }.into(),
+        weight,
+        buckets,
+        mtu: Some(1500),
+    };
+    let paths = vec![
+        path(Some("203.0.113.254"), "en1", 2, 512),
+        path(Some("203.0.113.253"), "en1", 1, 0),
+        path(None, "gre0", 3, 0),
+    ];
+    RouteView { paths, ..route("0.0.0.0/0", None, None, "USP") }
+}
+
+#[test]
+fn several_paths() {
+    let way = |word: &str| path(word).unwrap();
+    let paths = vec![way("203.0.113.254:2"), way("10.6"), way("gre0:255")];
+    assert_eq!(paths.iter().map(|p| p.weight).collect::<Vec<_>>(), [2, 1, 255]);
+    assert_eq!(paths[1].way, PathWay::Via("10.0.0.6".parse().unwrap()));
+    assert_eq!(paths[2].way, PathWay::Interface("gre0".into()));
+    let route = RouteSpec { to: Ipv4Net::default(), target: RouteTarget::Paths(paths) };
+    let told = "add net default: ecmp 203.0.113.254:2 10.6 gre0:255".into();
+    let op = Op::AddRoute { route };
+    let text = "add default -ecmp 203.0.113.254:2 10.6 gre0:255";
+    assert_eq!(parsed(text), Command::Change { op: op.clone(), told });
+    let json = serde_json::to_string(&op).unwrap();
+    assert!(json.contains(r#"{"paths":[{"via":"203.0.113.254","weight":2},{"via":"10.0.0.6"}"#));
+    assert_eq!(serde_json::from_str::<Op>(&json).unwrap(), op);
+    for (text, why) in [
+        ("add default -ecmp 10.6:0 10.7", "10.6:0"),
+        ("add default -ecmp 10.6:256 10.7", "10.6:256"),
+        ("add default 10.5 -ecmp 10.6 10.7", "-ecmp"),
+        ("add default -ecmp 10.6 -interface gre0", "-ecmp"),
+        ("add default -ecmp ::1 10.7", "IPv6"),
+    ] {
+        let error = parse(&words(text)).unwrap_err().to_string();
+        assert!(error.contains(why), "{text}: {error}");
+    }
+    assert_eq!(
+        table(&[several()]),
+        "Destination  Gateway          Flags  Interface   Mtu\n\
+         default      203.0.113.254:2  UGSP   en1        1500\n\
+         default      203.0.113.253    GSP    en1        1500\n\
+         default      -                GSP    gre0:3     1500\n"
+    );
+    let got = render_get("9.9.9.9", &several());
+    assert!(
+        got.contains("path: gateway 203.0.113.254 interface en1, weight 2, 512 of 512"),
+        "{got}"
+    );
+    assert!(got.contains("path: interface gre0, weight 3, 0 of 512 buckets"), "{got}");
+    assert!(got.contains("flags: <UP,STATIC,MULTIPATH>"), "{got}");
 }
 
 #[test]

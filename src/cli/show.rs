@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::route::path_words;
 use super::table::{Table, dash};
 use super::words::Usage;
 use super::{Failure, Session};
@@ -277,14 +278,21 @@ fn underlay(tunnel: &TunnelView) -> String {
 fn routes(views: &[RouteView]) -> String {
     let mut table = Table::new(&["DESTINATION", "GATEWAY", "INTERFACE", "FLAGS", "ORIGIN", ">MTU"]);
     for view in views {
-        table.row([
-            view.to.to_string(),
-            dash(view.gateway),
-            dash(view.interface.as_ref()),
-            view.flags.clone(),
-            view.origin.clone(),
-            dash(view.mtu),
-        ]);
+        if view.paths.is_empty() {
+            table.row([
+                view.to.to_string(),
+                dash(view.gateway),
+                dash(view.interface.as_ref()),
+                view.flags.clone(),
+                view.origin.clone(),
+                dash(view.mtu),
+            ]);
+        }
+        for path in &view.paths {
+            let (to, (gateway, interface)) = (view.to.to_string(), path_words(path));
+            let (flags, origin) = (path.flags.clone(), view.origin.clone());
+            table.row([to, gateway, interface, flags, origin, dash(path.mtu)]);
+        }
     }
     table.render("no routes")
 }

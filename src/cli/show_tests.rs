@@ -163,6 +163,7 @@ fn workers_routes_and_neighbours() {
         flags: "GS".into(),
         origin: "static".into(),
         mtu: None,
+        paths: Vec::new(),
     };
     assert_eq!(
         routes(&[route]),

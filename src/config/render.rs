@@ -8,8 +8,8 @@ use toml::Value;
 use super::Config;
 use super::sections::{DEFAULT_DESCRIPTORS, DEFAULT_METRICS, DEFAULT_MTU, DEFAULT_TTL};
 use crate::model::spec::{
-    DpdkSettings, Dscp, GreOptions, Hugepages, IcmpSpec, Idle, OuterDf, PortSpec, RouteSpec,
-    RouteTarget, State, TunnelSpec,
+    DpdkSettings, Dscp, GreOptions, Hugepages, IcmpSpec, Idle, OuterDf, PathSpec, PathWay,
+    PortSpec, RouteSpec, RouteTarget, State, TunnelSpec,
 };
 
 /// A file that reproduces the configuration.
@@ -187,6 +187,10 @@ impl Page {
             RouteTarget::Interface(name) => self.text("interface", name),
             RouteTarget::Blackhole => self.bare("blackhole", true),
             RouteTarget::Reject => self.bare("reject", true),
+            RouteTarget::Paths(paths) => {
+                let paths: Vec<String> = paths.iter().map(path).collect();
+                self.bare("paths", format!("[{}]", paths.join(", ")));
+            }
         }
     }
 
@@ -201,6 +205,19 @@ impl Page {
         self.bare_if("echo", unless(icmp.echo, standard.echo));
         self.bare_if("time_exceeded", unless(icmp.time_exceeded, standard.time_exceeded));
     }
+}
+
+/// A path as an inline table.
+fn path(path: &PathSpec) -> String {
+    let (key, value) = match &path.way {
+        PathWay::Via(gateway) => ("via", gateway.to_string()),
+        PathWay::Interface(name) => ("interface", name.clone()),
+    };
+    let weight = match path.weight {
+        1 => String::new(),
+        weight => format!(", weight = {weight}"),
+    };
+    format!("{{ {key} = {}{weight} }}", Value::String(value))
 }
 
 /// The value, unless it is the default.

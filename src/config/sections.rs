@@ -14,8 +14,8 @@ use crate::ids::Mac;
 use crate::model::api::DEFAULT_SOCKET;
 use crate::model::spec::{
     DEFAULT_RESYNC, DpdkSettings, Dscp, GreOptions, Hugepages, IcmpSpec, Idle, MAX_RESYNC,
-    NeighbourSpec, OuterDf, PortSpec, PublishSpec, QueueSettings, RouteSpec, RouteTarget, Settings,
-    TunnelKind, TunnelSpec, VlanSpec,
+    MOST_PATHS, NeighbourSpec, OuterDf, PathSpec, PathWay, PortSpec, PublishSpec, QueueSettings,
+    RouteSpec, RouteTarget, Settings, TunnelKind, TunnelSpec, VlanSpec,
 };
 use crate::wire::ipv4::martian;
 
@@ -350,8 +350,8 @@ pub fn route(fields: &mut Fields) -> Option<RouteSpec> {
                 Err(format!("`{text}` is multicast or reserved: expected a unicast network"))
             }
         });
-    let chosen =
-        ["via", "interface", "blackhole", "reject"].into_iter().filter(|key| fields.has(key));
+    let chosen = ["via", "interface", "blackhole", "reject", "paths"];
+    let chosen = chosen.into_iter().filter(|key| fields.has(key));
     let chosen: Vec<&str> = chosen.collect();
     let target = match chosen[..] {
         ["via"] => host(fields, "via").map(RouteTarget::Via),
@@ -360,8 +360,11 @@ pub fn route(fields: &mut Fields) -> Option<RouteSpec> {
         }
         ["blackhole"] => only_true(fields, "blackhole").then_some(RouteTarget::Blackhole),
         ["reject"] => only_true(fields, "reject").then_some(RouteTarget::Reject),
+        ["paths"] => paths(fields),
         [] => {
-            fields.problem_here("leads nowhere: expected one of via, interface, blackhole, reject");
+            fields.problem_here(
+                "leads nowhere: expected one of via, interface, blackhole, reject, paths",
+            );
             None
         }
         _ => {
@@ -371,6 +374,52 @@ pub fn route(fields: &mut Fields) -> Option<RouteSpec> {
         }
     };
     Some(RouteSpec { to: to?, target: target? })
+}
+
+/// Several ways; a single one is what a route without `paths` has.
+fn paths(fields: &mut Fields) -> Option<RouteTarget> {
+    let mut complete = true;
+    let mut paths = fields.each("paths", "route.paths", |fields| {
+        let path = path(fields);
+        complete &= path.is_some();
+        path
+    });
+    let twice = (1..paths.len()).find(|at| paths[..*at].iter().any(|p| p.way == paths[*at].way));
+    if let Some(at) = twice {
+        let message = format!("{} is there already: expected each path once", paths[at].way);
+        fields.problem(&format!("paths[{at}]"), message);
+        return None;
+    }
+    match paths.len() {
+        _ if !complete => None,
+        0 => {
+            fields.problem("paths", format!("no path: expected 1 to {MOST_PATHS}"));
+            None
+        }
+        1 => Some(match paths.swap_remove(0).way {
+            PathWay::Via(gateway) => RouteTarget::Via(gateway),
+            PathWay::Interface(name) => RouteTarget::Interface(name),
+        }),
+        many if many > MOST_PATHS => {
+            fields.problem("paths", format!("{many} paths: expected {MOST_PATHS} at most"));
+            None
+        }
+        _ => Some(RouteTarget::Paths(paths)),
+    }
+}
+
+fn path(fields: &mut Fields) -> Option<PathSpec> {
+    let weight = if fields.has("weight") { fields.number("weight", 1..=255) } else { Some(1) };
+    let way = match (fields.has("via"), fields.has("interface")) {
+        (true, false) => host(fields, "via").map(PathWay::Via),
+        (false, true) => fields.text("interface", "a tunnel's name").map(PathWay::Interface),
+        (both, _) => {
+            let message = if both { "has via and interface" } else { "leads nowhere" };
+            fields.problem_here(format!("{message}: expected one of via, interface"));
+            None
+        }
+    };
+    Some(PathSpec { way: way?, weight: weight? })
 }
 
 /// A key that says nothing when it is false.

@@ -1,6 +1,8 @@
 //! Files that are right, files that are wrong, and the round trip through text.
 #![allow(clippy::unwrap_used)]
 
+mod paths;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -64,7 +66,9 @@ fn the_reference_names_every_key_and_no_other() {
             keys.iter().map(move |key| (section.to_string(), key.to_string()))
         })
         // Written as a section of its own.
-        .filter(|(section, key)| (section.as_str(), key.as_str()) != ("dpdk", "worker"))
+        .filter(|(section, key)| {
+            ![("dpdk", "worker"), ("route", "paths")].contains(&(section.as_str(), key.as_str()))
+        })
         .collect();
     assert_eq!(keys_written(REFERENCE), known);
 }
@@ -87,7 +91,7 @@ fn every_line_in_comments_is_valid_too() {
     let config = parse_in(&text, Some(folder.path()))
         .unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
     assert_eq!(config.state.vlans.len(), 1);
-    assert_eq!(config.state.routes.len(), 5);
+    assert_eq!(config.state.routes.len(), 6);
     assert_eq!(config.settings.dpdk.queues.len(), 1);
     // What the comments call a default is one.
     let standard = parse(REFERENCE).unwrap();
@@ -529,6 +533,13 @@ fn any_route(number: u8) -> impl Strategy<Value = RouteSpec> {
         Just(RouteTarget::Interface("en0".to_owned())),
         Just(RouteTarget::Blackhole),
         Just(RouteTarget::Reject),
+        (1u8..200, 2usize..=16).prop_map(|(net, count)| {
+            let path = |n: usize| PathSpec {
+                way: PathWay::Via([10, net, 1, n as u8].into()),
+                weight: (n * 15) as u8,
+            };
+            RouteTarget::Paths((1..=count).map(path).collect())
+        }),
     ];
     let to = if number == 0 {
         Ipv4Net::default()

@@ -13,8 +13,8 @@ use super::sections::{queue_name, vlan_name};
 use crate::ids::{MAX_INTERFACES, MAX_PORTS};
 use crate::model::op::Problem;
 use crate::model::spec::{
-    DpdkSettings, GreOptions, NeighbourSpec, PortSpec, PublishSpec, RouteSpec, RouteTarget,
-    TunnelKind, TunnelSpec, VlanSpec,
+    DpdkSettings, GreOptions, NeighbourSpec, PathSpec, PathWay, PortSpec, PublishSpec, RouteSpec,
+    RouteTarget, TunnelKind, TunnelSpec, VlanSpec,
 };
 
 /// A section's objects with their numbers in the file: those that could not be
@@ -297,7 +297,25 @@ impl Checker<'_> {
                     );
                     self.problem(place.field("interface"), message);
                 }
+                RouteTarget::Paths(paths) => {
+                    for (at, path) in paths.iter().enumerate() {
+                        self.path(&own, path, |field| place.field(&format!("paths[{at}].{field}")));
+                    }
+                }
                 _ => {}
+            }
+        }
+    }
+
+    fn path(&mut self, own: &HashSet<Ipv4Addr>, path: &PathSpec, at: impl Fn(&str) -> String) {
+        match &path.way {
+            PathWay::Via(gateway) => self.not_own(own, *gateway, at("via"), "another router's"),
+            PathWay::Interface(name) => {
+                let tunnel = self.draft.tunnels.iter().any(|(_, tunnel)| tunnel.name == *name);
+                if !tunnel && !self.unread {
+                    let message = format!("no tunnel `{name}`: expected a tunnel of this file");
+                    self.problem(at("interface"), message);
+                }
             }
         }
     }

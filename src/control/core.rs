@@ -312,6 +312,9 @@ impl Topology for Hands<'_> {
     fn way(&self, to: Ipv4Addr) -> Way {
         self.net.way(to)
     }
+    fn way_of(&self, datagram: &[u8]) -> Option<Way> {
+        self.net.way_of(datagram)
+    }
 }
 
 impl Actions for Hands<'_> {

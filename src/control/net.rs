@@ -45,9 +45,11 @@ mod desired;
 mod difference;
 mod edit;
 mod edit_interfaces;
+mod groups;
 mod hops;
 mod key;
 mod links;
+mod paths;
 mod plan;
 mod publish;
 mod refusal;
@@ -65,6 +67,7 @@ mod tests;
 
 use desired::{Desired, Item, LinkConfig};
 use edit::Edit;
+use groups::Groups;
 use hops::{Hop, Hops};
 use key::{Key, Names};
 use links::Links;
@@ -116,6 +119,8 @@ pub struct Net {
     /// Where each static route leads, whether it counts or not.
     routes: HashMap<Ipv4Net, Hop>,
     tunnels: HashMap<IfId, TunnelState>,
+    /// Sets of paths of multipath routes, resolved.
+    groups: Groups,
     neighbours: BTreeMap<(IfId, Ipv4Addr), Neighbour>,
     /// Neighbours that are reached on their link: those with a host route.
     active: HashMap<Ipv4Addr, IfId>,
@@ -140,6 +145,7 @@ impl Net {
             watch: Watch::default(),
             routes: HashMap::new(),
             tunnels: HashMap::new(),
+            groups: Groups::default(),
             neighbours: BTreeMap::new(),
             active: HashMap::new(),
             stacked: BTreeSet::new(),
@@ -196,12 +202,14 @@ impl Net {
         });
         if let Err(error) = verdict {
             edit.undo();
+            self.desired.sets.sweep();
             return Err(error);
         }
         let (mut outcome, forget) = edit.end();
         let created = before.values().filter_map(|old| reserve::created(&self.desired, old));
         outcome.created = created.map(|key| self.desired.names.name(key)).collect();
         let done = self.commit(&before, BTreeSet::new());
+        self.desired.sets.sweep();
         self.tell(&before, &done, &mut outcome);
         Ok((outcome, self.events(&before, done, forget)))
     }

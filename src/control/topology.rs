@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use crate::exchange::InjectKind;
 use crate::ids::{IfId, Mac, PortId};
+use crate::wire::ipv4::Ipv4Header;
 
 /// An interface that has link addresses: a port or a VLAN sub-interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,12 @@ pub trait Topology {
 
     /// Longest match for a destination, resolved.
     fn way(&self, to: Ipv4Addr) -> Way;
+
+    /// Where this very datagram would go now: of several paths, the one of its
+    /// flow. `None` if it is too short for a header.
+    fn way_of(&self, datagram: &[u8]) -> Option<Way> {
+        Some(self.way(Ipv4Header::ref_from(datagram)?.dst_addr()))
+    }
 }
 
 /// What an engine is given: both sides at once.

@@ -237,6 +237,59 @@ pub enum RouteTarget {
     Blackhole,
     /// Nowhere, with ICMP host unreachable.
     Reject,
+    /// Several ways at once, each flow by one of them (ECMP).
+    Paths(Vec<PathSpec>),
+}
+
+/// Most paths of a route.
+pub const MOST_PATHS: usize = 16;
+
+/// One of several ways.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathSpec {
+    /// Where it leads.
+    #[serde(flatten)]
+    pub way: PathWay,
+    /// Share of the flows beside the other paths' weights, 1 to 255.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub weight: u8,
+}
+
+/// Where a path leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathWay {
+    /// A gateway.
+    Via(Ipv4Addr),
+    /// A tunnel.
+    Interface(String),
+}
+
+impl std::fmt::Display for PathWay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PathWay::Via(gateway) => gateway.fmt(f),
+            PathWay::Interface(name) => f.write_str(name),
+        }
+    }
+}
+
+impl std::fmt::Display for PathSpec {
+    /// `203.0.113.254`, `gre0:3`: as the `route` verb has it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.weight {
+            1 => self.way.fmt(f),
+            weight => write!(f, "{}:{weight}", self.way),
+        }
+    }
+}
+
+fn one() -> u8 {
+    1
+}
+
+fn is_one(weight: &u8) -> bool {
+    *weight == 1
 }
 
 /// A static route.

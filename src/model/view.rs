@@ -114,10 +114,31 @@ pub struct RouteView {
     /// Interface it resolves to; `None` when it does not resolve now.
     pub interface: Option<String>,
     /// BSD letters: U up, G gateway, H host, S static, B blackhole, R reject,
-    /// C connected, l local, b broadcast.
+    /// C connected, l local, b broadcast, P several paths.
     pub flags: String,
     /// `static`, `connected`, `local`, `broadcast`, `tunnel` or `neighbour`.
     pub origin: String,
+    /// Largest datagram it takes, when resolved; of several paths the least.
+    pub mtu: Option<u16>,
+    /// The paths of a multipath route, which has neither gateway nor interface
+    /// of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PathView>,
+}
+
+/// One path of a multipath route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathView {
+    /// Gateway, if through one.
+    pub gateway: Option<Ipv4Addr>,
+    /// Interface it resolves to; `None` when it does not resolve now.
+    pub interface: Option<String>,
+    /// BSD letters, as of a route.
+    pub flags: String,
+    /// Share of the flows that it was given.
+    pub weight: u8,
+    /// Buckets it owns now, of 512; 0 when it cannot be used.
+    pub buckets: u16,
     /// Largest datagram it takes, when resolved.
     pub mtu: Option<u16>,
 }

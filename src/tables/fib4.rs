@@ -37,7 +37,7 @@ use std::sync::atomic::Ordering;
 use super::epoch::{Domain, Guard, Limbo, prefetch, zeroed};
 use super::prefixes::Prefixes;
 use super::sync::{AtomicU32, Mutex, lock};
-use crate::ids::{MAX_NEXT_HOPS, NextHopId};
+use crate::ids::{NEXT_HOP_END, NextHopId};
 
 /// How many address bits each level looks at. [`Ipv4`] is what runs; models and
 /// most tests use tiny ones, through the same code.
@@ -92,7 +92,7 @@ impl Entry {
     const VALUE: u32 = (1 << 24) - 1;
 
     fn hop(hop: NextHopId, depth: u8) -> Entry {
-        assert!(hop.index() < MAX_NEXT_HOPS, "next hop {} is over {MAX_NEXT_HOPS}", hop.0);
+        assert!(hop.index() < NEXT_HOP_END, "next hop {} is over {NEXT_HOP_END}", hop.0);
         Entry(u32::from(depth) << 24 | hop.0)
     }
 
@@ -115,7 +115,7 @@ impl Entry {
     }
 }
 
-const _: () = assert!(MAX_NEXT_HOPS <= 1 << 24);
+const _: () = assert!(NEXT_HOP_END <= 1 << 24);
 
 #[inline]
 fn read(cell: &AtomicU32) -> Entry {
@@ -303,7 +303,7 @@ impl<S: Stride> Fib<S> {
     ///
     /// # Panics
     /// If `len` is longer than an address, or the next hop over
-    /// [`MAX_NEXT_HOPS`].
+    /// [`NEXT_HOP_END`].
     pub fn insert(&self, address: u32, len: u8, hop: NextHopId) -> Result<(), FibFull> {
         assert!(len <= S::WIDTH, "a prefix length of {len}, at most {} is possible", S::WIDTH);
         let entry = Entry::hop(hop, len);

@@ -38,7 +38,7 @@ use std::sync::atomic::Ordering;
 
 use super::epoch::{Domain, Guard, Quad, prefetch, zeroed};
 use super::sync::{AtomicU32, AtomicU64, Mutex};
-use crate::ids::{MAX_NEXT_HOPS, NextHopId};
+use crate::ids::{NEXT_HOP_END, NextHopId};
 
 #[path = "fib6_writer.rs"]
 mod writer;
@@ -75,7 +75,7 @@ struct Entry(u32);
 /// Groups, and jumps, that numbers can name.
 const MOST: usize = 1 << 24;
 
-const _: () = assert!(MAX_NEXT_HOPS <= 1 << 22);
+const _: () = assert!(NEXT_HOP_END <= 1 << 22);
 
 impl Entry {
     /// No route at all.
@@ -85,7 +85,7 @@ impl Entry {
     const HOP: u32 = (1 << 22) - 1;
 
     fn hop(hop: NextHopId, depth: u8) -> Entry {
-        assert!(hop.index() < MAX_NEXT_HOPS, "next hop {} is over {MAX_NEXT_HOPS}", hop.0);
+        assert!(hop.index() < NEXT_HOP_END, "next hop {} is over {NEXT_HOP_END}", hop.0);
         Entry(u32::from(depth) << 22 | hop.0)
     }
 

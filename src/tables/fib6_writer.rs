@@ -173,7 +173,7 @@ impl<S: Shape> Fib<S> {
     ///
     /// # Panics
     /// If `len` is longer than an address, or the next hop over
-    /// [`crate::ids::MAX_NEXT_HOPS`].
+    /// [`crate::ids::NEXT_HOP_END`].
     pub fn insert(&self, address: u128, len: u8, hop: NextHopId) -> Result<(), Fib6Full> {
         assert!(len <= S::WIDTH, "a prefix length of {len}, at most {} is possible", S::WIDTH);
         let leaf = Entry::hop(hop, len);

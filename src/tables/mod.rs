@@ -3,6 +3,7 @@
 //! ```text
 //!   packet ─▶ decap: DecapMap ──tunnel──▶ tunnels: Chunked<Tunnel>
 //!          └▶ fib4: DIR-24-8 ──next hop─▶ adjacencies: Chunked<Adjacency> ─▶ wire
+//!                          └───group────▶ groups, by flow hash ─▶ next hop
 //!             interfaces: Published<Interfaces>     (tens of entries, swapped whole)
 //! ```
 //!
@@ -29,6 +30,7 @@ pub mod decap;
 pub mod epoch;
 pub mod fib4;
 pub mod fib6;
+pub mod group;
 pub mod interfaces;
 mod prefixes;
 pub mod sequence;
@@ -40,12 +42,14 @@ mod model;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-use crate::ids::{MAX_INTERFACES, MAX_NEXT_HOPS};
+use crate::flow::FlowHash;
+use crate::ids::{MAX_GROUPS, MAX_INTERFACES, MAX_NEXT_HOPS};
 use adjacency::Adjacency;
 use chunked::Chunked;
 use decap::DecapMap;
 use epoch::{Domain, Guard, Limbo, Published, Reader};
 use fib4::Fib4;
+use group::Groups;
 use interfaces::Interfaces;
 use sequence::Sequences;
 use tunnel::Tunnel;
@@ -81,6 +85,10 @@ impl Default for TablesConfig {
 pub struct Tables {
     /// IPv4 destination → next hop.
     pub fib4: Fib4,
+    /// Group → next hop, by flow hash.
+    pub groups: Groups,
+    /// The hash that groups are met with: of all workers and control alike.
+    pub flow: FlowHash,
     /// Next hop → what to do.
     pub adjacencies: Chunked<Adjacency>,
     /// Outer header → tunnel.
@@ -103,6 +111,8 @@ impl Tables {
         let domain = Domain::new();
         Tables {
             fib4: Fib4::new(&domain, config.fib_groups),
+            groups: Groups::new(&domain, MAX_GROUPS),
+            flow: FlowHash::random(),
             adjacencies: Chunked::new(&domain, config.adjacencies),
             decap: DecapMap::with_capacity(&domain, config.decap_keys),
             tunnels: Chunked::new(&domain, config.tunnels),
@@ -136,6 +146,7 @@ impl Tables {
     pub fn collect(&self) {
         let guard = self.pin();
         self.fib4.seal(&guard);
+        self.groups.seal(&guard);
         self.adjacencies.seal(&guard);
         self.decap.seal(&guard);
         self.tunnels.seal(&guard);
@@ -143,6 +154,7 @@ impl Tables {
         drop(guard);
         self.domain.advance();
         self.fib4.reclaim();
+        self.groups.reclaim();
         self.adjacencies.reclaim();
         self.decap.reclaim();
         self.tunnels.reclaim();
@@ -154,6 +166,7 @@ impl Tables {
     pub fn bytes(&self) -> usize {
         let guard = self.pin();
         self.fib4.stats().bytes
+            + self.groups.bytes(&guard)
             + self.adjacencies.bytes(&guard)
             + self.decap.bytes()
             + self.tunnels.bytes(&guard)

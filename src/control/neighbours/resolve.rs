@@ -12,7 +12,6 @@ use crate::control::tally::{ControlDrop, inject};
 use crate::control::topology::{Way, World};
 use crate::ids::{IfId, Mac};
 use crate::wire::arp::ArpRepr;
-use crate::wire::ipv4::Ipv4Header;
 
 /// The world is not told a known link address again more often than this.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
@@ -180,8 +179,7 @@ impl Neighbours {
 /// The neighbour that a datagram waits for: a tunnel's packet for the next hop
 /// of the underlay.
 fn next_hop(world: &impl World, bytes: &[u8]) -> Result<Key, ControlDrop> {
-    let header = Ipv4Header::ref_from(bytes).ok_or(ControlDrop::DatagramInvalid)?;
-    let key = match world.way(header.dst_addr()) {
+    let key = match world.way_of(bytes).ok_or(ControlDrop::DatagramInvalid)? {
         Way::Neighbour { link, address } => (link, address),
         Way::Tunnel { underlay: Some(key), .. } => key,
         // The route changed while the packet was on its way here.

@@ -26,8 +26,12 @@ pub(super) fn check(edit: &mut Edit<'_>, touched: &BTreeMap<Object, Item>) {
                 }
             }
             Object::Route(to) => {
-                if let Some(Target::Via(gateway)) = desired.routes.get(&to) {
-                    faults.extend(not_own(desired, *gateway, &Role::Gateway(to)));
+                let target = desired.routes.get(&to).copied();
+                for way in target.map(|target| desired.ways(target)).into_iter().flatten() {
+                    let Target::Via(gateway) = way else { continue };
+                    let fault = not_own(desired, gateway, &Role::Gateway(to));
+                    let field = if target == Some(way) { "via" } else { "paths" };
+                    faults.extend(fault.map(|fault| fault.refusal.on(field)));
                 }
             }
             Object::Neighbour(address) if desired.neighbours.contains_key(&address) => {

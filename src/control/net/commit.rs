@@ -11,9 +11,10 @@ use super::desired::{Item, LinkConfig, Object, Target, TunnelConfig};
 use super::hops::Hop;
 use super::key::Key;
 use super::links::{self, LinkState, host};
+use super::paths::SetId;
 use super::resolve::{Reason, Resolver};
 use super::rib::{Candidate, Change};
-use super::watch::Dependent;
+use super::watch::{Dependent, Met};
 use super::{Neighbour, Net, TunnelState, reserve};
 use crate::control::topology::Link;
 use crate::ids::{IfId, Mac};
@@ -27,7 +28,11 @@ pub(super) struct Work {
     /// Adjacencies to plan, where anybody uses them.
     pub(super) hops: BTreeSet<Hop>,
     /// To resolve anew, some of them several times.
-    dependents: Vec<Dependent>,
+    pub(super) dependents: Vec<Dependent>,
+    /// Sets of paths whose groups are to be dealt anew.
+    pub(super) sets: BTreeSet<SetId>,
+    /// Sets that no route leads to any more.
+    pub(super) sets_gone: BTreeSet<SetId>,
     /// Prefixes that say the same but lead elsewhere.
     forced: Vec<Ipv4Net>,
     /// Tunnel slots to write.
@@ -221,7 +226,7 @@ impl Net {
         work.done.numbers.insert(key, id);
         self.unstack(id);
         self.tunnels.remove(&id);
-        self.watch.set(Dependent::Tunnel(id), Vec::new());
+        self.watch.set(Dependent::Tunnel(id), Met::default());
         work.slots.insert(id, Tunnel::default());
     }
 
@@ -239,7 +244,12 @@ impl Net {
             work.dependents.push(Dependent::Route(to));
         } else {
             self.routes.remove(&to);
-            self.watch.set(Dependent::Route(to), Vec::new());
+            self.watch.set(Dependent::Route(to), Met::default());
+        }
+        for target in [old, self.desired.routes.get(&to).copied()] {
+            if let Some(Target::Paths(set)) = target {
+                self.paths_changed(set, work);
+            }
         }
         work.done.routes = true;
     }
@@ -308,8 +318,17 @@ impl Net {
     }
 
     fn resolve(&mut self, work: &mut Work) {
-        for who in each_once(std::mem::take(&mut work.dependents)) {
+        let all = each_once(std::mem::take(&mut work.dependents));
+        let set = |who: &Dependent| match who {
+            Dependent::Paths(set) => Some(*set),
+            _ => None,
+        };
+        // Sets first: others may take one of their paths.
+        let mut others: Vec<_> = all.iter().filter(|who| set(who).is_none()).copied().collect();
+        others.extend(self.resolve_sets(all.iter().filter_map(set).collect(), work));
+        for who in each_once(others) {
             match who {
+                Dependent::Paths(_) => {}
                 Dependent::Route(to) => self.resolve_route(to, work),
                 Dependent::Tunnel(id) => self.resolve_tunnel(id, work),
                 Dependent::Neighbour(link, address) => {
@@ -321,10 +340,10 @@ impl Net {
 
     fn resolve_route(&mut self, to: Ipv4Net, work: &mut Work) {
         let Some(target) = self.desired.routes.get(&to) else { return };
-        let mut resolver = Resolver::new(&self.rib, &self.links);
+        let mut resolver = Resolver::new(self);
         let hop = resolver.route(to, *target);
-        let marks = resolver.marks;
-        self.watch.set(Dependent::Route(to), marks);
+        let met = resolver.met;
+        self.watch.set(Dependent::Route(to), met);
         if self.routes.insert(to, hop) != Some(hop) {
             work.prefixes.push(to);
         }
@@ -335,10 +354,10 @@ impl Net {
         let (Some(kind), Some(config)) = (key.tunnel_kind(), self.desired.tunnels.get(&key)) else {
             return;
         };
-        let mut resolver = Resolver::new(&self.rib, &self.links);
+        let mut resolver = Resolver::new(self);
         let underlay = resolver.underlay(id, kind, config);
-        let marks = resolver.marks;
-        self.watch.set(Dependent::Tunnel(id), marks);
+        let met = resolver.met;
+        self.watch.set(Dependent::Tunnel(id), met);
         let slot = reserve::slot(&self.desired, key, id);
         self.unstack(id);
         if let Ok(below) | Err(Reason::TooSmall(below)) = underlay {
@@ -364,13 +383,13 @@ impl Net {
     fn resolve_neighbour(&mut self, link: IfId, address: Ipv4Addr, work: &mut Work) {
         let who = Dependent::Neighbour(link, address);
         let on_link = if self.neighbours.contains_key(&(link, address)) {
-            let mut resolver = Resolver::new(&self.rib, &self.links);
+            let mut resolver = Resolver::new(self);
             let on_link = resolver.on_link(address) == Some(link);
-            let marks = resolver.marks;
-            self.watch.set(who, marks);
+            let met = resolver.met;
+            self.watch.set(who, met);
             on_link
         } else {
-            self.watch.set(who, Vec::new());
+            self.watch.set(who, Met::default());
             false
         };
         let was = self.active.get(&address) == Some(&link);

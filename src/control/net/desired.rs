@@ -10,6 +10,7 @@ use ipnet::Ipv4Net;
 use prefix_trie::PrefixMap;
 
 use super::key::{Key, Names, Numbers};
+use super::paths::{MOST_PATHS, Path, SetId, Sets};
 use crate::ids::{Mac, PortId, TableId};
 use crate::model::spec::{Dscp, GreOptions, IcmpSpec, OuterDf, TunnelKind};
 use crate::tables::tunnel::DecapKey;
@@ -99,6 +100,8 @@ pub(super) enum Target {
     Blackhole,
     /// Nowhere, aloud.
     Reject,
+    /// Several ways at once, by flow.
+    Paths(SetId),
 }
 
 /// An object under its key, or that there is none.
@@ -229,6 +232,8 @@ pub(super) struct Desired {
     pub(super) links: BTreeMap<Key, LinkConfig>,
     pub(super) tunnels: BTreeMap<Key, TunnelConfig>,
     pub(super) routes: BTreeMap<Ipv4Net, Target>,
+    /// Where multipath routes lead.
+    pub(super) sets: Sets,
     pub(super) neighbours: BTreeMap<Ipv4Addr, (Key, Mac)>,
     pub(super) published: BTreeMap<Ipv4Addr, (Key, Option<Mac>)>,
     pub(super) icmp: IcmpSpec,
@@ -243,6 +248,7 @@ impl Desired {
             links: BTreeMap::new(),
             tunnels: BTreeMap::new(),
             routes: BTreeMap::new(),
+            sets: Sets::default(),
             neighbours: BTreeMap::new(),
             published: BTreeMap::new(),
             icmp: IcmpSpec::default(),
@@ -348,17 +354,53 @@ impl Desired {
 
     fn put_route(&mut self, to: Ipv4Net, target: Option<Target>) -> Option<Target> {
         let old = set(&mut self.routes, to, target);
-        match old {
-            Some(Target::Via(gateway)) => _ = self.index.gateways.remove(&(gateway, to)),
-            Some(Target::Interface(key)) => _ = self.index.through.remove(&(key, to)),
-            _ => {}
+        for (target, add) in [(old, false), (target, true)] {
+            let ways = target.map(|target| self.ways(target)).unwrap_or_default();
+            for way in ways {
+                match way {
+                    Target::Via(gateway) => change(&mut self.index.gateways, (gateway, to), add),
+                    Target::Interface(key) => change(&mut self.index.through, (key, to), add),
+                    _ => {}
+                }
+            }
         }
-        match target {
-            Some(Target::Via(gateway)) => _ = self.index.gateways.insert((gateway, to)),
-            Some(Target::Interface(key)) => _ = self.index.through.insert((key, to)),
-            _ => {}
+        if let Some(Target::Paths(set)) = old {
+            self.sets.count(set, false);
+        }
+        if let Some(Target::Paths(set)) = target {
+            self.sets.count(set, true);
         }
         old
+    }
+
+    /// The paths of a multipath route that do not point at an interface or at
+    /// its far end; none of any other route.
+    pub(super) fn paths_without(&self, to: Ipv4Net, key: Key) -> Vec<Path> {
+        let Some(Target::Paths(set)) = self.routes.get(&to) else { return Vec::new() };
+        let peer = self.tunnels.get(&key).and_then(|tunnel| tunnel.pair).map(|(_, peer)| peer);
+        let stays = |path: &&Path| match path.target {
+            Target::Interface(interface) => interface != key,
+            Target::Via(gateway) => Some(gateway) != peer,
+            _ => true,
+        };
+        self.sets.paths(*set).iter().filter(stays).copied().collect()
+    }
+
+    /// Every way a target leads: its paths', or the one there is.
+    pub(super) fn ways(&self, target: Target) -> ArrayVec<Target, MOST_PATHS> {
+        match target {
+            Target::Paths(set) => self.sets.paths(set).iter().map(|path| path.target).collect(),
+            target => std::iter::once(target).collect(),
+        }
+    }
+}
+
+/// Puts an entry into a set or takes it out.
+fn change<T: Ord>(set: &mut BTreeSet<T>, entry: T, add: bool) {
+    if add {
+        set.insert(entry);
+    } else {
+        set.remove(&entry);
     }
 }
 

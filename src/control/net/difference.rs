@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use prefix_trie::PrefixMap;
 
 use super::Net;
-use super::desired::Object;
+use super::desired::{Object, Target};
 use super::edit::pointing_at;
 use super::key::Key;
 use super::refusal::{Refusal, place};
@@ -29,7 +29,7 @@ impl Net {
         let mut ops = Ops::default();
         // What a destroyed interface takes with it has to be put back if it is
         // wanted, and is not there to be deleted if it is not.
-        let taken = self.destroy(wanted, &mut ops);
+        let (taken, shrunk) = self.destroy(wanted, &mut ops);
         let stays = |object: Object| !taken.contains(&object);
         let routes = running.routes.iter().filter(|r| stays(Object::Route(r.to)));
         let routes: BTreeMap<Ipv4Net, _> = routes.map(|r| (r.to, r)).collect();
@@ -54,7 +54,7 @@ impl Net {
             }
         }
         for (at, route) in wanted.routes.iter().enumerate() {
-            if routes.get(&route.to) != Some(&route) {
+            if shrunk.contains(&route.to) || routes.get(&route.to) != Some(&route) {
                 ops.add(&format!("route[{at}]"), Op::PutRoute { route: route.clone() });
             }
         }
@@ -79,8 +79,9 @@ impl Net {
         Ok(ops.0)
     }
 
-    /// Destroys what is not wanted; gives what goes with it.
-    fn destroy(&self, wanted: &State, ops: &mut Ops) -> BTreeSet<Object> {
+    /// Destroys what is not wanted; gives what goes with it, and the multipath
+    /// routes that lose some of their paths.
+    fn destroy(&self, wanted: &State, ops: &mut Ops) -> (BTreeSet<Object>, BTreeSet<Ipv4Net>) {
         let names: BTreeSet<&String> = wanted
             .vlans
             .iter()
@@ -88,15 +89,36 @@ impl Net {
             .chain(wanted.tunnels.iter().map(|tunnel| &tunnel.name))
             .collect();
         let mut taken = BTreeSet::new();
+        // How many paths each destroyed interface takes from a multipath route.
+        let mut fewer: BTreeMap<Ipv4Net, usize> = BTreeMap::new();
         let vlans = self.desired.links.keys().filter(|key| matches!(key, Key::Vlan(..)));
         for key in vlans.chain(self.desired.tunnels.keys()) {
             let name = self.desired.names.name(*key);
             if !names.contains(&name) {
-                taken.extend(pointing_at(&self.desired, *key));
+                for object in pointing_at(&self.desired, *key) {
+                    match object {
+                        Object::Route(to) if self.several(to) > 0 => {
+                            let stays = self.desired.paths_without(to, *key).len();
+                            *fewer.entry(to).or_default() += self.several(to) - stays;
+                        }
+                        object => _ = taken.insert(object),
+                    }
+                }
                 ops.add("", Op::Destroy { name });
             }
         }
-        taken
+        let (gone, shrunk): (Vec<_>, Vec<_>) =
+            fewer.into_iter().partition(|(to, fewer)| *fewer >= self.several(*to));
+        taken.extend(gone.into_iter().map(|(to, _)| Object::Route(to)));
+        (taken, shrunk.into_iter().map(|(to, _)| to).collect())
+    }
+
+    /// Paths of a multipath route; 0 for any other.
+    fn several(&self, to: Ipv4Net) -> usize {
+        match self.desired.routes.get(&to) {
+            Some(Target::Paths(set)) => self.desired.sets.paths(*set).len(),
+            _ => 0,
+        }
     }
 
     /// Deletes ARP entries that are not wanted. An op deletes all of an

@@ -10,12 +10,13 @@ use ipnet::Ipv4Net;
 
 use super::desired::{Desired, Item, LinkConfig, Object, Target, TunnelConfig};
 use super::key::{Key, Named};
+use super::paths::{MOST_PATHS, Path};
 use super::refusal::{Fault, Refusal, place};
 use super::{PortFacts, values};
 use crate::control::topology::Event;
 use crate::model::api::{ApiError, ErrorCode};
 use crate::model::op::{Located, Op, Outcome, Problem};
-use crate::model::spec::{NeighbourSpec, PublishSpec, RouteSpec, RouteTarget};
+use crate::model::spec::{NeighbourSpec, PathSpec, PathWay, PublishSpec, RouteSpec, RouteTarget};
 
 pub(super) type Done = Result<(), Fault>;
 
@@ -254,8 +255,12 @@ impl<'a> Edit<'a> {
         for object in pointing_at(self.desired, key) {
             match object {
                 Object::Route(to) => {
-                    self.note(|| format!("the route to {to} pointed at {name} and is gone too"));
-                    self.put(Item::Route(to, None));
+                    let stays = self.desired.paths_without(to, key);
+                    let target = self.target_of(&stays);
+                    let what = if target.is_some() { "one path less" } else { "is gone too" };
+                    let has = if target.is_some() { "has" } else { "and" };
+                    self.note(|| format!("the route to {to} pointed at {name} {has} {what}"));
+                    self.put(Item::Route(to, target));
                 }
                 Object::Neighbour(address) => {
                     self.note(|| format!("the static neighbour {address} on {name} is gone too"));
@@ -295,18 +300,61 @@ impl<'a> Edit<'a> {
             _ => {}
         }
         let target = match &route.target {
-            RouteTarget::Via(gateway) => {
-                values::unicast("gateway", *gateway).map_err(|r| r.on("via"))?;
-                Target::Via(*gateway)
-            }
+            RouteTarget::Via(gateway) => self.via(*gateway).map_err(|r| r.on("via"))?,
             RouteTarget::Interface(name) => {
                 Target::Interface(self.existing(name).map_err(|r| r.on("interface"))?)
             }
             RouteTarget::Blackhole => Target::Blackhole,
             RouteTarget::Reject => Target::Reject,
+            RouteTarget::Paths(paths) => self.paths(to, paths).map_err(|r| r.on("paths"))?,
         };
         self.put(Item::Route(to, Some(target)));
         Ok(())
+    }
+
+    fn via(&self, gateway: Ipv4Addr) -> Result<Target, Refusal> {
+        values::unicast("gateway", gateway)?;
+        Ok(Target::Via(gateway))
+    }
+
+    /// Several ways: each once, and each a gateway or a tunnel.
+    fn paths(&mut self, to: Ipv4Net, specs: &[PathSpec]) -> Result<Target, Refusal> {
+        if specs.len() > MOST_PATHS {
+            return Err(Refusal::TooManyPaths(to, specs.len()));
+        }
+        let mut paths: Vec<Path> = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let target = match &spec.way {
+                PathWay::Via(gateway) => self.via(*gateway)?,
+                PathWay::Interface(name) => {
+                    let key = self.existing(name)?;
+                    if key.is_link() {
+                        let (name, is, expected) =
+                            (name.clone(), "a port or VLAN interface", "a gateway or a tunnel");
+                        return Err(Refusal::WrongKind { name, is, expected });
+                    }
+                    Target::Interface(key)
+                }
+            };
+            let path = spec.way.to_string();
+            if spec.weight == 0 {
+                return Err(Refusal::PathWeight { to, path });
+            }
+            if paths.iter().any(|path| path.target == target) {
+                return Err(Refusal::PathTwice { to, path });
+            }
+            paths.push(Path { target, weight: spec.weight });
+        }
+        self.target_of(&paths).ok_or(Refusal::NoPath(to))
+    }
+
+    /// What leads by these paths: a single one needs no set.
+    fn target_of(&mut self, paths: &[Path]) -> Option<Target> {
+        match paths {
+            [] => None,
+            [only] => Some(only.target),
+            several => Some(Target::Paths(self.desired.sets.number(several))),
+        }
     }
 
     fn delete_route(&mut self, to: Ipv4Net) -> Done {
@@ -387,6 +435,13 @@ fn subject(op: &Op) -> Vec<&str> {
         Op::AddRoute { route } | Op::ChangeRoute { route } | Op::PutRoute { route } => {
             match &route.target {
                 RouteTarget::Interface(name) => vec!["", name],
+                RouteTarget::Paths(paths) => {
+                    let named = paths.iter().filter_map(|path| match &path.way {
+                        PathWay::Interface(name) => Some(name.as_str()),
+                        PathWay::Via(_) => None,
+                    });
+                    std::iter::once("").chain(named).collect()
+                }
                 _ => Vec::new(),
             }
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use super::paths::SetId;
 use crate::ids::{IfId, MAX_NEXT_HOPS, NextHopId};
 use crate::tables::Tables;
 use crate::tables::epoch::{Guard, Limbo};
@@ -25,6 +26,8 @@ pub(super) enum Hop {
     Neighbour(IfId, Ipv4Addr),
     /// Into this tunnel.
     Tunnel(IfId),
+    /// One of several, by flow.
+    Paths(SetId),
 }
 
 /// Hops that always have a slot: 1, 2, … in this order. Slot 0 is "no route".
@@ -33,10 +36,46 @@ pub(super) const FIXED: [Hop; 4] = [Hop::Blackhole, Hop::Unreachable, Hop::Local
 /// Slots in use.
 pub(super) struct Hops {
     slots: BTreeMap<Hop, (NextHopId, u32)>,
-    free: Vec<NextHopId>,
+    /// Slots of the adjacency table.
+    plain: Numbers,
+    /// Slots of the group table.
+    groups: Numbers,
+}
+
+/// Numbers to give out; those given back rest in a limbo first.
+struct Numbers {
+    free: Vec<u32>,
     fresh: u32,
     capacity: u32,
-    limbo: Limbo<NextHopId>,
+    limbo: Limbo<u32>,
+}
+
+impl Numbers {
+    fn new(first: u32, capacity: usize, tables: &Tables) -> Numbers {
+        let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
+        Numbers { free: Vec::new(), fresh: first, capacity, limbo: tables.limbo() }
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        if let Some(number) = self.free.pop() {
+            return Some(number);
+        }
+        let number = self.fresh;
+        (number < self.capacity).then(|| {
+            self.fresh += 1;
+            number
+        })
+    }
+
+    fn reclaim(&mut self) {
+        while let Some(number) = self.limbo.pop() {
+            self.free.push(number);
+        }
+    }
+
+    fn left(&self) -> usize {
+        self.free.len() + self.capacity.saturating_sub(self.fresh) as usize
+    }
 }
 
 impl Hops {
@@ -45,10 +84,9 @@ impl Hops {
         let capacity = tables.adjacencies.capacity().min(MAX_NEXT_HOPS);
         let mut hops = Hops {
             slots: BTreeMap::new(),
-            free: Vec::new(),
-            fresh: 1,
-            capacity: u32::try_from(capacity).unwrap_or(u32::MAX),
-            limbo: tables.limbo(),
+            // Slot 0 is "no route".
+            plain: Numbers::new(1, capacity, tables),
+            groups: Numbers::new(0, tables.groups.capacity(), tables),
         };
         for hop in FIXED {
             // Held once by itself, so that it is never given back.
@@ -64,13 +102,9 @@ impl Hops {
             *users += 1;
             return Some((*id, false));
         }
-        let id = match self.free.pop() {
-            Some(id) => id,
-            None if self.fresh < self.capacity => {
-                self.fresh += 1;
-                NextHopId(self.fresh - 1)
-            }
-            None => return None,
+        let id = match hop {
+            Hop::Paths(_) => NextHopId::group(self.groups.take()? as usize)?,
+            _ => NextHopId(self.plain.take()?),
         };
         self.slots.insert(hop, (id, 1));
         Some((id, true))
@@ -83,7 +117,10 @@ impl Hops {
         if *users == 0 {
             let id = *id;
             self.slots.remove(&hop);
-            self.limbo.retire(id, guard);
+            match id.group_index() {
+                Some(slot) => self.groups.limbo.retire(slot as u32, guard),
+                None => self.plain.limbo.retire(id.0, guard),
+            }
         }
     }
 
@@ -101,19 +138,24 @@ impl Hops {
 
     /// Begins the grace period of what was given back.
     pub(super) fn seal(&mut self, guard: &Guard) {
-        self.limbo.seal(guard);
+        self.plain.limbo.seal(guard);
+        self.groups.limbo.seal(guard);
     }
 
     /// Takes slots whose grace period is over back into use.
     pub(super) fn reclaim(&mut self) {
-        while let Some(id) = self.limbo.pop() {
-            self.free.push(id);
-        }
+        self.plain.reclaim();
+        self.groups.reclaim();
     }
 
     /// Slots that can be given out now.
     pub(super) fn free(&self) -> usize {
-        self.free.len() + (self.capacity.saturating_sub(self.fresh)) as usize
+        self.plain.left()
+    }
+
+    /// Groups that can be given out now.
+    pub(super) fn free_groups(&self) -> usize {
+        self.groups.left()
     }
 
     /// Slots in use, the fixed ones included.

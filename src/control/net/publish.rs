@@ -22,8 +22,10 @@ impl Net {
     pub(super) fn publish(&mut self, mut work: Work, transaction: bool) -> Done {
         let guard = self.tables.pin();
         let (puts, takes) = self.compare(&mut work);
+        let mut unused = self.reserve_members(&mut work);
         self.plan(&work, &guard);
-        let mut unused = self.fill_fib(puts);
+        self.fill_groups(&work, &guard);
+        unused.extend(self.fill_fib(puts));
         for prefix in takes {
             self.tables.fib4.remove(u32::from(prefix.network()), prefix.prefix_len());
             unused.extend(self.installed.remove(&prefix));
@@ -37,9 +39,10 @@ impl Net {
         }
         let slots = work.slots.iter().map(|(id, slot)| (id.index(), *slot));
         self.tables.tunnels.set_many(slots, &guard);
-        for hop in unused {
-            self.hops.release(hop, &guard);
+        for hop in &unused {
+            self.hops.release(*hop, &guard);
         }
+        self.release_groups(&unused, &work, &guard);
         for key in &work.gone {
             self.links.leave(*key, &guard);
         }
@@ -99,8 +102,10 @@ impl Net {
                 self.hops.acquire(hop)
             });
             let Some((id, new)) = slot else { continue };
-            if new {
-                work.hops.insert(hop);
+            match hop {
+                Hop::Paths(set) if new => _ = work.sets.insert(set),
+                _ if new => _ = work.hops.insert(hop),
+                _ => {}
             }
             puts.push((prefix, hop, id));
         }
@@ -133,6 +138,8 @@ impl Net {
                 None => plain(AdjacencyKind::Unreachable),
             },
             Hop::Tunnel(id) => self.tunnel_adjacency(id),
+            // Not in this table: its members are.
+            Hop::Paths(_) => plain(AdjacencyKind::Unreachable),
         }
     }
 

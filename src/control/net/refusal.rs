@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::paths::MOST_PATHS;
 use crate::ids::Mac;
 use crate::model::api::ErrorCode;
 use crate::tables::decap::DecapFull;
@@ -97,6 +98,16 @@ pub(super) enum Refusal {
     Unroutable(Ipv4Net, &'static str),
     #[error("{0} has a static route already: change or delete it")]
     RouteExists(Ipv4Net),
+    #[error("the route to {0} has no path: expected 1 to {MOST_PATHS}")]
+    NoPath(Ipv4Net),
+    #[error("the route to {0} has {1} paths: expected {MOST_PATHS} at most")]
+    TooManyPaths(Ipv4Net, usize),
+    #[error("the route to {to} has the path {path} twice: expected each once, with a weight")]
+    PathTwice { to: Ipv4Net, path: String },
+    #[error("the path {path} of {to} has a weight of 0: expected 1 to 255")]
+    PathWeight { to: Ipv4Net, path: String },
+    #[error("there are {0} sets of paths, as many as there can be")]
+    TooManyGroups(usize),
     #[error("the link address {0} is {1}: expected a unicast address")]
     BadMac(Mac, &'static str),
     #[error("{0} is in the subnet of no port or VLAN: name the port")]

@@ -27,7 +27,8 @@ pub(super) fn reserve(
 ) -> Result<(), Refusal> {
     let fresh: Vec<Key> = before.values().filter_map(|old| created(desired, old)).collect();
     let needed = next_hops(desired, links, before);
-    if links.free() < fresh.len() || hops.free() < needed {
+    let groups = new_groups(desired, before);
+    if links.free() < fresh.len() || hops.free() < needed || hops.free_groups() < groups {
         tables.collect();
         links.reclaim();
         hops.reclaim();
@@ -41,6 +42,9 @@ pub(super) fn reserve(
         .collect();
     if hops.free() < needed {
         return Err(Refusal::TooManyNextHops(hops.len()));
+    }
+    if desired.sets.used() > tables.groups.capacity() || hops.free_groups() < groups {
+        return Err(Refusal::TooManyGroups(desired.sets.used()));
     }
     let bits = prefixes.iter().map(|net| (u32::from(net.network()), net.prefix_len()));
     tables.fib4.can_insert(bits)?;
@@ -63,7 +67,10 @@ fn next_hops(desired: &Desired, links: &Links, before: &BTreeMap<Object, Item>) 
     let (mut targets, mut others) = (HashSet::<Target>::new(), 0);
     for object in before.keys() {
         match object {
-            Object::Route(to) => targets.extend(desired.routes.get(to)),
+            Object::Route(to) => {
+                let target = desired.routes.get(to).copied();
+                targets.extend(target.map(|target| desired.ways(target)).into_iter().flatten());
+            }
             // Own, far end, and a broadcast address at each end of a subnet.
             Object::Tunnel(_) => others += 2,
             Object::Neighbour(_) => others += 1,
@@ -75,6 +82,19 @@ fn next_hops(desired: &Desired, links: &Links, before: &BTreeMap<Object, Item>) 
         others += 4 * config.address.len();
     }
     targets.len() + others + fixed_on(desired, &family).count()
+}
+
+/// Groups that what was touched can need at most.
+fn new_groups(desired: &Desired, before: &BTreeMap<Object, Item>) -> usize {
+    let routes = before.keys().filter_map(|object| match object {
+        Object::Route(to) => desired.routes.get(to),
+        _ => None,
+    });
+    let sets = routes.filter_map(|target| match target {
+        Target::Paths(set) => Some(*set),
+        _ => None,
+    });
+    sets.collect::<HashSet<_>>().len()
 }
 
 /// Links that were touched, and the VLANs that a port brings back when it comes

@@ -20,11 +20,14 @@ use std::net::Ipv4Addr;
 use arrayvec::ArrayVec;
 use ipnet::Ipv4Net;
 
+use super::Net;
 use super::desired::{Target, TunnelConfig};
+use super::groups::Groups;
 use super::hops::Hop;
 use super::links::Links;
+use super::paths::{self, SetId, Sets};
 use super::rib::{Candidate, Rib};
-use super::watch::Mark;
+use super::watch::Met;
 use crate::ids::IfId;
 use crate::model::spec::TunnelKind;
 
@@ -71,16 +74,40 @@ pub(super) enum Reason {
 pub(super) struct Resolver<'a> {
     rib: &'a Rib,
     links: &'a Links,
-    /// Prefixes met.
-    pub(super) marks: Vec<Mark>,
+    sets: &'a Sets,
+    groups: &'a Groups,
+    /// What it met.
+    pub(super) met: Met,
+    /// The set whose paths are being resolved, if it is that.
+    set: Option<SetId>,
     /// Routes being resolved, outermost first.
     open: ArrayVec<Ipv4Net, MAX_DEPTH>,
 }
 
 impl<'a> Resolver<'a> {
     /// A resolution in the state of now.
-    pub(super) fn new(rib: &'a Rib, links: &'a Links) -> Resolver<'a> {
-        Resolver { rib, links, marks: Vec::new(), open: ArrayVec::new() }
+    pub(super) fn new(net: &'a Net) -> Resolver<'a> {
+        Resolver {
+            rib: &net.rib,
+            links: &net.links,
+            sets: &net.desired.sets,
+            groups: &net.groups,
+            met: Met::default(),
+            set: None,
+            open: ArrayVec::new(),
+        }
+    }
+
+    /// One of the paths of a set.
+    pub(super) fn of_set(net: &'a Net, set: SetId) -> Resolver<'a> {
+        Resolver { set: Some(set), ..Resolver::new(net) }
+    }
+
+    /// Where one path of a set leads.
+    pub(super) fn path(&mut self, target: Target) -> Hop {
+        // No gateway is looked for through a default route: that this one is
+        // being resolved keeps none out.
+        self.route(Ipv4Net::default(), target)
     }
 
     /// Where a static route leads.
@@ -91,6 +118,7 @@ impl<'a> Resolver<'a> {
                 Some(id) if self.links.is_up(id) => Hop::Link(id),
                 _ => Hop::Unreachable,
             },
+            Target::Paths(set) => Hop::Paths(set),
             _ => self.follow(prefix, target, Ipv4Addr::UNSPECIFIED),
         }
     }
@@ -104,6 +132,7 @@ impl<'a> Resolver<'a> {
                 Hop::Link(link) => Hop::Neighbour(link, to),
                 hop => hop,
             },
+            Target::Paths(set) => self.lean(set, to),
             Target::Via(gateway) => {
                 if self.open.try_push(prefix).is_err() {
                     return Hop::Unreachable;
@@ -115,9 +144,28 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// The one path of a set by which an address is reached: of its gateways,
+    /// or where there is none, of its tunnels.
+    fn lean(&mut self, set: SetId, to: Ipv4Addr) -> Hop {
+        if self.set.is_some() {
+            return Hop::Unreachable;
+        }
+        self.met.sets.push(set);
+        let Some(state) = self.groups.get(set) else { return Hop::Unreachable };
+        let paths = self.sets.paths(set);
+        let of = |gateways: bool| {
+            let wanted = |hop: &Hop| matches!(hop, Hop::Neighbour(..)) == gateways;
+            let sound = state.hops.iter().zip(&state.sound);
+            sound.map(|(hop, sound)| *sound && wanted(hop)).collect::<Vec<_>>()
+        };
+        let best = paths::best(&paths, &of(true), to);
+        let best = best.or_else(|| paths::best(&paths, &of(false), to));
+        best.and_then(|at| state.hops.get(at).copied()).unwrap_or(Hop::Unreachable)
+    }
+
     fn gateway(&mut self, gateway: Ipv4Addr) -> Hop {
         for (prefix, entry) in self.rib.covers(gateway) {
-            self.marks.push((Some(prefix), gateway));
+            self.met.marks.push((Some(prefix), gateway));
             if prefix.prefix_len() == 0 {
                 break;
             }
@@ -127,11 +175,12 @@ impl<'a> Resolver<'a> {
                     Candidate::Connected(link) => return Hop::Neighbour(link, gateway),
                     Candidate::Tunnel(tunnel) => return Hop::Tunnel(tunnel),
                     Candidate::Static(_) if self.open.contains(&prefix) => {}
+                    Candidate::Static(Target::Paths(set)) if self.set == Some(set) => {}
                     Candidate::Static(target) => return self.follow(prefix, target, gateway),
                 }
             }
         }
-        self.marks.push((None, gateway));
+        self.met.marks.push((None, gateway));
         Hop::Unreachable
     }
 
@@ -151,7 +200,7 @@ impl<'a> Resolver<'a> {
     /// The longest match, marked.
     fn first(&mut self, address: Ipv4Addr) -> Option<(Ipv4Net, super::rib::Entry)> {
         let found = self.rib.longest(address);
-        self.marks.push((found.map(|(prefix, _)| prefix), address));
+        self.met.marks.push((found.map(|(prefix, _)| prefix), address));
         found
     }
 
@@ -204,7 +253,7 @@ impl<'a> Resolver<'a> {
     fn implicit(&mut self, tunnel: IfId, remote: Ipv4Addr) -> Result<Underlay, Reason> {
         let toggled = Ipv4Addr::from(u32::from(remote) ^ 1);
         for (route, entry) in self.rib.covers(toggled) {
-            self.marks.push((Some(route), toggled));
+            self.met.marks.push((Some(route), toggled));
             for candidate in entry.candidates() {
                 if matches!(
                     candidate,
@@ -218,7 +267,7 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
-        self.marks.push((None, toggled));
+        self.met.marks.push((None, toggled));
         Err(Reason::NoRoute(remote))
     }
 

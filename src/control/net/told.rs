@@ -63,10 +63,16 @@ impl Net {
                 return waits(format!("the far end of {}", self.links.name(tunnel)));
             }
         }
-        if self.routes.get(to) != Some(&Hop::Unreachable) {
-            return None;
+        match self.routes.get(to)? {
+            Hop::Unreachable => {}
+            Hop::Paths(set) if self.groups.get(*set)?.shares().iter().all(|n| *n == 0) => {}
+            _ => return None,
         }
         match target {
+            Target::Paths(_) => Some(format!(
+                "none of the paths of {to} can be used now: until one can, packets are answered \
+                 with host unreachable"
+            )),
             Target::Via(gateway) => Some(format!(
                 "the gateway {gateway} of {to} is not reachable now: until it is, packets are \
                  answered with host unreachable"

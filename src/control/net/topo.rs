@@ -8,6 +8,7 @@ use super::links::host;
 use super::rib::Candidate;
 use crate::control::topology::{Link, Topology, Way};
 use crate::ids::IfId;
+use crate::wire::ipv4::Ipv4Header;
 
 impl Topology for Net {
     fn link(&self, id: IfId) -> Option<Link> {
@@ -46,20 +47,37 @@ impl Topology for Net {
     }
 
     fn way(&self, to: Ipv4Addr) -> Way {
+        self.way_of_flow(to, self.tables.flow.ends(0, to.into(), 0, 0))
+    }
+
+    fn way_of(&self, datagram: &[u8]) -> Option<Way> {
+        let to = Ipv4Header::ref_from(datagram)?.dst_addr();
+        Some(self.way_of_flow(to, self.tables.flow.datagram(datagram)))
+    }
+}
+
+impl Net {
+    /// Where a flow goes that is addressed to `to`.
+    fn way_of_flow(&self, to: Ipv4Addr, flow: u32) -> Way {
         if to.is_broadcast() {
             return Way::Broadcast;
         }
-        match self.longest(to) {
-            Some((_, Hop::Local)) => Way::Local,
-            Some((_, Hop::Broadcast)) => Way::Broadcast,
-            Some((_, Hop::Link(link))) => Way::Neighbour { link, address: to },
-            Some((_, Hop::Neighbour(link, address))) => Way::Neighbour { link, address },
-            Some((_, Hop::Tunnel(tunnel))) => {
+        let hop = match self.longest(to) {
+            Some((_, Hop::Paths(set))) => self.groups.get(set).and_then(|group| group.owner(flow)),
+            Some((_, hop)) => Some(hop),
+            None => None,
+        };
+        match hop {
+            Some(Hop::Local) => Way::Local,
+            Some(Hop::Broadcast) => Way::Broadcast,
+            Some(Hop::Link(link)) => Way::Neighbour { link, address: to },
+            Some(Hop::Neighbour(link, address)) => Way::Neighbour { link, address },
+            Some(Hop::Tunnel(tunnel)) => {
                 let below = self.tunnels.get(&tunnel).and_then(|state| state.underlay.ok());
                 let underlay = below.map(|below| (below.link, below.next_hop));
                 Way::Tunnel { tunnel, underlay }
             }
-            Some((_, Hop::Blackhole | Hop::Unreachable)) | None => Way::Unreachable,
+            Some(Hop::Blackhole | Hop::Unreachable | Hop::Paths(_)) | None => Way::Unreachable,
         }
     }
 }

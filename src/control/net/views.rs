@@ -9,16 +9,17 @@ use super::desired::Target;
 use super::hops::Hop;
 use super::key::Key;
 use super::links::host;
+use super::paths::{Path, SetId};
 use super::plan::Station;
 use super::rib::Candidate;
 use super::{Net, Reason, Underlay, plan};
 use crate::ids::IfId;
 use crate::model::spec::{
-    Dscp, NeighbourSpec, OuterDf, PortSpec, PublishSpec, RouteSpec, RouteTarget, State, TunnelSpec,
-    VlanSpec,
+    Dscp, NeighbourSpec, OuterDf, PathSpec, PathWay, PortSpec, PublishSpec, RouteSpec, RouteTarget,
+    State, TunnelSpec, VlanSpec,
 };
 use crate::model::view::{
-    AddressView, InterfaceView, RouteView, TablesView, Traffic, TunnelView, UnderlayView,
+    AddressView, InterfaceView, PathView, RouteView, TablesView, Traffic, TunnelView, UnderlayView,
 };
 
 impl Net {
@@ -93,6 +94,18 @@ impl Net {
             Target::Interface(key) => RouteTarget::Interface(self.desired.names.name(key)),
             Target::Blackhole => RouteTarget::Blackhole,
             Target::Reject => RouteTarget::Reject,
+            Target::Paths(set) => {
+                let spec = |path: &Path| {
+                    let way = match path.target {
+                        Target::Interface(key) => PathWay::Interface(self.desired.names.name(key)),
+                        Target::Via(gateway) => PathWay::Via(gateway),
+                        _ => return None,
+                    };
+                    Some(PathSpec { way, weight: path.weight })
+                };
+                let paths = self.desired.sets.paths(set);
+                RouteTarget::Paths(paths.iter().filter_map(spec).collect())
+            }
         };
         RouteSpec { to, target }
     }
@@ -279,6 +292,7 @@ impl Net {
             flags: "UH".to_owned(),
             origin: "neighbour".to_owned(),
             mtu: Some(self.links.mtu(link)),
+            paths: Vec::new(),
         }
     }
 
@@ -293,13 +307,21 @@ impl Net {
             }
         };
         let mut gateway = None;
+        let paths = match hop {
+            Hop::Paths(set) => self.path_views(set, to.prefix_len() == 32),
+            _ => Vec::new(),
+        };
         let mut resolved = counts && hop != Hop::Unreachable;
+        if let Hop::Paths(_) = hop {
+            resolved = counts && paths.iter().any(|path| path.buckets > 0);
+        }
         if let Candidate::Static(target) = candidate {
             match target {
                 Target::Via(address) => gateway = Some(address),
                 Target::Blackhole => letters = "SB",
                 Target::Reject => (letters, resolved) = ("SR", counts),
                 Target::Interface(_) => {}
+                Target::Paths(_) => letters = "SP",
             }
         }
         let flags = [
@@ -309,8 +331,8 @@ impl Net {
             (true, letters),
         ];
         let (interface, mtu) = match hop {
-            Hop::Link(id) | Hop::Neighbour(id, _) => (Some(id), Some(self.links.mtu(id))),
-            Hop::Tunnel(id) => (Some(id), self.tunnel_mtu(id)),
+            Hop::Link(_) | Hop::Neighbour(..) | Hop::Tunnel(_) => self.leaves_by(hop),
+            Hop::Paths(_) => (None, paths.iter().filter_map(|path| path.mtu).min()),
             Hop::Local => (self.owner(to.addr()), None),
             Hop::Broadcast => {
                 (self.desired.index.link_of(to.addr()).and_then(|k| self.links.id(k)), None)
@@ -324,6 +346,40 @@ impl Net {
             flags: flags.iter().filter(|(on, _)| *on).map(|(_, f)| *f).collect(),
             origin: origin.to_owned(),
             mtu,
+            paths,
+        }
+    }
+
+    /// The paths of a set, as rows of its routes.
+    fn path_views(&self, set: SetId, host: bool) -> Vec<PathView> {
+        let Some(state) = self.groups.get(set) else { return Vec::new() };
+        let paths = self.desired.sets.paths(set);
+        let rows = paths.iter().zip(&state.hops).zip(state.shares());
+        let view = |((path, hop), buckets): ((&Path, &Hop), u16)| {
+            let gateway = match path.target {
+                Target::Via(gateway) => Some(gateway),
+                _ => None,
+            };
+            let flags = [(buckets > 0, "U"), (gateway.is_some(), "G"), (host, "H"), (true, "SP")];
+            let (interface, mtu) = self.leaves_by(*hop);
+            PathView {
+                gateway,
+                interface: interface.map(|id| self.links.name(id).to_owned()),
+                flags: flags.iter().filter(|(on, _)| *on).map(|(_, f)| *f).collect(),
+                weight: path.weight,
+                buckets,
+                mtu,
+            }
+        };
+        rows.map(view).collect()
+    }
+
+    /// The interface that a hop leaves by, and what it takes.
+    fn leaves_by(&self, hop: Hop) -> (Option<IfId>, Option<u16>) {
+        match hop {
+            Hop::Link(id) | Hop::Neighbour(id, _) => (Some(id), Some(self.links.mtu(id))),
+            Hop::Tunnel(id) => (Some(id), self.tunnel_mtu(id)),
+            _ => (None, None),
         }
     }
 

@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::paths::SetId;
 use crate::ids::IfId;
 
 /// Something that is resolved.
@@ -23,22 +24,38 @@ pub(super) enum Dependent {
     Tunnel(IfId),
     /// Whether a neighbour's address is reached on its link.
     Neighbour(IfId, Ipv4Addr),
+    /// A set of paths.
+    Paths(SetId),
 }
 
 /// A prefix met, and the address that was looked up.
 pub(super) type Mark = (Option<Ipv4Net>, Ipv4Addr);
 
+/// All that a resolution met.
+#[derive(Debug, Default)]
+pub(super) struct Met {
+    /// Prefixes.
+    pub(super) marks: Vec<Mark>,
+    /// Sets of paths of which it took one.
+    pub(super) sets: Vec<SetId>,
+}
+
 /// All marks.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     at: HashMap<Option<Ipv4Net>, BTreeSet<(Ipv4Addr, Dependent)>>,
-    of: HashMap<Dependent, Vec<Mark>>,
+    leaning: BTreeSet<(SetId, Dependent)>,
+    of: HashMap<Dependent, Met>,
 }
 
 impl Watch {
-    /// Replaces the marks of a dependent; none: it is gone.
-    pub(super) fn set(&mut self, who: Dependent, marks: Vec<Mark>) {
-        for (prefix, address) in self.of.remove(&who).unwrap_or_default() {
+    /// Replaces what a dependent met; nothing: it is gone.
+    pub(super) fn set(&mut self, who: Dependent, met: Met) {
+        let old = self.of.remove(&who).unwrap_or_default();
+        for set in old.sets {
+            self.leaning.remove(&(set, who));
+        }
+        for (prefix, address) in old.marks {
             if let Some(set) = self.at.get_mut(&prefix) {
                 set.remove(&(address, who));
                 if set.is_empty() {
@@ -46,12 +63,20 @@ impl Watch {
                 }
             }
         }
-        for (prefix, address) in &marks {
+        for (prefix, address) in &met.marks {
             self.at.entry(*prefix).or_default().insert((*address, who));
         }
-        if !marks.is_empty() {
-            self.of.insert(who, marks);
+        self.leaning.extend(met.sets.iter().map(|set| (*set, who)));
+        if !met.marks.is_empty() || !met.sets.is_empty() {
+            self.of.insert(who, met);
         }
+    }
+
+    /// Those that took one path of a set.
+    pub(super) fn leaning(&self, set: SetId) -> impl Iterator<Item = Dependent> {
+        // The least of all dependents, to begin a range with.
+        let first = (set, Dependent::Route(Ipv4Net::default()));
+        self.leaning.range(first..).take_while(move |(s, _)| *s == set).map(|(_, who)| *who)
     }
 
     /// Those with a mark on a prefix.

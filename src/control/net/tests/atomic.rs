@@ -62,6 +62,17 @@ fn target() -> impl Strategy<Value = RouteTarget> {
         2 => name().prop_map(|n| RouteTarget::Interface(n.into())),
         1 => Just(RouteTarget::Blackhole),
         1 => Just(RouteTarget::Reject),
+        4 => prop::collection::vec((way(), 1u8..4), 1..5).prop_map(|paths| {
+            let path = |(way, weight)| PathSpec { way, weight };
+            RouteTarget::Paths(paths.into_iter().map(path).collect())
+        }),
+    ]
+}
+
+fn way() -> impl Strategy<Value = PathWay> {
+    prop_oneof![
+        3 => far().prop_map(|h| PathWay::Via(ip(h))),
+        2 => tunnel().prop_map(|n| PathWay::Interface(n.into())),
     ]
 }
 
@@ -143,6 +154,9 @@ fn seen(m: &Machine) -> Vec<String> {
         // Ways have numbers, so only their kind is compared.
         let way = way.split([' ', '{']).next().unwrap_or_default().to_owned();
         seen.push(format!("{text}: {} {way}", described(m, &m.meets(&text))));
+        if groups::is_group(m, &text) {
+            seen.push(format!("{text}: {:?}", groups::buckets(m, &text)));
+        }
     }
     seen.extend(m.net.routes(true).iter().map(|route| format!("{route:?}")));
     for (id, view) in m.net.interfaces() {

@@ -7,6 +7,7 @@ mod atomic;
 mod cost;
 mod difference;
 mod events;
+mod groups;
 mod link;
 mod mended;
 mod note;
@@ -63,7 +64,11 @@ pub(super) fn port(n: u8) -> PortFacts {
 }
 
 pub(super) fn small() -> Tables {
-    Tables::new(TablesConfig { adjacencies: 4096, tunnels: 1024, decap_keys: 512, fib_groups: 512 })
+    let config =
+        TablesConfig { adjacencies: 4096, tunnels: 1024, decap_keys: 512, fib_groups: 512 };
+    let mut tables = Tables::new(config);
+    tables.flow = crate::flow::FlowHash::fixed(1);
+    tables
 }
 
 /// A machine with the ports en0 and en1.
