@@ -11,7 +11,7 @@
 //! ```
 //!
 //! [`Path::receive`] and [`Path::inject`] are the whole order of things. A
-//! stage is a file; it works on the packets of a list, all of them, then the
+//! stage is a file; it works on the packets of a set, all of them, then the
 //! next does. A packet taken out of a tunnel starts the next round, so nesting
 //! is bounded by the number of rounds. Buffers stay where they are until every
 //! packet has its verdict, then each moves once.
@@ -31,6 +31,7 @@ mod encap;
 mod forward;
 mod fragment;
 mod gre;
+mod headers;
 mod inject;
 mod ipv4;
 mod local;
@@ -51,9 +52,9 @@ use crate::simd::Isa;
 use crate::stats::counters::WorkerCounters;
 use crate::tables::Tables;
 use crate::tables::epoch::Guard;
-pub(crate) use burst::Headers;
-use burst::{List, Packets};
-pub(crate) use ipv4::validate_lanes;
+use burst::{Packets, Set};
+pub(crate) use headers::{GROUPS, Headers, LANES, Lanes, Row, WORDS};
+pub(crate) use ipv4::judge_lanes;
 use punt::Punter;
 use tx::Outputs;
 use verdict::Turn;
@@ -110,9 +111,9 @@ impl<I: PacketIo> Path<I> {
     pub(crate) fn receive(&mut self, io: &mut I, shared: Shared<'_>, port: PortId) {
         let Path { packets, opened, outputs, punter, id, isa } = self;
         let mut turn = turn(shared, port, punter, id, *isa);
-        let mut pending = List::new();
+        let mut pending = Set::EMPTY;
         classify::classify(packets, &mut turn, &mut pending);
-        rounds(packets, opened, &mut turn, &mut pending);
+        rounds(packets, opened, &mut turn, pending);
         outputs.dispatch(io, packets, &mut turn);
     }
 
@@ -120,9 +121,9 @@ impl<I: PacketIo> Path<I> {
     pub(crate) fn inject(&mut self, io: &mut I, shared: Shared<'_>) -> usize {
         let Path { packets, opened, outputs, punter, id, isa } = self;
         let mut turn = turn(shared, PortId::CONTROL, punter, id, *isa);
-        let mut pending = List::new();
+        let mut pending = Set::EMPTY;
         let taken = inject::take(io, outputs, packets, &mut turn, &mut pending);
-        rounds(packets, opened, &mut turn, &mut pending);
+        rounds(packets, opened, &mut turn, pending);
         outputs.dispatch(io, packets, &mut turn);
         taken
     }
@@ -154,24 +155,22 @@ fn rounds<'t, B: crate::buf::PacketBuf>(
     packets: &mut Packets<B>,
     opened: &mut decap::Opened,
     turn: &mut Turn<'t>,
-    pending: &mut List,
+    mut pending: Set,
 ) {
-    let mut adjacencies = lookup::Adjacencies::new();
+    let mut adjacencies = lookup::none();
     for round in 0.. {
-        let (mut transit, mut local) = (List::new(), List::new());
-        ipv4::sort(packets, turn, pending, &mut transit, &mut local);
+        let (transit, mut local) = ipv4::sort(packets, turn, pending);
         if !transit.is_empty() {
-            lookup::lookup(packets, turn, &transit, &mut adjacencies);
-            forward::forward(packets, turn, &transit, &adjacencies, &mut local);
+            lookup::lookup(packets, turn, transit, &mut adjacencies);
+            forward::forward(packets, turn, transit, &adjacencies, &mut local);
         }
         if local.is_empty() {
             return;
         }
-        pending.clear();
-        let mut tunnelled = List::new();
-        local::serve(packets, turn, &mut local, &mut tunnelled, pending);
-        decap::open(packets, turn, &tunnelled, opened);
+        pending = Set::EMPTY;
+        let tunnelled = local::serve(packets, turn, local, &mut pending);
+        decap::open(packets, turn, tunnelled, opened);
         ipv4::validate(packets, turn);
-        decap::admit(packets, turn, opened, round >= MAX_NESTING, pending);
+        decap::admit(packets, turn, opened, round >= MAX_NESTING, &mut pending);
     }
 }
