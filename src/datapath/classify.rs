@@ -17,6 +17,9 @@ use crate::wire::ether::{ETHER_LEN, EtherRepr, VID_MASK, VLAN_LEN};
 use crate::wire::ipv4::IPV4_LEN;
 use crate::wire::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_VLAN};
 
+/// Bytes looked at: link header and IPv4 header.
+const FRAME: usize = ETHER_LEN + IPV4_LEN;
+
 /// Packets whose bytes are fetched ahead.
 const AHEAD: usize = 4;
 
@@ -75,19 +78,20 @@ fn straight<B: PacketBuf>(
         let slot = Slot::new(index);
         let data = buf.data();
         bytes += data.len() as u64;
-        let whole = open && buf.is_linear() && buf.rx_vlan().is_none();
-        let Some(frame) = data.first_chunk::<{ ETHER_LEN + IPV4_LEN }>() else { continue };
-        if !whole || !is_plain_ipv4(frame, ours) {
-            continue;
-        }
-        if let Some(header) = frame[ETHER_LEN..].first_chunk() {
-            packets.headers.gather(slot, header, data.len() - ETHER_LEN);
+        let frame = data.first_chunk::<FRAME>().unwrap_or(&MISSING);
+        let whole = open & buf.is_linear() & buf.rx_vlan().is_none();
+        // Of frames that are not plain, it is garbage that nobody looks at.
+        if let (Some(ether), Some(header)) = (frame.first_chunk(), frame.last_chunk()) {
+            plain.insert_if(slot, whole & is_plain_ipv4(ether, ours));
+            packets.headers.gather(slot, header, data.len().wrapping_sub(ETHER_LEN));
             turn.tables.fib4.prefetch(destination(header));
-            plain.insert(slot);
         }
     }
     (plain, bytes)
 }
+
+/// What a frame too short for any header reads as: not ours, not IPv4.
+static MISSING: [u8; FRAME] = [0; FRAME];
 
 /// The destination address in a header.
 #[inline(always)]
@@ -103,10 +107,10 @@ fn mac_bits(mac: Mac) -> u64 {
 }
 
 #[inline(always)]
-fn is_plain_ipv4(frame: &[u8; ETHER_LEN + IPV4_LEN], ours: u64) -> bool {
-    let [a, b, c, d, e, f, g, h, ..] = *frame;
+fn is_plain_ipv4(ether: &[u8; ETHER_LEN], ours: u64) -> bool {
+    let [a, b, c, d, e, f, g, h, ..] = *ether;
     let destination = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-    let ethertype = u16::from_be_bytes([frame[12], frame[13]]);
+    let ethertype = u16::from_be_bytes([ether[12], ether[13]]);
     ((destination ^ ours) >> 16 == 0) & (ethertype == ETHERTYPE_IPV4)
 }
 
