@@ -194,7 +194,7 @@ mod tests {
                     for (a, b, ports) in &flows {
                         let hash = hash.ends(*a, *b, 6, *ports);
                         low[(hash % buckets) as usize] += 1;
-                        high[(u64::from(hash) * u64::from(buckets) >> 32) as usize] += 1;
+                        high[((u64::from(hash) * u64::from(buckets)) >> 32) as usize] += 1;
                     }
                     for counts in [&low[..buckets as usize], &high[..buckets as usize]] {
                         let mean = flows.len() as f64 / f64::from(buckets);

@@ -1,9 +1,12 @@
-//! Longest prefix match for the packets on their way through, then the
-//! adjacencies they lead to, their memory accesses overlapped.
+//! Longest prefix match for the packets on their way through, then for those
+//! that meet a group of next hops the one of their flow, then the adjacencies
+//! they lead to, memory accesses overlapped.
 
-use super::burst::{Packets, Set};
+use super::burst::{Packets, Set, Slot};
 use super::verdict::Turn;
-use crate::buf::BURST;
+use crate::buf::{BURST, PacketBuf};
+use crate::flow::{self, FlowHash};
+use crate::ids::NextHopId;
 use crate::tables::adjacency::Adjacency;
 use crate::tables::epoch::prefetch;
 
@@ -22,7 +25,7 @@ pub(crate) fn none<'t>() -> Adjacencies<'t> {
 /// Looks up the destinations of the packets in `transit`; what they lead to is
 /// then in `adjacencies`. Those in between are looked up, too: a run of columns
 /// is quicker than a choice, and nobody asks for theirs.
-pub(crate) fn lookup<'t, B>(
+pub(crate) fn lookup<'t, B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &Turn<'t>,
     transit: Set,
@@ -31,10 +34,44 @@ pub(crate) fn lookup<'t, B>(
     let n = transit.end().min(BURST);
     let hops = &mut packets.hop[..n];
     turn.tables.fib4.lookup_fetched(packets.headers.dst.first(n), hops, turn.guard);
+    // An OR over the column, a few instructions for a burst: all that those pay
+    // who meet no group.
+    let met = hops.iter().fold(0, |met, hop| met | hop.0);
+    if met & NextHopId::GROUP != 0 {
+        pick(packets, turn, transit);
+    }
 
+    let hops = &packets.hop[..n];
     let table = turn.tables.adjacencies.view(turn.guard);
     for (adjacency, hop) in adjacencies.iter_mut().zip(hops) {
         *adjacency = table.get(hop.index());
         prefetch(*adjacency);
     }
+}
+
+/// Puts in place of each group the next hop that has the packet's flow.
+#[inline(never)]
+fn pick<B: PacketBuf>(packets: &mut Packets<B>, turn: &Turn<'_>, transit: Set) {
+    let groups = turn.tables.groups.view(turn.guard);
+    for slot in transit.slots() {
+        let hop = packets.hop[slot.at()];
+        if hop.group_index().is_some() {
+            let flow = flow(packets, &turn.tables.flow, slot);
+            packets.hop[slot.at()] = groups.pick(hop, flow);
+        }
+    }
+}
+
+/// The flow of a packet that passed validation.
+#[inline(always)]
+fn flow<B: PacketBuf>(packets: &Packets<B>, hash: &FlowHash, slot: Slot) -> u32 {
+    let headers = &packets.headers;
+    let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
+    let from = usize::from(packets.l3[slot.at()]);
+    // Ports lie within the datagram, not in what pads its frame.
+    let to = (from + headers.total(slot)).min(data.len());
+    let behind = data.get(from + headers.header_len(slot)..to).unwrap_or_default();
+    let protocol = headers.protocol(slot);
+    let ports = flow::ports(headers.w1.get(slot), protocol, behind);
+    hash.ends(headers.src.get(slot), headers.dst.get(slot), protocol, ports)
 }

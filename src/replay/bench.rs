@@ -12,6 +12,7 @@ use crate::config;
 use crate::control::Control;
 use crate::control::net::PortFacts;
 use crate::exchange::{ExchangeConfig, exchange};
+use crate::flow::FlowHash;
 use crate::ids::{Mac, PortId};
 use crate::model::api::ApiError;
 use crate::model::op::{Located, Outcome};
@@ -109,7 +110,10 @@ impl Bench {
                 max_mtu: options.room.saturating_sub(18).min(9000) as u16,
             })
             .collect();
-        let tables = Arc::new(Tables::new(options.tables));
+        let mut tables = Tables::new(options.tables);
+        // The same flows go the same way in every run.
+        tables.flow = FlowHash::fixed(0);
+        let tables = Arc::new(tables);
         let worker_counters = Arc::new(WorkerCounters::new(options.interfaces));
         let control_counters = Arc::new(ControlCounters::default());
         let (worker_end, control_end) =

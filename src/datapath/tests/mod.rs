@@ -11,6 +11,7 @@ mod forward;
 mod fragments;
 mod garbage;
 mod gre;
+mod groups;
 mod inject;
 mod local;
 mod packets;

@@ -16,6 +16,7 @@ use crate::buf::PacketBuf;
 use crate::buf::heap::{HeapIo, TestBuf};
 use crate::datapath::drop::DropReason;
 use crate::exchange::{Cause, ControlEnd, ExchangeConfig, PuntReason, exchange};
+use crate::flow::FlowHash;
 use crate::ids::{IfId, Mac, NextHopId, PortId, TableId};
 use crate::stats::counters::WorkerCounters;
 use crate::tables::adjacency::{Adjacency, AdjacencyKind, Encapsulation, REWRITE_ROOM};
@@ -89,7 +90,9 @@ impl Testbed {
     pub fn with_room(room: usize) -> Testbed {
         let config =
             TablesConfig { adjacencies: 1024, tunnels: 64, decap_keys: 64, fib_groups: 256 };
-        let tables = Arc::new(Tables::new(config));
+        let mut tables = Tables::new(config);
+        tables.flow = FlowHash::fixed(1);
+        let tables = Arc::new(tables);
         let counters = Arc::new(WorkerCounters::new(64));
         let (end, control) = exchange(ExchangeConfig { slots: SLOTS, room: ROOM });
         let queues = [EN0, EN1, EN2, EN3].map(|port| (port, 0)).to_vec();

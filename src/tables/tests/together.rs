@@ -32,10 +32,10 @@ fn default_tables_have_room_for_every_number() {
     assert_eq!(tables.adjacencies.capacity(), MAX_NEXT_HOPS);
     assert_eq!(tables.tunnels.capacity(), MAX_INTERFACES);
     assert_eq!(tables.fib4.stats().groups_total, 1 << 17);
-    // Level 1, the groups and their counts, the map, two spines, and a pair of
+    // Level 1, the groups and their counts, the map, three spines, and a pair of
     // sequence numbers for each tunnel.
     let map = MAX_INTERFACES * 2 * 33;
-    let spines = (MAX_NEXT_HOPS + MAX_INTERFACES) / chunked::CHUNK * 8;
+    let spines = ((MAX_NEXT_HOPS + MAX_INTERFACES) / chunked::CHUNK + MAX_GROUPS) * 8;
     let sequences = MAX_INTERFACES * 16;
     assert_eq!(tables.bytes(), (64 << 20) + (128 << 20) + (2 << 17) + map + spines + sequences);
 }
