@@ -27,11 +27,12 @@ use crate::control::Control;
 use crate::control::api::{Server, Socket};
 use crate::control::service::{Hardware, Service};
 use crate::dpdk::affinity::allowed_cpus;
-use crate::dpdk::{DpdkIo, Eal, EalConfig, Pool, Port, start_worker};
+use crate::dpdk::{DpdkIo, Eal, EalConfig, Mbuf, Pool, Port, start_worker};
 use crate::exchange::{ExchangeConfig, SLOTS, WorkerEnd, exchange};
 use crate::ids::{MAX_INTERFACES, PortId};
-use crate::model::spec::{Idle, Settings};
+use crate::model::spec::{Idle, Settings, Spread};
 use crate::model::view::{PoolView, PortView};
+use crate::spread::{self, RING, SpreadEnd};
 use crate::stats::counters::{ControlCounters, WorkerCounters};
 use crate::stats::export::Snapshot;
 use crate::stats::http::{MetricsServer, Source};
@@ -168,7 +169,13 @@ impl Gateway {
         let start =
             WorkerStart { eal: &eal, plan: &plan, ports: &ports, pool: &pool, tables: &tables };
         let server = socket.serve(ask)?;
-        let workers = start.all(&settings, &counters, worker_ends, &stop)?;
+        let mut spread = match settings.dpdk.spread {
+            Spread::Off => Vec::new(),
+            Spread::Inner => spread::mesh(cores, RING, tables.flow),
+        }
+        .into_iter();
+        let ends = worker_ends.into_iter().map(|end| (end, spread.next())).collect();
+        let workers = start.all(&settings, &counters, ends, &stop)?;
         ready.store(true, Ordering::Release);
         announce(&settings, &ports, metrics.as_ref());
         Ok(Gateway { service, began, stop, workers, servers: (server, metrics) })
@@ -225,6 +232,9 @@ impl Gateway {
     }
 }
 
+/// What connects a worker with control and with the other workers.
+type Ends = (WorkerEnd, Option<SpreadEnd<Mbuf>>);
+
 /// What every worker is started from.
 struct WorkerStart<'a> {
     eal: &'a Eal,
@@ -239,12 +249,12 @@ impl WorkerStart<'_> {
         &self,
         settings: &Settings,
         counters: &[Arc<WorkerCounters>],
-        ends: Vec<WorkerEnd>,
+        ends: Vec<Ends>,
         stop: &Arc<AtomicBool>,
     ) -> anyhow::Result<Vec<JoinHandle<()>>> {
         let mut started = Vec::new();
-        for (number, (end, counters)) in ends.into_iter().zip(counters).enumerate() {
-            match self.one(number, settings.dpdk.idle, Arc::clone(counters), end, stop) {
+        for (number, (ends, counters)) in ends.into_iter().zip(counters).enumerate() {
+            match self.one(number, settings.dpdk.idle, Arc::clone(counters), ends, stop) {
                 Ok(worker) => started.push(worker),
                 Err(error) => {
                     stop.store(true, Ordering::Release);
@@ -262,7 +272,7 @@ impl WorkerStart<'_> {
         number: usize,
         idle: Idle,
         counters: Arc<WorkerCounters>,
-        end: WorkerEnd,
+        (end, spread): Ends,
         stop: &Arc<AtomicBool>,
     ) -> anyhow::Result<JoinHandle<()>> {
         let planned = &self.plan.workers[number];
@@ -284,7 +294,7 @@ impl WorkerStart<'_> {
                 };
                 let _ = said.send(Ok(()));
                 let config = WorkerConfig { queues, idle, first_id };
-                Worker::new(io, tables, counters, end, config).run(&stop);
+                Worker::new(io, tables, counters, end, config).with_spread(spread).run(&stop);
             })?;
         match hear.recv() {
             Ok(Ok(())) => Ok(worker),

@@ -34,6 +34,7 @@ pub mod ids;
 pub mod model;
 pub mod replay;
 pub mod simd;
+pub mod spread;
 pub mod stats;
 pub mod tables;
 pub mod wire;

@@ -1,7 +1,7 @@
 //! The poll loop of one worker: a thread, its queues, its path.
 //!
 //! ```text
-//!   turn:  repin ─▶ inbox ─▶ (rx ─▶ stages) of each queue ─▶ tx
+//!   turn:  repin ─▶ inbox ─▶ (rx ─▶ stages) of each queue ─▶ what others hand on ─▶ tx
 //! ```
 //!
 //! The worker reads `Tables` under one epoch guard, repinned for every burst
@@ -12,13 +12,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::buf::PacketIo;
 use crate::datapath::{Path, Shared};
 use crate::exchange::WorkerEnd;
 use crate::ids::PortId;
 use crate::model::spec::Idle;
+use crate::spread::SpreadEnd;
 use crate::stats::counters::WorkerCounters;
 use crate::tables::Tables;
 use crate::tables::epoch::{Guard, Reader};
@@ -45,6 +46,7 @@ pub struct Worker<I: PacketIo> {
     guard: Option<Guard>,
     reader: Reader,
     config: WorkerConfig,
+    spread: Option<SpreadEnd<I::Buf>>,
     /// When the last turn began, and whether it was busy.
     last: (u64, bool),
 }
@@ -61,7 +63,14 @@ impl<I: PacketIo> Worker<I> {
         let path = Path::new(&io, end, config.first_id);
         let reader = tables.reader();
         let last = (io.ticks(), false);
-        Worker { io, path, tables, counters, guard: None, reader, config, last }
+        Worker { io, path, tables, counters, guard: None, reader, config, spread: None, last }
+    }
+
+    /// Shares its flows with other workers by this end of their mesh.
+    #[must_use]
+    pub fn with_spread(mut self, end: Option<SpreadEnd<I::Buf>>) -> Worker<I> {
+        self.spread = end;
+        self
     }
 
     /// The ports, for whoever drives the worker turn by turn.
@@ -86,9 +95,23 @@ impl<I: PacketIo> Worker<I> {
                 continue;
             }
             guard.repin();
+            if let Some(spread) = &mut self.spread {
+                let ledger = self.counters.ledger(port);
+                spread.divide(&mut self.io, self.path.burst(), port, ledger);
+            }
             self.path.receive(&mut self.io, shared(&self.tables, &self.counters, &guard), port);
             handled += received;
             bursts += 1;
+        }
+        if let Some(spread) = &mut self.spread {
+            for inlet in 0..spread.inlets() {
+                let Some(port) = spread.take(inlet, self.path.burst()) else { continue };
+                guard.repin();
+                handled += self.path.burst().len();
+                bursts += 1;
+                let shared = shared(&self.tables, &self.counters, &guard);
+                self.path.take_over(&mut self.io, shared, port);
+            }
         }
         self.path.flush(&mut self.io, &self.counters);
         if handled == 0 {
@@ -112,7 +135,24 @@ impl<I: PacketIo> Worker<I> {
         }
         let last_turns = std::iter::repeat_with(|| self.turn()).take(DRAIN_TURNS);
         let _ = last_turns.take_while(|handled| *handled > 0).count();
+        self.take_the_last();
         self.guard = None;
+    }
+
+    /// Gives nothing on any more and takes what others still give, until they
+    /// have all come to this point.
+    fn take_the_last(&mut self) {
+        self.spread.iter_mut().for_each(SpreadEnd::close);
+        // What was received is handled; what comes now is for the next start.
+        self.config.queues.clear();
+        let began = Instant::now();
+        while self.spread.as_ref().is_some_and(|spread| !spread.is_over()) {
+            // One that never started closes nothing.
+            if self.turn() == 0 && began.elapsed() > LAST_WAIT {
+                tracing::warn!("a worker did not end in time: its packets are given up");
+                return;
+            }
+        }
     }
 
     /// What an adaptive worker does after so many empty turns in a row.
@@ -169,6 +209,8 @@ const PAUSES: usize = 32;
 /// First and longest sleep.
 const SLEEP_LEAST: Duration = Duration::from_micros(20);
 const SLEEP_MOST: Duration = Duration::from_micros(500);
+/// How long it waits at its end for other workers to end.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 /// Turns at most after "stop", so that a flood cannot keep the worker alive.
 const DRAIN_TURNS: usize = 64;
 
@@ -178,8 +220,6 @@ fn shared<'t>(tables: &'t Tables, counters: &'t WorkerCounters, guard: &'t Guard
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::buf::heap::HeapIo;
     use crate::exchange::{ControlEnd, ExchangeConfig, InjectKind, exchange};

@@ -6,16 +6,20 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use greyhound::buf::PacketBuf;
-use greyhound::buf::heap::{HEADROOM, TestBuf};
+use greyhound::buf::heap::{HEADROOM, HeapIo, TestBuf};
+use greyhound::buf::{Burst, PacketBuf, PacketIo};
 use greyhound::datapath::drop::DropReason;
-use greyhound::exchange::PuntReason;
+use greyhound::exchange::{ExchangeConfig, PuntReason, exchange};
+use greyhound::flow::FlowHash;
 use greyhound::ids::PortId;
 use greyhound::replay::{Bench, BenchOptions, Case, ReplayError};
-use greyhound::stats::counters::Counter;
+use greyhound::spread::mesh;
+use greyhound::stats::counters::{Counter, Ledger, WorkerCounters};
+use greyhound::worker::{Worker, WorkerConfig};
 
 /// Reasons that no frame can provoke by itself, and the test of this file that
 /// provokes them with a knob of the harness.
@@ -23,6 +27,7 @@ const BY_TEST: &[(DropReason, &str)] = &[
     (DropReason::SegmentedFrame, "a_frame_in_several_segments_is_refused"),
     (DropReason::NoHeadroom, "a_packet_without_headroom_does_not_enter_a_tunnel"),
     (DropReason::TxQueueFull, "what_a_port_does_not_take_is_dropped_and_freed"),
+    (DropReason::SpreadQueueFull, "a_full_ring_between_workers_drops"),
     (DropReason::NoBuffer, "without_free_buffers_nothing_is_cut_and_nothing_lost"),
     (DropReason::PuntQueueFull, "a_full_exchange_drops_and_recovers"),
     (DropReason::PuntRateLimited, "a_flood_of_arp_is_cut_to_its_rate"),
@@ -340,6 +345,39 @@ fn what_a_port_does_not_take_is_dropped_and_freed() {
     assert_eq!(bench.sent(NET).len(), 3);
     assert_eq!(dropped(&bench, LAN, DropReason::TxQueueFull), 7);
     bench.expect_conservation().unwrap();
+}
+
+/// Two workers of which the second never has its turn (`tests/spread.rs` has
+/// both run).
+#[test]
+fn a_full_ring_between_workers_drops() {
+    let bench = bench("plain_forward", BenchOptions::default());
+    let bytes = frame("plain_forward", "en0");
+    let counters = Arc::new(WorkerCounters::new(8));
+    let (end, _control) = exchange(ExchangeConfig { slots: 8, room: 256 });
+    let config = WorkerConfig { queues: vec![(LAN, 0)], ..WorkerConfig::default() };
+    // With one of two seeds or the other, this flow is the second worker's.
+    let given = (0..20).find_map(|seed| {
+        let mut ends = mesh(2, 64, FlowHash::fixed(seed));
+        let mut io = HeapIo::new(4, 256);
+        assert!(io.receive(LAN, &bytes));
+        let mut burst = Burst::new();
+        io.rx(LAN, 0, &mut burst);
+        ends[0].divide(&mut io, &mut burst, LAN, &Ledger::default());
+        burst.is_empty().then(|| mesh(2, 64, FlowHash::fixed(seed)))
+    });
+    let mut ends = given.expect("a seed that gives this flow away");
+    let io = HeapIo::new(128, 256);
+    let mut worker =
+        Worker::new(io, Arc::clone(bench.tables()), Arc::clone(&counters), end, config)
+            .with_spread(Some(ends.remove(0)));
+    for _ in 0..100 {
+        assert!(worker.io().receive(LAN, &bytes));
+    }
+    while worker.turn() > 0 {}
+    let ledger = counters.ledger(LAN);
+    assert_eq!(ledger.dropped[DropReason::SpreadQueueFull.index()].get(), 36);
+    assert_eq!((ledger.received.get(), ledger.handed.get(), ledger.imbalance()), (100, 64, 0));
 }
 
 #[test]

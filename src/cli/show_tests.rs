@@ -83,6 +83,8 @@ fn drops_show_reasons_and_both_equations() {
             sent: 80,
             dropped: 12,
             punted: [("arp".to_owned(), 7), ("resolve".to_owned(), 1)].into(),
+            handed: 0,
+            taken: 0,
             imbalance: 0,
         }],
         control: ControlView {

@@ -12,7 +12,10 @@ use crate::model::op::Problem;
 /// Every section and the keys it may have. The reader refuses all others; a test
 /// looks each one up in the reference file.
 pub const KEYS: &[(&str, &[&str])] = &[
-    ("dpdk", &["workers", "memory", "hugepages", "idle", "buffers", "descriptors", "worker"]),
+    (
+        "dpdk",
+        &["workers", "memory", "hugepages", "idle", "spread", "buffers", "descriptors", "worker"],
+    ),
     ("dpdk.worker", &["worker", "queues"]),
     ("port", &["name", "device", "address", "mtu", "mac", "rx_queues", "up"]),
     ("vlan", &["name", "address", "mtu", "up"]),

@@ -9,7 +9,7 @@ use super::Config;
 use super::sections::{DEFAULT_DESCRIPTORS, DEFAULT_METRICS, DEFAULT_MTU, DEFAULT_TTL};
 use crate::model::spec::{
     DpdkSettings, Dscp, GreOptions, Hugepages, IcmpSpec, Idle, OuterDf, PathSpec, PathWay,
-    PortSpec, RouteSpec, RouteTarget, State, TunnelSpec,
+    PortSpec, RouteSpec, RouteTarget, Spread, State, TunnelSpec,
 };
 
 /// A file that reproduces the configuration.
@@ -84,6 +84,10 @@ impl Page {
         match dpdk.idle {
             Idle::Poll => {}
             Idle::Adaptive => self.text("idle", "adaptive"),
+        }
+        match dpdk.spread {
+            Spread::Off => {}
+            Spread::Inner => self.text("spread", "inner"),
         }
         self.bare_if("buffers", dpdk.buffers);
         self.bare_if("descriptors", unless(dpdk.descriptors, DEFAULT_DESCRIPTORS));

@@ -15,7 +15,7 @@ use crate::model::api::DEFAULT_SOCKET;
 use crate::model::spec::{
     DEFAULT_RESYNC, DpdkSettings, Dscp, GreOptions, Hugepages, IcmpSpec, Idle, MAX_RESYNC,
     MOST_PATHS, NeighbourSpec, OuterDf, PathSpec, PathWay, PortSpec, PublishSpec, QueueSettings,
-    RouteSpec, RouteTarget, Settings, TunnelKind, TunnelSpec, VlanSpec,
+    RouteSpec, RouteTarget, Settings, Spread, TunnelKind, TunnelSpec, VlanSpec,
 };
 use crate::wire::ipv4::martian;
 
@@ -48,6 +48,7 @@ pub fn settings(document: &mut Document) -> Settings {
 fn dpdk(fields: &mut Fields) -> DpdkSettings {
     let hugepages = [("auto", Hugepages::Auto), ("on", Hugepages::On), ("off", Hugepages::Off)];
     let idle = [("poll", Idle::Poll), ("adaptive", Idle::Adaptive)];
+    let spread = [("off", Spread::Off), ("inner", Spread::Inner)];
     DpdkSettings {
         workers: fields.list("workers", |core| number(core, &(0..=1023))),
         memory_mib: fields
@@ -55,6 +56,7 @@ fn dpdk(fields: &mut Fields) -> DpdkSettings {
             .unwrap_or(DEFAULT_MEMORY_MIB),
         hugepages: fields.word("hugepages", &hugepages).unwrap_or_default(),
         idle: fields.word("idle", &idle).unwrap_or_default(),
+        spread: fields.word("spread", &spread).unwrap_or_default(),
         buffers: fields.number("buffers", 1024..=1 << 26),
         descriptors: fields.number("descriptors", 32..=32768).unwrap_or(DEFAULT_DESCRIPTORS),
         queues: fields.each("worker", "dpdk.worker", queues),

@@ -579,7 +579,7 @@ prop_compose! {
 
 prop_compose! {
     fn any_settings()(
-        workers in proptest::collection::btree_set(0usize..128, 0..4), memory_mib in 32u32..=1_048_576, modes in (0u8..3, any::<bool>()),
+        workers in proptest::collection::btree_set(0usize..128, 0..4), memory_mib in 32u32..=1_048_576, modes in (0u8..3, any::<[bool; 2]>()),
         buffers in proptest::option::of(1024u32..1 << 20), descriptors in 32u16..=32768, by_hand: bool,
         socket in "/[a-z \"\\\\é]{1,20}", metrics in proptest::option::of(1u16..),
     ) -> Settings {
@@ -589,7 +589,8 @@ prop_compose! {
                 workers: workers.into_iter().collect(),
                 memory_mib,
                 hugepages: [Hugepages::Auto, Hugepages::On, Hugepages::Off][usize::from(modes.0)],
-                idle: if modes.1 { Idle::Adaptive } else { Idle::Poll },
+                idle: if modes.1[0] { Idle::Adaptive } else { Idle::Poll },
+                spread: if modes.1[1] { Spread::Inner } else { Spread::Off },
                 buffers,
                 descriptors,
                 queues: queues.into_iter().collect(),

@@ -94,6 +94,8 @@ impl Totals {
             sent: self.sum(origin, |ledger| &ledger.sent),
             dropped: dropped.sum(),
             punted: punted.collect::<BTreeMap<_, _>>(),
+            handed: self.sum(origin, |ledger| &ledger.handed),
+            taken: self.sum(origin, |ledger| &ledger.taken),
             imbalance: self.ledgers(origin).map(Ledger::imbalance).sum(),
         }
     }

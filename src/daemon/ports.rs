@@ -11,7 +11,8 @@ use crate::dpdk::device::Device;
 use crate::dpdk::mempool::{Holders, data_room, memory_needed};
 use crate::dpdk::{Eal, Pool, PoolConfig, Port, PortConfig};
 use crate::ids::PortId;
-use crate::model::spec::{DpdkSettings, PortSpec};
+use crate::model::spec::{DpdkSettings, PortSpec, Spread};
+use crate::spread::RING;
 
 /// Buffers each worker keeps at hand: several bursts, since with fewer than two
 /// every burst goes to the shared ring.
@@ -68,6 +69,10 @@ fn pool(
         tx_descriptors: specs.len() as u32 * workers * u32::from(dpdk.descriptors),
         workers,
         cache: CACHE,
+        spread: match dpdk.spread {
+            Spread::Off => 0,
+            Spread::Inner => workers * (workers - 1) * RING as u32,
+        },
     };
     let buffers = dpdk.buffers.unwrap_or_else(|| holders.buffers());
     let (needed, free) = (memory_needed(buffers, room), eal.free_memory());

@@ -24,12 +24,12 @@ const FRAME: usize = ETHER_LEN + IPV4_LEN;
 const AHEAD: usize = 4;
 
 /// Reads the frames of a burst; the IPv4 packets among them, validated, are
-/// then in `pending`.
+/// then in `pending`. Gives the bytes of all.
 pub(crate) fn classify<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
     pending: &mut Set,
-) {
+) -> u64 {
     let port = turn.interfaces.port(turn.origin);
     let untagged = port.and_then(|port| port.untagged).filter(|at| at.up);
     packets.begin(untagged.map_or(IfId::NONE, |at| at.id));
@@ -39,8 +39,6 @@ pub(crate) fn classify<B: PacketBuf>(
     packets.headers.fresh = plain;
     *pending = plain;
     let count = packets.burst.len() as u64;
-    turn.ledger.received.add(count);
-    turn.ledger.received_bytes.add(bytes);
 
     let mut others = (0, 0);
     for slot in (all & !plain).slots() {
@@ -57,6 +55,7 @@ pub(crate) fn classify<B: PacketBuf>(
         interface.rx_bytes.add(bytes - others.1);
     }
     ipv4::validate(packets, turn);
+    bytes
 }
 
 /// The straight way, for as many as can take it: who they are, and the bytes

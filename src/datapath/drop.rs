@@ -130,6 +130,8 @@ reasons! {
         ProtocolUnreachable = "protocol_unreachable",
         /// The port's transmit queue took no more.
         TxQueueFull = "tx_queue_full",
+        /// The ring to the worker that has the flow is full.
+        SpreadQueueFull = "spread_queue_full",
         /// No free buffer in the pool.
         NoBuffer = "no_buffer",
         /// The queue to control is full.

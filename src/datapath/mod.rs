@@ -113,17 +113,35 @@ impl<I: PacketIo> Path<I> {
 
     /// Handles the frames in the burst, received on `port`.
     pub(crate) fn receive(&mut self, io: &mut I, shared: Shared<'_>, port: PortId) {
+        let count = self.packets.burst.len() as u64;
+        let bytes = self.frames(io, shared, port);
+        let ledger = shared.counters.ledger(port);
+        ledger.received.add(count);
+        ledger.received_bytes.add(bytes);
+    }
+
+    /// Handles the frames in the burst, received on `port` by another worker,
+    /// which counted them.
+    pub(crate) fn take_over(&mut self, io: &mut I, shared: Shared<'_>, port: PortId) {
+        shared.counters.ledger(port).taken.add(self.packets.burst.len() as u64);
+        self.frames(io, shared, port);
+    }
+
+    /// Gives the bytes of all frames.
+    #[inline(always)]
+    fn frames(&mut self, io: &mut I, shared: Shared<'_>, port: PortId) -> u64 {
         let Path { packets, opened, outputs, punter, id, isa, laps } = self;
         let count = packets.burst.len();
         laps.begin(|| io.ticks());
         let mut turn = turn(shared, port, punter, id, *isa);
         let mut pending = Set::EMPTY;
-        classify::classify(packets, &mut turn, &mut pending);
+        let bytes = classify::classify(packets, &mut turn, &mut pending);
         laps.lap(Stage::Classify, &shared.counters.stages, || io.ticks());
         rounds(packets, opened, &mut turn, pending, laps, &|| io.ticks());
         outputs.dispatch(io, packets, &mut turn);
         laps.lap(Stage::Dispatch, &shared.counters.stages, || io.ticks());
         laps.end(count, &shared.counters.stages);
+        bytes
     }
 
     /// Handles a burst of what control handed over; gives how many packets.

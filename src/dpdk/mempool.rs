@@ -244,6 +244,8 @@ pub struct Holders {
     pub workers: u32,
     /// Buffers in a worker's cache.
     pub cache: u32,
+    /// Packets that all rings between workers can hold.
+    pub spread: u32,
 }
 
 impl Holders {
@@ -251,7 +253,8 @@ impl Holders {
     /// caches (which overflow at one and a half), a few bursts in each
     /// worker's hands, and an eighth more.
     pub fn buffers(&self) -> u32 {
-        let rings = self.rx_descriptors.saturating_add(self.tx_descriptors);
+        let queues = self.rx_descriptors.saturating_add(self.tx_descriptors);
+        let rings = queues.saturating_add(self.spread);
         let per_worker = self.cache.saturating_mul(3) / 2 + 4 * BURST as u32;
         let sum = rings.saturating_add(self.workers.saturating_mul(per_worker));
         sum.saturating_add(sum / 8).max(2048)
@@ -284,8 +287,15 @@ mod tests {
 
     #[test]
     fn buffers_cover_every_holder() {
-        let holders =
-            Holders { rx_descriptors: 2048, tx_descriptors: 2048, workers: 2, cache: CACHE };
+        let holders = Holders {
+            rx_descriptors: 2048,
+            tx_descriptors: 2048,
+            workers: 2,
+            cache: CACHE,
+            spread: 0,
+        };
+        let spread = Holders { spread: 1024, ..holders };
+        assert!(spread.buffers() >= holders.buffers() + 1024);
         assert!(holders.buffers() >= 4096 + 2 * (384 + 256));
         assert!(memory_needed(holders.buffers(), 2176) > u64::from(holders.buffers()) * 2176);
     }

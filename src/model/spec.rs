@@ -396,6 +396,17 @@ pub enum Idle {
     Adaptive,
 }
 
+/// Whether workers share the flows they receive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Spread {
+    /// Each handles what its queues bring.
+    #[default]
+    Off,
+    /// By flow, that of the datagram inside for tunnels.
+    Inner,
+}
+
 /// `[dpdk]`: fixed from start to end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DpdkSettings {
@@ -407,6 +418,8 @@ pub struct DpdkSettings {
     pub hugepages: Hugepages,
     /// What workers do when idle.
     pub idle: Idle,
+    /// Whether workers share the flows they receive.
+    pub spread: Spread,
     /// Buffers in the pool; default: from ports, queues, workers and memory.
     pub buffers: Option<u32>,
     /// Receive and transmit descriptors per queue.

@@ -260,6 +260,12 @@ pub struct OriginView {
     pub dropped: u64,
     /// Handed to control, by reason.
     pub punted: std::collections::BTreeMap<String, u64>,
+    /// Given by one worker to another.
+    #[serde(default)]
+    pub handed: u64,
+    /// Taken by one worker from another: as many as `handed`, at rest.
+    #[serde(default)]
+    pub taken: u64,
     /// In minus out: 0 at rest.
     pub imbalance: i64,
 }

@@ -3,7 +3,7 @@
 //! case is about.
 //!
 //! ```text
-//!   origin.<port|control>.{received,received_bytes,fragments_created,sent}
+//!   origin.<port|control>.{received,received_bytes,fragments_created,sent,handed,taken}
 //!   origin.<port|control>.dropped.<reason>      origin.….punted.<reason>
 //!   port.<port>.sent                            interface.<name>.{rx_packets,…}
 //!   control.{punts_taken,originated,…}          control.dropped.<reason>
@@ -56,6 +56,8 @@ impl Sheet {
             ("received_bytes", &ledger.received_bytes),
             ("fragments_created", &ledger.fragments_created),
             ("sent", &ledger.sent),
+            ("handed", &ledger.handed),
+            ("taken", &ledger.taken),
         ] {
             self.set(&format!("origin.{origin}.{what}"), counter.get());
         }

@@ -8,8 +8,12 @@
 //! or control. Per origin, when traffic rests:
 //!
 //! ```text
-//! received + fragments_created = sent + Σ dropped[reason] + Σ punted[reason]
+//! received + taken + fragments_created
+//!     = sent + Σ dropped[reason] + Σ punted[reason] + handed
 //! ```
+//!
+//! `handed` and `taken` are packets that one worker gave to another (`spread`);
+//! over all workers both are equal, when traffic rests.
 //!
 //! For the control pseudo-port, `received` counts injected packets taken by the
 //! worker. Control keeps its own equation ([`ControlCounters`]).
@@ -55,6 +59,10 @@ pub struct Ledger {
     pub dropped: [Counter; DropReason::COUNT],
     /// Packets handed to control, by [`PuntReason::index`].
     pub punted: [Counter; PuntReason::COUNT],
+    /// Packets given to other workers.
+    pub handed: Counter,
+    /// Packets taken from other workers, who had counted them as received.
+    pub taken: Counter,
 }
 
 impl Default for Ledger {
@@ -66,6 +74,8 @@ impl Default for Ledger {
             sent: Counter::default(),
             dropped: std::array::from_fn(|_| Counter::default()),
             punted: std::array::from_fn(|_| Counter::default()),
+            handed: Counter::default(),
+            taken: Counter::default(),
         }
     }
 }
@@ -74,8 +84,8 @@ impl Ledger {
     /// In minus out; 0 when every packet is accounted for and none is under way.
     pub fn imbalance(&self) -> i64 {
         let sum = |counters: &[Counter]| counters.iter().map(Counter::get).sum::<u64>();
-        let come = self.received.get() + self.fragments_created.get();
-        let gone = self.sent.get() + sum(&self.dropped) + sum(&self.punted);
+        let come = self.received.get() + self.taken.get() + self.fragments_created.get();
+        let gone = self.sent.get() + sum(&self.dropped) + sum(&self.punted) + self.handed.get();
         come.wrapping_sub(gone) as i64
     }
 }

@@ -293,6 +293,8 @@ fn conservation(page: &Page, origins: &[OriginView]) -> prometheus::Result<()> {
         ),
         ("path_sent_packets_total", "Packets that left by some port.", |o| o.sent),
         ("path_dropped_packets_total", "Packets dropped, all reasons.", |o| o.dropped),
+        ("path_handed_packets_total", "Packets that one worker gave to another.", |o| o.handed),
+        ("path_taken_packets_total", "Packets that one worker took from another.", |o| o.taken),
     ];
     for (name, help, field) in COUNTERS {
         let samples = origins.iter().map(|o| (vec![o.origin.as_str()], field(o)));
@@ -308,7 +310,7 @@ fn conservation(page: &Page, origins: &[OriginView]) -> prometheus::Result<()> {
     )?;
     let rest = origins.iter().map(|o| (vec![o.origin.as_str()], o.imbalance));
     page.gauges(
-        ("path_imbalance_packets", "received + fragments created - sent - dropped - punted: 0 when traffic rests, the packets under way otherwise."),
+        ("path_imbalance_packets", "received + taken + fragments created - sent - dropped - punted - handed: 0 when traffic rests, the packets under way otherwise."),
         &["origin"],
         rest,
     )
