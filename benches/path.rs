@@ -113,6 +113,15 @@ impl PacketBuf for BenchBuf {
     fn truncate(&mut self, len: usize) {
         self.0.len = self.0.len.min(len as u16);
     }
+    fn reframe(&mut self, skip: usize, ahead: usize, len: usize) -> Option<&mut [u8]> {
+        let off = self.headroom();
+        if skip + len > usize::from(self.0.len) || ahead > off + skip {
+            return None;
+        }
+        self.0.start = (off + skip - ahead) as u16;
+        self.0.len = (ahead + len) as u16;
+        Some(self.data_mut())
+    }
     fn is_linear(&self) -> bool {
         true
     }
@@ -227,6 +236,7 @@ fn tunnel(number: u32, encap: Encapsulation) -> Adjacency {
     let ip = header(SOURCE, FAR + number, protocol, 0, true);
     let mut outer = [0; 20];
     ip.emit(&mut outer).unwrap();
+    outer[2..4].fill(0);
     outer[10..12].fill(0);
     adjacency.kind = AdjacencyKind::Tunnel;
     adjacency.encap = encap;

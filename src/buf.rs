@@ -55,6 +55,21 @@ pub trait PacketBuf {
     fn trim_front(&mut self, n: usize);
     /// Cuts the packet to at most `len` bytes.
     fn truncate(&mut self, len: usize);
+    /// Puts `ahead` bytes (contents unspecified) in place of the first `skip`,
+    /// and cuts the packet `len` bytes behind them; gives the new bytes. `None`,
+    /// and nothing done, if there are not so many or the headroom is too small.
+    #[inline]
+    fn reframe(&mut self, skip: usize, ahead: usize, len: usize) -> Option<&mut [u8]> {
+        if skip + len > self.data().len() || ahead > skip + self.headroom() {
+            return None;
+        }
+        self.truncate(skip + len);
+        if ahead > skip && !self.prepend(ahead - skip) {
+            return None;
+        }
+        self.trim_front(skip.saturating_sub(ahead));
+        Some(self.data_mut())
+    }
     /// False for a chained (multi-segment) buffer, which the path refuses.
     fn is_linear(&self) -> bool;
     /// The VLAN tag (TCI) the port took out of the frame, if it did.

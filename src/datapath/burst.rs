@@ -79,10 +79,6 @@ impl Set {
         self.0 == 0
     }
 
-    pub(crate) fn len(self) -> usize {
-        self.0.count_ones() as usize
-    }
-
     /// One more than the number of the last packet; 0 if there is none.
     #[inline(always)]
     pub(crate) fn end(self) -> usize {

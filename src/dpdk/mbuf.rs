@@ -177,6 +177,24 @@ impl PacketBuf for Mbuf {
     }
 
     #[inline(always)]
+    fn reframe(&mut self, skip: usize, ahead: usize, len: usize) -> Option<&mut [u8]> {
+        let (off, before) = (self.headroom(), self.len());
+        if skip + len > before || ahead > off + skip {
+            return None;
+        }
+        let (off, after) = (off + skip - ahead, ahead + len);
+        // SAFETY:
+        // - the packet begins where there was headroom or packet, and ends where
+        //   or before it ended, so it stays within the buffer;
+        // - we are the only user, and `&mut self` makes the borrow exclusive.
+        unsafe {
+            raw::set_data_off(self.0, off as u16);
+            self.set_len(after as u16);
+            Some(std::slice::from_raw_parts_mut(raw::buf_addr(self.0).add(off), after))
+        }
+    }
+
+    #[inline(always)]
     fn trim_front(&mut self, n: usize) {
         let (off, len) = (self.headroom(), self.len());
         let n = n.min(len);

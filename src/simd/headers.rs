@@ -4,7 +4,7 @@
 //!
 //! Looking at them is plain Rust (`datapath::judge_lanes`), compiled anew for
 //! each instruction set; turning and gathering are what no compiler finds a
-//! good way for, so they are written out for AVX-512.
+//! good way for, so they are written out for AVX2 and AVX-512.
 
 use super::{Isa, Level};
 use crate::datapath::{GROUPS, Headers, LANES, Lanes, Row, WORDS, judge_lanes};
@@ -71,7 +71,77 @@ fn gather(flags: &Lanes, flag: u32) -> u64 {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn avx2(headers: &mut Headers, own: &[u32]) {
-    groups(headers, own, turn, gather);
+    groups(headers, own, |rows| turn_avx2(rows), |flags, flag| gather_avx2(flags, flag));
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn gather_avx2(flags: &Lanes, flag: u32) -> u64 {
+    use std::arch::x86_64::*;
+    let wanted = _mm256_set1_epi32(flag.cast_signed());
+    let half = |from: usize| {
+        // SAFETY:
+        // - 32 of the 64 bytes of `flags`, from a half on, are readable.
+        let flags = unsafe { _mm256_loadu_si256(flags[from..from + 8].as_ptr().cast()) };
+        let found = _mm256_cmpeq_epi32(_mm256_and_si256(flags, wanted), wanted);
+        u64::from(_mm256_movemask_ps(_mm256_castsi256_ps(found)).cast_unsigned())
+    };
+    half(0) | half(8) << 8
+}
+
+/// Rows to columns, eight rows at a time: words of two rows side by side, then
+/// of four; a column is half a register of rows 0 to 3 and half of rows 4 to 7.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn turn_avx2(rows: &[Row; LANES]) -> [Lanes; WORDS] {
+    use std::arch::x86_64::*;
+
+    /// Words 0 and 4, 1 and 5, 2 and 6, 3 and 7 of four rows.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn four(rows: &[Row]) -> [__m256i; 4] {
+        let row = |n: usize| {
+            // SAFETY:
+            // - a row is 32 readable bytes.
+            unsafe { _mm256_loadu_si256(std::ptr::from_ref(&rows[n]).cast()) }
+        };
+        let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+        let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+        let (cd_low, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+        [
+            _mm256_unpacklo_epi64(ab_low, cd_low),
+            _mm256_unpackhi_epi64(ab_low, cd_low),
+            _mm256_unpacklo_epi64(ab_high, cd_high),
+            _mm256_unpackhi_epi64(ab_high, cd_high),
+        ]
+    }
+
+    let swap = _mm256_broadcastsi128_si256(_mm_set_epi8(
+        12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3,
+    ));
+    let mut words = [[0; LANES]; WORDS];
+    for half in [0, 8] {
+        let (low, high) = (four(&rows[half..half + 4]), four(&rows[half + 4..half + 8]));
+        let first = |n: usize| _mm256_permute2x128_si256::<0x20>(low[n], high[n]);
+        let second = |n: usize| _mm256_permute2x128_si256::<0x31>(low[n], high[n]);
+        let host = |column| _mm256_shuffle_epi8(column, swap);
+        let columns = [
+            host(first(0)),
+            host(first(1)),
+            host(first(2)),
+            host(first(3)),
+            host(second(0)),
+            second(1),
+        ];
+        for (word, column) in words.iter_mut().zip(columns) {
+            // SAFETY:
+            // - 32 of the 64 bytes of `word`, from a half on, are writable.
+            unsafe { _mm256_storeu_si256(word[half..half + 8].as_mut_ptr().cast(), column) };
+        }
+    }
+    words
 }
 
 #[cfg(target_arch = "x86_64")]
