@@ -54,6 +54,7 @@ mod refusal;
 mod reserve;
 mod resolve;
 mod rib;
+mod slots;
 mod told;
 mod topo;
 mod values;
