@@ -88,6 +88,15 @@ impl Testbed {
 
     /// Buffers of another size.
     pub fn with_room(room: usize) -> Testbed {
+        Testbed::with(room, 0)
+    }
+
+    /// One of several workers.
+    pub fn of_several(number: usize, workers: usize) -> Testbed {
+        Testbed::with(ROOM, WorkerConfig::first_id(number, workers))
+    }
+
+    fn with(room: usize, first_id: u16) -> Testbed {
         let config =
             TablesConfig { adjacencies: 1024, tunnels: 64, decap_keys: 64, fib_groups: 256 };
         let tables = Arc::new(Tables::new(config));
@@ -99,7 +108,7 @@ impl Testbed {
             Arc::clone(&tables),
             Arc::clone(&counters),
             end,
-            WorkerConfig { queues, ..WorkerConfig::default() },
+            WorkerConfig { queues, first_id, ..WorkerConfig::default() },
         );
         let mut bed = Testbed { worker, control, tables, counters, hops: 1 };
         bed.publish();
