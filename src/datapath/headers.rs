@@ -98,18 +98,14 @@ pub(crate) mod flag {
     pub const ODD: u32 = 1 << 0;
     /// [`Marks::special`](super::Marks).
     pub const SPECIAL: u32 = 1 << 1;
-    /// [`Marks::own`](super::Marks).
-    pub const OWN: u32 = 1 << 2;
-    /// [`Marks::own_source`](super::Marks).
-    pub const OWN_SOURCE: u32 = 1 << 3;
     /// [`Marks::fragment`](super::Marks).
-    pub const FRAGMENT: u32 = 1 << 4;
+    pub const FRAGMENT: u32 = 1 << 2;
     /// [`Marks::ttl_low`](super::Marks).
-    pub const TTL_LOW: u32 = 1 << 5;
+    pub const TTL_LOW: u32 = 1 << 3;
     /// [`Marks::tunnel`](super::Marks).
-    pub const TUNNEL: u32 = 1 << 6;
+    pub const TUNNEL: u32 = 1 << 4;
     /// [`Marks::ecn`](super::Marks).
-    pub const ECN: u32 = 1 << 7;
+    pub const ECN: u32 = 1 << 5;
 }
 
 /// Result of validation, as sets of packets.
@@ -139,8 +135,6 @@ impl Marks {
     pub(crate) fn put(&mut self, group: usize, bits: impl Fn(u32) -> u64) {
         self.odd.set_group(group, LANES, bits(flag::ODD));
         self.special.set_group(group, LANES, bits(flag::SPECIAL));
-        self.own.set_group(group, LANES, bits(flag::OWN));
-        self.own_source.set_group(group, LANES, bits(flag::OWN_SOURCE));
         self.fragment.set_group(group, LANES, bits(flag::FRAGMENT));
         self.ttl_low.set_group(group, LANES, bits(flag::TTL_LOW));
         self.tunnel.set_group(group, LANES, bits(flag::TUNNEL));

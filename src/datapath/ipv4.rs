@@ -32,10 +32,10 @@ pub(crate) fn validate<B>(packets: &mut Packets<B>, turn: &Turn<'_>) {
 
 /// The kernel: what there is to say of sixteen headers at once, no branch, no
 /// memory but its arguments; inlined into a function per instruction set
-/// (`crate::simd`). `own`: addresses to tell. Values are compared as `i32`,
-/// which they all fit and which the oldest vector instructions can compare.
+/// (`crate::simd`). Values are compared as `i32`, which they all fit and which
+/// the oldest vector instructions can compare.
 #[inline(always)]
-pub(crate) fn judge_lanes(words: &[Lanes; WORDS], own: &[u32]) -> Lanes {
+pub(crate) fn judge_lanes(words: &[Lanes; WORDS]) -> Lanes {
     let [w0, w1, w2, src, dst, room] = words;
     let mut flags = [0; LANES];
     for lane in 0..LANES {
@@ -55,12 +55,6 @@ pub(crate) fn judge_lanes(words: &[Lanes; WORDS], own: &[u32]) -> Lanes {
             | bit(((w2 >> 24) as i32) < 2, flag::TTL_LOW)
             | bit(tunnel, flag::TUNNEL)
             | bit(w0 >> 16 & u32::from(ecn::MASK) != 0, flag::ECN);
-    }
-    for own in own {
-        for lane in 0..LANES {
-            flags[lane] |=
-                bit(dst[lane] == *own, flag::OWN) | bit(src[lane] == *own, flag::OWN_SOURCE);
-        }
     }
     flags
 }

@@ -17,7 +17,7 @@ use crate::datapath::{GROUPS, Headers, LANES, Lanes, Row, WORDS, judge_lanes};
 #[inline]
 pub(crate) fn validate(isa: Isa, headers: &mut Headers, own: &[u32]) {
     match isa.0 {
-        Level::Portable => groups(headers, own, turn, gather),
+        Level::Portable => groups(headers, own, turn, gather, any_of),
         // SAFETY:
         // - `Isa::here` has made sure that this machine has the instructions.
         #[cfg(target_arch = "x86_64")]
@@ -36,6 +36,7 @@ fn groups(
     own: &[u32],
     turn: impl Fn(&[Row; LANES]) -> [Lanes; WORDS],
     gather: impl Fn(&Lanes, u32) -> u64,
+    any_of: impl Fn(&Lanes, &[u32]) -> u64,
 ) {
     for group in 0..GROUPS {
         if headers.fresh.group(group, LANES) == 0 {
@@ -43,8 +44,11 @@ fn groups(
         }
         let words = turn(headers.rows(group));
         headers.put(group, &words);
-        let flags = judge_lanes(&words, own);
+        let flags = judge_lanes(&words);
         headers.marks.put(group, |flag| gather(&flags, flag));
+        let [_, _, _, src, dst, _] = &words;
+        headers.marks.own.set_group(group, LANES, any_of(dst, own));
+        headers.marks.own_source.set_group(group, LANES, any_of(src, own));
     }
     headers.keep_originated();
 }
@@ -68,10 +72,40 @@ fn gather(flags: &Lanes, flag: u32) -> u64 {
     bits.fold(0, |all, bit| all | bit)
 }
 
+/// The lanes that have one of some values, a bit each.
+#[inline(always)]
+fn any_of(lanes: &Lanes, values: &[u32]) -> u64 {
+    let bits = lanes.iter().enumerate().map(|(n, lane)| u64::from(values.contains(lane)) << n);
+    bits.fold(0, |all, bit| all | bit)
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn avx2(headers: &mut Headers, own: &[u32]) {
-    groups(headers, own, |rows| turn_avx2(rows), |flags, flag| gather_avx2(flags, flag));
+    groups(
+        headers,
+        own,
+        |rows| turn_avx2(rows),
+        |flags, flag| gather_avx2(flags, flag),
+        |lanes, values| values.iter().fold(0, |all, value| all | equal_avx2(lanes, *value)),
+    );
+}
+
+/// The lanes that have a value.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn equal_avx2(lanes: &Lanes, value: u32) -> u64 {
+    use std::arch::x86_64::*;
+    let wanted = _mm256_set1_epi32(value.cast_signed());
+    let half = |from: usize| {
+        // SAFETY:
+        // - 32 of the 64 bytes of `lanes`, from a half on, are readable.
+        let lanes = unsafe { _mm256_loadu_si256(lanes[from..from + 8].as_ptr().cast()) };
+        let found = _mm256_cmpeq_epi32(lanes, wanted);
+        u64::from(_mm256_movemask_ps(_mm256_castsi256_ps(found)).cast_unsigned())
+    };
+    half(0) | half(8) << 8
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -147,7 +181,25 @@ fn turn_avx2(rows: &[Row; LANES]) -> [Lanes; WORDS] {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn avx512(headers: &mut Headers, own: &[u32]) {
-    groups(headers, own, |rows| turn_avx512(rows), |flags, flag| gather_avx512(flags, flag));
+    groups(
+        headers,
+        own,
+        |rows| turn_avx512(rows),
+        |flags, flag| gather_avx512(flags, flag),
+        |lanes, values| values.iter().fold(0, |all, value| all | equal_avx512(lanes, *value)),
+    );
+}
+
+/// The lanes that have a value.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[inline]
+fn equal_avx512(lanes: &Lanes, value: u32) -> u64 {
+    use std::arch::x86_64::{_mm512_cmpeq_epi32_mask, _mm512_loadu_si512, _mm512_set1_epi32};
+    // SAFETY:
+    // - the 64 bytes of `lanes` are readable.
+    let lanes = unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) };
+    _mm512_cmpeq_epi32_mask(lanes, _mm512_set1_epi32(value.cast_signed())).into()
 }
 
 #[cfg(target_arch = "x86_64")]
