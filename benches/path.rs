@@ -84,6 +84,10 @@ impl PacketBuf for BenchBuf {
         // - as for `data`.
         unsafe { self.0.data.get_unchecked_mut(span) }
     }
+    fn prefetch(&self) {
+        let data = &self.0.data[usize::from(self.0.start) % BLOCK];
+        greyhound::tables::epoch::prefetch(data);
+    }
     fn headroom(&self) -> usize {
         self.0.start.into()
     }

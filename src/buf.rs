@@ -12,6 +12,7 @@
 use arrayvec::ArrayVec;
 
 use crate::ids::PortId;
+use crate::tables::epoch::prefetch;
 
 /// Most packets handled in one go.
 pub const BURST: usize = 64;
@@ -39,6 +40,12 @@ pub trait PacketBuf {
     fn data(&self) -> &[u8];
     /// The packet's bytes, writable.
     fn data_mut(&mut self) -> &mut [u8];
+    /// Starts loading the packet's first bytes.
+    fn prefetch(&self) {
+        if let Some(first) = self.data().first() {
+            prefetch(first);
+        }
+    }
     /// Free bytes in front of the packet.
     fn headroom(&self) -> usize;
     /// Free bytes behind the packet.

@@ -192,11 +192,3 @@ impl<B> Packets<B> {
         self.verdict = [Verdict::UNDECIDED; BURST];
     }
 }
-
-/// Starts loading the first bytes of a packet.
-#[inline(always)]
-pub(crate) fn prefetch_data<B: crate::buf::PacketBuf>(buf: Option<&B>) {
-    if let Some(first) = buf.and_then(|buf| buf.data().first()) {
-        crate::tables::epoch::prefetch(first);
-    }
-}

@@ -136,6 +136,11 @@ impl PacketBuf for Mbuf {
     }
 
     #[inline(always)]
+    fn prefetch(&self) {
+        crate::tables::epoch::prefetch_at(self.start());
+    }
+
+    #[inline(always)]
     fn headroom(&self) -> usize {
         // SAFETY: `self.0` is a live mbuf and only we use it.
         usize::from(unsafe { raw::data_off(self.0) })
