@@ -137,7 +137,7 @@ class Work:
 
     def target(self, place):
         """Where the prefix at that place of the table leads."""
-        if self.tunnels:
+        if self.tunnels and not self.decap:
             return {"interface": self.tunnel_name(place % self.tunnels)}
         return {"via": f"10.0.1.{2 + place % 8}"}
 
@@ -146,7 +146,9 @@ class Work:
         if self.table:
             found = ((destination >> (32 - n) << (32 - n), n) for n in range(24, 15, -1))
             index = next(self.places[prefix] for prefix in found if prefix in self.places)
-            return (HOP_MAC.format(3), index % self.tunnels) if self.tunnels else (HOP_MAC.format(2 + index % 8), None)
+            if self.tunnels and not self.decap:
+                return HOP_MAC.format(3), index % self.tunnels
+            return HOP_MAC.format(2 + index % 8), None
         if self.kind and not self.decap:
             return HOP_MAC.format(3), (0 if self.tunnels == 1 else destination - (30 << 24) >> 8)
         return HOP_MAC.format(2), None
@@ -185,6 +187,8 @@ WORKS = [
     Work("W8-1M", "GRE encap, 1M routes over 1024 tunnels", GRE, 1024, **HUGE),
     Work("O1", "GRE encap, 1002 routes over 2 tunnels", GRE, 2, prefixes=1002, peer="ovs"),
     Work("Z0", "W8 under route churn / at rest", GRE, 1024, peer="itself", **BIG),
+    Work("S2", "GRE decap, 1 tunnel, 100k routes: 2 / 1 workers", GRE, 1, decap=True, peer="spread", **BIG),
+    Work("S2e", "W8, one queue: 2 / 1 workers", GRE, 1024, peer="spread", **BIG),
     Work("S1", "W1, two cores / one", frames=32768, peer="scaling"),
 ]
 

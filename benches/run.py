@@ -36,6 +36,7 @@ import ovs  # noqa: E402
 import peers  # noqa: E402
 import report  # noqa: E402
 import scaling  # noqa: E402
+import spread  # noqa: E402
 import sweeps  # noqa: E402
 import windows  # noqa: E402
 from greyhound import binary  # noqa: E402
@@ -50,7 +51,7 @@ QUICK = ("W1", "W2", "W4", "W5")
 # Ratios to the peer; the rows with 1M routes are compared with those of 100k (E5).
 BARS = {"W1": ("E1", 0.70), "W2": ("E2", 0.63), "W3": ("E2", 0.63), "W4": ("E3", 0.58), "W5": ("E3", 0.58),
         "W6e": ("E6", 0.63), "W6d": ("E6", 0.58), "W7": ("E4", 0.58), "W8": ("E4", 0.53), "O1": ("O1", 5.0),
-        "Z0": ("F2", 0.95), "S1": ("S1", 0.95)}
+        "Z0": ("F2", 0.95), "S1": ("S1", 0.95), "S2": ("S2", 1.3), "S2e": ("S2", 1.3)}
 PEERS = {"testpmd": peers.Testpmd, "ovs": ovs.OpenVSwitch}
 BAR_OF_HUGE = 0.9
 FOLDER = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(REPO, "target")), "bench")
@@ -195,7 +196,7 @@ def run(chosen, turns, calibrator, wrong, written):
             check_sample(work)
             if work.peer == "ovs":
                 check_peer_sample(work, PEERS[work.peer])
-            one = scaling.measure if work.peer == "scaling" else measure
+            one = {"scaling": scaling.measure, "spread": spread.measure}.get(work.peer, measure)
             rows.append(judged(work, one(work, turns, calibrator)))
         except (AssertionError, CommandFailed, Timeout, windows.Noisy) as error:
             wrong.append(work.name)

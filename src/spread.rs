@@ -173,7 +173,6 @@ impl<B: PacketBuf> SpreadEnd<B> {
         let port = first.first()?.1;
         let same = |parcel: &&Parcel<B>| parcel.1 == port;
         let run = first.iter().chain(second).take_while(same).count();
-        drop(seen);
         let taken = ring.read_chunk(run).ok()?;
         burst.extend(taken.into_iter().map(|Parcel(buf, _)| buf));
         // They are in the giver's cache.

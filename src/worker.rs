@@ -36,6 +36,14 @@ pub struct WorkerConfig {
     pub first_id: u16,
 }
 
+impl WorkerConfig {
+    /// Where the identifications of one of `workers` workers start: each has an
+    /// equal share of the 65,536 before it comes to another's.
+    pub fn first_id(number: usize, workers: usize) -> u16 {
+        (number * (1 << 16) / workers) as u16
+    }
+}
+
 /// One worker. Made and used on its own thread.
 pub struct Worker<I: PacketIo> {
     io: I,
@@ -147,9 +155,8 @@ impl<I: PacketIo> Worker<I> {
         self.config.queues.clear();
         let began = Instant::now();
         while self.spread.as_ref().is_some_and(|spread| !spread.is_over()) {
-            // One that never started closes nothing.
+            // One that never started closes nothing: it gave nothing either.
             if self.turn() == 0 && began.elapsed() > LAST_WAIT {
-                tracing::warn!("a worker did not end in time: its packets are given up");
                 return;
             }
         }

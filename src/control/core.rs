@@ -315,6 +315,9 @@ impl Topology for Hands<'_> {
     fn way_of(&self, datagram: &[u8]) -> Option<Way> {
         self.net.way_of(datagram)
     }
+    fn only_by_default(&self, to: Ipv4Addr) -> bool {
+        self.net.only_by_default(to)
+    }
 }
 
 impl Actions for Hands<'_> {
@@ -329,3 +332,6 @@ impl Actions for Hands<'_> {
         self.net.neighbour_lost(link, address, failed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,6 +83,9 @@ pub trait Topology {
     fn way_of(&self, datagram: &[u8]) -> Option<Way> {
         Some(self.way(Ipv4Header::ref_from(datagram)?.dst_addr()))
     }
+
+    /// True if that match is the default route.
+    fn only_by_default(&self, to: Ipv4Addr) -> bool;
 }
 
 /// What an engine is given: both sides at once.

@@ -294,6 +294,7 @@ fn is_one(weight: &u8) -> bool {
 
 /// A static route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RouteSpec {
     /// Destination; no host bits.
     pub to: Ipv4Net,

@@ -54,6 +54,10 @@ impl Topology for Net {
         let to = Ipv4Header::ref_from(datagram)?.dst_addr();
         Some(self.way_of_flow(to, self.tables.flow.datagram(datagram)))
     }
+
+    fn only_by_default(&self, to: Ipv4Addr) -> bool {
+        self.longest(to).is_some_and(|(prefix, _)| prefix.prefix_len() == 0)
+    }
 }
 
 impl Net {

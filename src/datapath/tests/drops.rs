@@ -358,8 +358,9 @@ fn every_drop_reason_has_its_cause_and_is_counted_once_and_in_place() {
 #[test]
 fn the_list_of_reasons_is_complete() {
     let cases = cases();
-    let missing: Vec<_> =
-        DropReason::ALL.iter().filter(|r| cases.iter().all(|c| c.reason != **r)).collect();
+    // A worker alone has nobody to hand anything to: `src/spread_tests.rs`.
+    let here = DropReason::ALL.iter().filter(|r| **r != SpreadQueueFull);
+    let missing: Vec<_> = here.filter(|r| cases.iter().all(|c| c.reason != **r)).collect();
     assert_eq!(missing, Vec::<&DropReason>::new());
 }
 
