@@ -141,6 +141,7 @@ impl<I: PacketIo> Worker<I> {
         let (last, busy) = self.last;
         let passed = now.saturating_sub(last);
         self.counters.poll.total_ticks.add(passed);
+        self.counters.poll.longest_ticks.raise(passed);
         if busy {
             self.counters.poll.busy_ticks.add(passed);
         }
@@ -240,6 +241,9 @@ mod tests {
             assert_eq!((counters.imbalance(), in_use), (0, 0));
             assert!(counters.poll.busy_rounds.get() >= 1);
             assert_eq!(counters.poll.packets.get(), 16);
+            let (longest, total) =
+                (counters.poll.longest_ticks.get(), counters.poll.total_ticks.get());
+            assert!(0 < longest && longest <= total, "{longest} of {total}");
         }
     }
 

@@ -255,6 +255,12 @@ fn workers(page: &Page, workers: &[WorkerView]) -> prometheus::Result<()> {
         ("worker_ticks_per_packet", "TSC ticks per packet in turns that had packets, since start."),
         labels,
         cost,
+    )?;
+    let gap = each().map(|(name, w)| (vec![name], w.longest_gap_seconds));
+    page.ratios(
+        ("worker_longest_gap_seconds", "Longest time between two polls since start."),
+        labels,
+        gap,
     )
 }
 
