@@ -97,6 +97,7 @@ step integration "pcap cases and the other integration tests" cargo test --works
 step memcheck "wire and tables under valgrind memcheck" memcheck
 step loom "loom models of how tables are published and reclaimed" \
     env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target/loom" cargo test --no-default-features --lib tables::model
+step instructions "instructions per packet, against what is committed" /usr/bin/python3 benches/instructions.py
 step image "the container image, and one pcap case inside it" image
 loud=1 step smoke "smoke on namespaces, with a stock Linux as peer" /usr/bin/python3 tests/smoke/run.py
 

@@ -1,0 +1,62 @@
+"""The small programs of the harness, built when their sources are newer."""
+
+import os
+import shlex
+import subprocess
+import tomllib
+
+from lab import REPO, CommandFailed
+
+TARGET = os.path.abspath(os.environ.get("CARGO_TARGET_DIR", os.path.join(REPO, "target")))
+FOLDER = os.path.join(TARGET, "bench")
+HARNESS = os.path.join(REPO, "benches/harness")
+
+
+def command(argv, **kwargs):
+    """Runs it; its output, or an error with that."""
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=REPO, **kwargs)
+    if done.returncode:
+        raise CommandFailed(f"{shlex.join(argv)}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _built(name, sources, argv):
+    """The program of that name, made by `argv` (which gets `-o` and the place)."""
+    os.makedirs(FOLDER, exist_ok=True)
+    program = os.path.join(FOLDER, name)
+    if not os.path.exists(program) or any(os.path.getmtime(program) < os.path.getmtime(s) for s in sources):
+        command([*argv, "-o", program])
+    return program
+
+
+def calibrate():
+    """The loop that tells how much of a core is ours."""
+    source = os.path.join(HARNESS, "calibrate.rs")
+    return _built("calibrate", [source], ["rustc", "--edition=2024", "-O", source])
+
+
+def pacer():
+    """The source with a pace, over DPDK."""
+    source = os.path.join(HARNESS, "pacer.c")
+    flags = command(["pkg-config", "--cflags", "--libs", "libdpdk"]).split()
+    return _built("pacer", [source], ["cc", "-O3", "-march=native", "-Wall", "-Wextra", source, *flags])
+
+
+def path():
+    """`benches/path.rs` as the release binary is built, from the very library that is in it.
+
+    `cargo bench` would build everything once more, since benches may not abort
+    on a panic; linking what is there takes ten seconds instead of minutes.
+    """
+    command(["cargo", "build", "--release", "--quiet"])
+    with open(os.path.join(REPO, "Cargo.toml"), "rb") as file:
+        manifest = tomllib.load(file)
+    profile, package = manifest["profile"]["release"], manifest["workspace"]["package"]
+    library = os.path.join(TARGET, "release/libgreyhound.rlib")
+    source = os.path.join(REPO, "benches/path.rs")
+    options = [f"-C{key}={value}" for key, value in (
+        ("opt-level", profile.get("opt-level", 3)), ("lto", profile["lto"]), ("panic", profile["panic"]),
+        ("codegen-units", profile["codegen-units"]), ("debuginfo", profile["debug"]))]
+    return _built("path", [source, library],
+                  ["rustc", f"--edition={package['edition']}", "--crate-name=path", *options, source,
+                   f"--extern=greyhound={library}", f"-Ldependency={TARGET}/release/deps"])
