@@ -10,7 +10,7 @@
  *   run RATE SECONDS EVERY BESIDE GENTLE
  *
  * RATE frames a second (0: all that go) for SECONDS, a line after every EVERY
- * seconds; BESIDE frames a second of the second file in between; GENTLE 1 lets
+ * seconds and "done" at the end; BESIDE frames a second of the second file in between; GENTLE 1 lets
  * other threads have the core between bursts. The last 16 bytes of a frame get
  * its number and its stamp, so the file's frames must end in payload.
  *
@@ -36,7 +36,7 @@
 #define MOST_FRAMES 300000
 #define POOL 16384
 #define NAP_US 20
-#define OFF_US 5 /* a turn of the loop that took longer was not ours */
+#define OFF_US 10 /* a turn of the loop that took longer was not ours */
 /* Delays below 2^BITS ticks have a bucket each, longer ones 2^(BITS-1) an octave. */
 #define BITS 7
 #define BUCKETS (64 << (BITS - 1))
@@ -264,6 +264,8 @@ static void run(double rate, double seconds, double every, double beside_rate, b
 	for (now = rte_rdtsc(); comes_back && rte_rdtsc() - now < hz / 100;)
 		receive(since);
 	tell((end - line) / hz);
+	printf("done\n");
+	fflush(stdout);
 }
 
 int main(int argc, char **argv)
