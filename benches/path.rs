@@ -7,6 +7,7 @@
 //!   path beside OTHER [ROUNDS]   the same, each window next to one of another
 //!                            build of this program: what a change brings
 //!   path one ID PACKETS      that many packets of one kind, for callgrind
+//!   path stages [ROUNDS]     ticks per packet by stage, medians
 //!   path serve               a window per ID read from stdin (`beside` uses it)
 //! ```
 //!
@@ -23,7 +24,7 @@ use std::time::Instant;
 use greyhound::buf::{Burst, PacketBuf, PacketIo, RxChecksum};
 use greyhound::exchange::{ControlEnd, ExchangeConfig, exchange};
 use greyhound::ids::{IfId, Mac, NextHopId, PortId, TableId};
-use greyhound::stats::counters::WorkerCounters;
+use greyhound::stats::counters::{Stage, WorkerCounters};
 use greyhound::tables::adjacency::{Adjacency, AdjacencyKind, Encapsulation};
 use greyhound::tables::interfaces::{Attachment, Interfaces, PortEntry};
 use greyhound::tables::tunnel::{DecapKey, Tunnel};
@@ -535,10 +536,39 @@ fn main() {
             println!("{:?}", set_up(work).window(number(packets)));
         }
         ["serve"] => serve(),
+        ["stages"] => stages(21),
+        ["stages", rounds] => stages(number(rounds)),
         ["beside", other] => table(21, Some(Other::start(other))),
         ["beside", other, rounds] => table(number(rounds), Some(Other::start(other))),
         [rounds] => table(number(rounds), None),
         _ => table(21, None),
+    }
+}
+
+/// Ticks per packet by stage: of one burst in 64, as `show workers` has them.
+fn stages(rounds: usize) {
+    let mut benches = benches();
+    let mut taken = vec![[const { Vec::new() }; Stage::ALL.len()]; WORKS.len()];
+    for _ in 0..rounds {
+        for (bench, taken) in benches.iter_mut().zip(&mut taken) {
+            let counters = Arc::clone(&bench.counters);
+            let read = || Stage::ALL.map(|stage| counters.stages.ticks[stage as usize].get());
+            let packets = counters.stages.packets.get();
+            let before = read();
+            warm_window(bench);
+            let packets = (counters.stages.packets.get() - packets) as f64;
+            for ((taken, before), after) in taken.iter_mut().zip(before).zip(read()) {
+                taken.push((after - before) as f64 / packets);
+            }
+        }
+    }
+    print!("{:<5}", "id");
+    Stage::ALL.iter().for_each(|stage| print!("{:>10}", stage.name()));
+    println!();
+    for ((id, ..), taken) in WORKS.iter().zip(taken) {
+        print!("{id:<5}");
+        taken.into_iter().for_each(|values| print!("{:>10.1}", spread(values).0));
+        println!();
     }
 }
 

@@ -4,29 +4,28 @@
 //! ```text
 //!   packet number      0    1    2    …   63
 //!   burst           │ buf │ buf │ buf │ … │        moved once, into a port's output
-//!   headers.w0 … dst│     │     │     │ … │        IPv4 words, host byte order
-//!   headers.flags   │     │     │     │ … │        what `ipv4::validate` found
+//!   headers           IPv4 words and what `ipv4::validate` found (`headers`)
 //!   l3, in_if, hop, verdict, out_if
-//!   List                 [0, 2, 5, …]              the packets a stage is to look at
+//!   Set               1     0     1     …          the packets a stage is to look at
 //! ```
 //!
-//! A stage never moves a buffer: it gets the numbers of its packets in a
-//! [`List`] and ends each with a [`Verdict`], or passes its number on.
+//! A stage never moves a buffer: it gets the numbers of its packets as a
+//! [`Set`] and ends each with a [`Verdict`], or passes its number on.
 
+use std::ops::{BitAnd, BitOr, BitOrAssign, Not};
+
+use super::headers::Headers;
 use super::verdict::Verdict;
 use crate::buf::{BURST, Burst};
 use crate::ids::{IfId, NextHopId};
-use crate::wire::ipv4::IPV4_LEN;
-
-/// Headers validated at once; a burst is a whole number of these.
-pub(crate) const LANES: usize = 16;
-const _: () = assert!(BURST.is_multiple_of(LANES) && BURST.is_power_of_two());
+use crate::wire::ether::ETHER_LEN;
 
 /// The number of a packet in its burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot(u8);
 
 impl Slot {
+    #[inline(always)]
     pub(crate) fn new(index: usize) -> Slot {
         Slot((index % BURST) as u8)
     }
@@ -39,189 +38,122 @@ impl Slot {
     }
 }
 
-/// The packets a stage is to look at, in burst order.
-#[derive(Clone, Debug)]
-pub(crate) struct List {
-    slots: [Slot; BURST],
-    len: usize,
-}
+/// Some packets of a burst, a bit each; visited in burst order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Set(u64);
 
-impl List {
-    pub(crate) const fn new() -> List {
-        List { slots: [Slot(0); BURST], len: 0 }
-    }
+const _: () = assert!(BURST == u64::BITS as usize);
 
-    pub(crate) fn clear(&mut self) {
-        self.len = 0;
+impl Set {
+    pub(crate) const EMPTY: Set = Set(0);
+    pub(crate) const ALL: Set = Set(u64::MAX);
+
+    /// The first `n` packets.
+    pub(crate) fn first(n: usize) -> Set {
+        if n < BURST { Set((1 << n) - 1) } else { Set::ALL }
     }
 
     #[inline(always)]
-    pub(crate) fn push(&mut self, slot: Slot) {
-        self.push_if(slot, true);
+    pub(crate) fn insert(&mut self, slot: Slot) {
+        self.insert_if(slot, true);
     }
 
     /// Without a branch, which random traffic would make a mispredicted one.
-    /// A packet is in a list once at most, so 64 places are enough.
     #[inline(always)]
-    pub(crate) fn push_if(&mut self, slot: Slot, wanted: bool) {
-        self.slots[self.len % BURST] = slot;
-        self.len += usize::from(wanted);
+    pub(crate) fn insert_if(&mut self, slot: Slot, wanted: bool) {
+        self.0 |= u64::from(wanted) << slot.at();
     }
 
     #[inline(always)]
-    pub(crate) fn slots(&self) -> &[Slot] {
-        &self.slots[..self.len.min(BURST)]
+    pub(crate) fn remove(&mut self, slot: Slot) {
+        self.0 &= !(1 << slot.at());
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    #[inline(always)]
+    pub(crate) fn contains(self, slot: Slot) -> bool {
+        self.0 >> slot.at() & 1 != 0
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+    #[inline(always)]
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// One more than the number of the last packet; 0 if there is none.
+    #[inline(always)]
+    pub(crate) fn end(self) -> usize {
+        (u64::BITS - self.0.leading_zeros()) as usize
+    }
+
+    /// The packets of one group of `lanes`.
+    #[inline(always)]
+    pub(crate) fn group(self, group: usize, lanes: usize) -> u64 {
+        self.0 >> (group * lanes) & ((1 << lanes) - 1)
+    }
+
+    /// Says anew who of one group of `lanes` is in the set.
+    #[inline(always)]
+    pub(crate) fn set_group(&mut self, group: usize, lanes: usize, bits: u64) {
+        let at = group * lanes;
+        self.0 = self.0 & !(((1 << lanes) - 1) << at) | bits << at;
+    }
+
+    /// The packets, in burst order.
+    #[inline(always)]
+    pub(crate) fn slots(self) -> Slots {
+        Slots(self.0)
     }
 }
 
-/// One 32-bit value per packet, laid out in groups of [`LANES`].
-#[derive(Clone, Debug, PartialEq)]
-#[repr(align(64))]
-pub(crate) struct Column([[u32; LANES]; BURST / LANES]);
-
-impl Column {
-    const ZERO: Column = Column([[0; LANES]; BURST / LANES]);
-
+impl BitAnd for Set {
+    type Output = Set;
     #[inline(always)]
-    pub(crate) fn get(&self, slot: Slot) -> u32 {
-        self.0.as_flattened()[slot.at()]
-    }
-
-    #[inline(always)]
-    pub(crate) fn set(&mut self, slot: Slot, value: u32) {
-        self.0.as_flattened_mut()[slot.at()] = value;
-    }
-
-    #[inline(always)]
-    pub(crate) fn group(&self, group: usize) -> &[u32; LANES] {
-        &self.0[group % (BURST / LANES)]
-    }
-
-    #[inline(always)]
-    pub(crate) fn group_mut(&mut self, group: usize) -> &mut [u32; LANES] {
-        &mut self.0[group % (BURST / LANES)]
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.0 = Column::ZERO.0;
+    fn bitand(self, other: Set) -> Set {
+        Set(self.0 & other.0)
     }
 }
 
-/// Bits of [`Headers::flags`] and [`Headers::sticky`].
-pub(crate) mod flag {
-    /// Fails a check of RFC 1812 §5.2.2, or has options: to be looked at alone.
-    pub const ODD: u32 = 1 << 0;
-    /// Source or destination is in a block that is never routed.
-    pub const SPECIAL: u32 = 1 << 1;
-    /// The destination is in the list of own addresses.
-    pub const OWN: u32 = 1 << 2;
-    /// The source is in the list of own addresses.
-    pub const OWN_SOURCE: u32 = 1 << 3;
-    /// A fragment.
-    pub const FRAGMENT: u32 = 1 << 4;
-    /// TTL 0 or 1: does not survive forwarding.
-    pub const TTL_LOW: u32 = 1 << 5;
-    /// Arrived as a link-layer broadcast or multicast (sticky).
-    pub const GROUP: u32 = 1 << 6;
-    /// Made here: no TTL step, none of the checks on forwarding (sticky).
-    pub const ORIGINATED: u32 = 1 << 7;
+impl BitOr for Set {
+    type Output = Set;
+    #[inline(always)]
+    fn bitor(self, other: Set) -> Set {
+        Set(self.0 | other.0)
+    }
 }
 
-/// The 20 fixed bytes of each packet's IPv4 header as words in host byte
-/// order, and what validation made of them.
-#[derive(Clone, Debug)]
-pub(crate) struct Headers {
-    /// Version, IHL, TOS, total length.
-    pub w0: Column,
-    /// Identification, flags, fragment offset.
-    pub w1: Column,
-    /// TTL, protocol, checksum.
-    pub w2: Column,
-    /// Source address.
-    pub src: Column,
-    /// Destination address.
-    pub dst: Column,
-    /// Bytes there are from the header on.
-    pub room: Column,
-    /// The third word as it leaves: a step of forwarding on, or unchanged in
-    /// what was made here.
-    pub next: Column,
-    /// Flags that stay with the packet through decapsulation.
-    pub sticky: Column,
-    /// Result of validation, sticky flags included.
-    pub flags: Column,
+impl BitOrAssign for Set {
+    #[inline(always)]
+    fn bitor_assign(&mut self, other: Set) {
+        self.0 |= other.0;
+    }
 }
 
-impl Headers {
-    const ZERO: Headers = Headers {
-        w0: Column::ZERO,
-        w1: Column::ZERO,
-        w2: Column::ZERO,
-        src: Column::ZERO,
-        dst: Column::ZERO,
-        room: Column::ZERO,
-        next: Column::ZERO,
-        sticky: Column::ZERO,
-        flags: Column::ZERO,
-    };
-
-    /// Takes a packet's header into the columns.
+impl Not for Set {
+    type Output = Set;
     #[inline(always)]
-    pub(crate) fn gather(&mut self, slot: Slot, header: &[u8; IPV4_LEN], room: usize) {
-        let word = |at: usize| {
-            u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-        };
-        self.w0.set(slot, word(0));
-        self.w1.set(slot, word(4));
-        self.w2.set(slot, word(8));
-        self.src.set(slot, word(12));
-        self.dst.set(slot, word(16));
-        self.room.set(slot, room as u32);
+    fn not(self) -> Set {
+        Set(!self.0)
     }
+}
 
-    /// Total length in bytes.
-    #[inline(always)]
-    pub(crate) fn total(&self, slot: Slot) -> usize {
-        (self.w0.get(slot) & 0xffff) as usize
-    }
+/// The packets of a [`Set`], the lowest number first.
+pub(crate) struct Slots(u64);
 
-    /// Header length in bytes.
-    #[inline(always)]
-    pub(crate) fn header_len(&self, slot: Slot) -> usize {
-        (self.w0.get(slot) >> 24 & 0xf) as usize * 4
-    }
+impl Iterator for Slots {
+    type Item = Slot;
 
     #[inline(always)]
-    pub(crate) fn tos(&self, slot: Slot) -> u8 {
-        (self.w0.get(slot) >> 16) as u8
-    }
-
-    #[inline(always)]
-    pub(crate) fn ttl(&self, slot: Slot) -> u8 {
-        (self.w2.get(slot) >> 24) as u8
-    }
-
-    #[inline(always)]
-    pub(crate) fn protocol(&self, slot: Slot) -> u8 {
-        (self.w2.get(slot) >> 16) as u8
-    }
-
-    #[inline(always)]
-    pub(crate) fn dont_fragment(&self, slot: Slot) -> bool {
-        self.w1.get(slot) & 0x4000 != 0
-    }
-
-    #[inline(always)]
-    pub(crate) fn has(&self, slot: Slot, flags: u32) -> bool {
-        self.flags.get(slot) & flags != 0
+    fn next(&mut self) -> Option<Slot> {
+        if self.0 == 0 {
+            return None;
+        }
+        let slot = Slot(self.0.trailing_zeros() as u8);
+        self.0 &= self.0 - 1;
+        Some(slot)
     }
 }
 
@@ -255,9 +187,10 @@ impl<B> Packets<B> {
     }
 
     /// Forgets what was known of the burst before. `in_if` is where most of
-    /// the packets arrived.
+    /// the packets arrived; most have an untagged Ethernet header.
     pub(crate) fn begin(&mut self, in_if: IfId) {
-        self.headers.sticky.clear();
+        self.headers.begin();
+        self.l3 = [ETHER_LEN as u8; BURST];
         self.in_if = [in_if; BURST];
         self.hop = [NextHopId::NO_ROUTE; BURST];
         self.verdict = [Verdict::UNDECIDED; BURST];

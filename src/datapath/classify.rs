@@ -5,7 +5,7 @@
 //! and one of two, and its IPv4 header goes straight into the columns.
 //! Everything else is looked at alone.
 
-use super::burst::{List, Packets, Slot, flag, prefetch_data};
+use super::burst::{Packets, Set, Slot, prefetch_data};
 use super::drop::DropReason;
 use super::ipv4;
 use super::verdict::Turn;
@@ -17,6 +17,9 @@ use crate::wire::ether::{ETHER_LEN, EtherRepr, VID_MASK, VLAN_LEN};
 use crate::wire::ipv4::IPV4_LEN;
 use crate::wire::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_VLAN};
 
+/// Bytes looked at: link header and IPv4 header.
+const FRAME: usize = ETHER_LEN + IPV4_LEN;
+
 /// Packets whose bytes are fetched ahead.
 const AHEAD: usize = 4;
 
@@ -25,24 +28,26 @@ const AHEAD: usize = 4;
 pub(crate) fn classify<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
-    pending: &mut List,
+    pending: &mut Set,
 ) {
     let port = turn.interfaces.port(turn.origin);
     let untagged = port.and_then(|port| port.untagged).filter(|at| at.up);
     packets.begin(untagged.map_or(IfId::NONE, |at| at.id));
 
-    let mut odd = List::new();
-    let bytes = straight(packets, turn, port, untagged.is_some(), pending, &mut odd);
+    let (plain, bytes) = straight(packets, turn, port, untagged.is_some());
+    let all = Set::first(packets.burst.len());
+    packets.headers.fresh = plain;
+    *pending = plain;
     let count = packets.burst.len() as u64;
     turn.ledger.received.add(count);
     turn.ledger.received_bytes.add(bytes);
 
     let mut others = (0, 0);
-    for &slot in odd.slots() {
+    for slot in (all & !plain).slots() {
         let len = packets.burst.get(slot.at()).map_or(0, |buf| buf.data().len()) as u64;
         others = (others.0 + 1, others.1 + len);
         match alone(packets, turn, port, slot, len) {
-            Ok(true) => pending.push(slot),
+            Ok(true) => pending.insert(slot),
             Ok(false) => {}
             Err(reason) => packets.drop(turn, slot, reason),
         }
@@ -54,18 +59,17 @@ pub(crate) fn classify<B: PacketBuf>(
     ipv4::validate(packets, turn);
 }
 
-/// The straight way, for as many as can take it; gives the bytes of all.
+/// The straight way, for as many as can take it: who they are, and the bytes
+/// of all.
 #[inline]
 fn straight<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &Turn<'_>,
     port: Option<&PortEntry>,
     open: bool,
-    pending: &mut List,
-    odd: &mut List,
-) -> u64 {
+) -> (Set, u64) {
     let ours = port.map_or(0, |port| mac_bits(port.mac));
-    let mut bytes = 0;
+    let (mut plain, mut bytes) = (Set::EMPTY, 0);
     for buf in packets.burst.iter().take(AHEAD) {
         prefetch_data(Some(buf));
     }
@@ -74,21 +78,26 @@ fn straight<B: PacketBuf>(
         let slot = Slot::new(index);
         let data = buf.data();
         bytes += data.len() as u64;
-        let plain = open && buf.is_linear() && buf.rx_vlan().is_none();
-        match data.first_chunk::<{ ETHER_LEN + IPV4_LEN }>() {
-            Some(frame) if plain && is_plain_ipv4(frame, ours) => {
-                let (_, header) = frame.split_at(ETHER_LEN);
-                if let Some(header) = header.first_chunk() {
-                    packets.headers.gather(slot, header, data.len() - ETHER_LEN);
-                    turn.tables.fib4.prefetch(packets.headers.dst.get(slot));
-                }
-                packets.l3[slot.at()] = ETHER_LEN as u8;
-                pending.push(slot);
-            }
-            _ => odd.push(slot),
+        let frame = data.first_chunk::<FRAME>().unwrap_or(&MISSING);
+        let whole = open & buf.is_linear() & buf.rx_vlan().is_none();
+        // Of frames that are not plain, it is garbage that nobody looks at.
+        if let (Some(ether), Some(header)) = (frame.first_chunk(), frame.last_chunk()) {
+            plain.insert_if(slot, whole & is_plain_ipv4(ether, ours));
+            packets.headers.gather(slot, header, data.len().wrapping_sub(ETHER_LEN));
+            turn.tables.fib4.prefetch(destination(header));
         }
     }
-    bytes
+    (plain, bytes)
+}
+
+/// What a frame too short for any header reads as: not ours, not IPv4.
+static MISSING: [u8; FRAME] = [0; FRAME];
+
+/// The destination address in a header.
+#[inline(always)]
+pub(crate) fn destination(header: &[u8; IPV4_LEN]) -> u32 {
+    let [.., a, b, c, d] = *header;
+    u32::from_be_bytes([a, b, c, d])
 }
 
 /// A link address as the upper 48 bits of a word.
@@ -98,10 +107,10 @@ fn mac_bits(mac: Mac) -> u64 {
 }
 
 #[inline(always)]
-fn is_plain_ipv4(frame: &[u8; ETHER_LEN + IPV4_LEN], ours: u64) -> bool {
-    let [a, b, c, d, e, f, g, h, ..] = *frame;
+fn is_plain_ipv4(ether: &[u8; ETHER_LEN], ours: u64) -> bool {
+    let [a, b, c, d, e, f, g, h, ..] = *ether;
     let destination = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-    let ethertype = u16::from_be_bytes([frame[12], frame[13]]);
+    let ethertype = u16::from_be_bytes([ether[12], ether[13]]);
     ((destination ^ ours) >> 16 == 0) & (ethertype == ETHERTYPE_IPV4)
 }
 
@@ -142,7 +151,7 @@ fn alone<B: PacketBuf>(
     if !interface.up {
         return Err(DropReason::InterfaceDown);
     }
-    packets.headers.sticky.set(slot, if group { flag::GROUP } else { 0 });
+    packets.headers.group.insert_if(slot, group);
     match ethertype {
         ETHERTYPE_IPV4 => {
             gather_at(packets, slot, header_len)?;
@@ -172,6 +181,7 @@ pub(crate) fn gather_at<B: PacketBuf>(
     let header = data.get(l3..).and_then(|rest| rest.first_chunk());
     let header = header.ok_or(DropReason::Ipv4TooShort)?;
     packets.headers.gather(slot, header, data.len() - l3);
+    packets.headers.fresh.insert(slot);
     packets.l3[slot.at()] = l3 as u8;
     Ok(())
 }

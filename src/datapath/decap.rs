@@ -10,9 +10,9 @@
 //!
 //! No byte moves: only the offset of the IPv4 header does.
 
-use super::burst::{List, Packets, Slot, flag};
+use super::burst::{Packets, Set, Slot};
+use super::classify::destination;
 use super::drop::DropReason;
-use super::rewrite::stepped;
 use super::tally::{Tally, Way};
 use super::verdict::Turn;
 use super::{ecn, gre, ipv4};
@@ -32,10 +32,11 @@ const NOT_BASE: u16 = FLAG_CHECKSUM | FLAG_KEY | FLAG_SEQUENCE | RESERVED_MASK |
 
 /// Packets whose outer header is off, until they are admitted.
 pub(crate) struct Opened {
-    slots: List,
+    slots: Set,
+    /// Of the packets in `slots`, in burst order; so are the others.
     keys: [DecapKey; BURST],
     outer_tos: [u8; BURST],
-    /// A bit per place in `slots`: the packet has a GRE sequence number, the
+    /// A bit per place in `keys`: the packet has a GRE sequence number, the
     /// last word before the inner header.
     numbered: u64,
 }
@@ -63,12 +64,7 @@ impl Between<'_> {
 
 impl Opened {
     pub(crate) const fn new() -> Opened {
-        Opened {
-            slots: List::new(),
-            keys: [DecapKey(0); BURST],
-            outer_tos: [0; BURST],
-            numbered: 0,
-        }
+        Opened { slots: Set::EMPTY, keys: [DecapKey(0); BURST], outer_tos: [0; BURST], numbered: 0 }
     }
 }
 
@@ -78,12 +74,13 @@ impl Opened {
 pub(crate) fn open<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
-    tunnelled: &List,
+    tunnelled: Set,
     opened: &mut Opened,
 ) {
-    opened.slots.clear();
+    opened.slots = Set::EMPTY;
     opened.numbered = 0;
-    for &slot in tunnelled.slots() {
+    let mut place = 0;
+    for slot in tunnelled.slots() {
         let headers = &mut packets.headers;
         let outer_len = headers.header_len(slot);
         let outer_payload = headers.total(slot).saturating_sub(outer_len);
@@ -104,15 +101,16 @@ pub(crate) fn open<B: PacketBuf>(
             continue;
         };
         let (src, dst) = (headers.src.get(slot), headers.dst.get(slot));
-        let place = opened.slots.len() % BURST;
         opened.keys[place] = DecapKey::ipv4(TableId(0), src, dst, protocol, between.key);
         opened.numbered |= u64::from(between.numbered) << place;
         opened.outer_tos[place] = headers.tos(slot);
-        opened.slots.push(slot);
+        opened.slots.insert(slot);
+        place = (place + 1) % BURST;
         headers.gather(slot, between.inner, outer_payload - between.len);
-        turn.tables.fib4.prefetch(headers.dst.get(slot));
+        turn.tables.fib4.prefetch(destination(between.inner));
         packets.l3[slot.at()] = l3;
     }
+    packets.headers.fresh |= opened.slots;
 }
 
 /// Bytes between outer and inner IPv4 header, and the inner header.
@@ -145,17 +143,17 @@ pub(crate) fn admit<B: PacketBuf>(
     turn: &mut Turn<'_>,
     opened: &Opened,
     deepest: bool,
-    pending: &mut List,
+    pending: &mut Set,
 ) {
-    let slots = opened.slots.slots();
+    let count = opened.slots.len();
     let mut found: [Option<TunnelIndex>; BURST] = [None; BURST];
-    turn.tables.decap.get_bulk(&opened.keys[..slots.len()], &mut found, turn.guard);
+    turn.tables.decap.get_bulk(&opened.keys[..count], &mut found, turn.guard);
     let tunnels = turn.tables.tunnels.view(turn.guard);
     let mut tally = Tally::new(turn.counters, Way::Rx);
-    for index in found[..slots.len()].iter().flatten() {
+    for index in found[..count].iter().flatten() {
         prefetch(tunnels.get(*index as usize));
     }
-    for (place, (&slot, found)) in slots.iter().zip(found).enumerate() {
+    for (place, (slot, found)) in opened.slots.slots().zip(found).enumerate() {
         let Some(index) = found else {
             packets.drop(turn, slot, DropReason::UnknownTunnel);
             continue;
@@ -172,7 +170,7 @@ pub(crate) fn admit<B: PacketBuf>(
             continue;
         }
         tally.add(tunnel.interface, 1, packets.headers.total(slot) as u64);
-        pending.push(slot);
+        pending.insert(slot);
     }
 }
 
@@ -187,8 +185,7 @@ fn check<B: PacketBuf>(
     let headers = &packets.headers;
     // One branch for all that mostly is not so.
     let odd = !tunnel.up
-        | headers.has(slot, flag::ODD)
-        | (headers.ttl(slot) == 0)
+        | (headers.marks.odd | headers.marks.ttl_low).contains(slot)
         | (headers.dst.get(slot) == tunnel.remote)
         | deepest
         | (ecn::field(outer_tos) != 0);
@@ -207,7 +204,7 @@ fn check_odd<B: PacketBuf>(
     if !tunnel.up {
         return Err(DropReason::TunnelDown);
     }
-    if packets.headers.has(slot, flag::ODD) {
+    if packets.headers.marks.odd.contains(slot) {
         ipv4::recheck(packets, slot).map_err(|_| DropReason::InnerInvalid)?;
     }
     if packets.headers.ttl(slot) == 0 {
@@ -244,10 +241,8 @@ fn propagate_ecn<B: PacketBuf>(
     let header = data.get_mut(l3..).and_then(Ipv4Header::mut_from);
     let header = header.ok_or(DropReason::InnerInvalid)?;
     header.set_tos(marked);
-    let (w0, w2) = (packets.headers.w0.get(slot), packets.headers.w2.get(slot));
-    packets.headers.w0.set(slot, w0 & 0xff00_ffff | u32::from(marked) << 16);
-    let w2 = w2 & 0xffff_0000 | u32::from(header.checksum.get());
-    packets.headers.w2.set(slot, w2);
-    packets.headers.next.set(slot, stepped(w2, packets.headers.sticky.get(slot)));
+    if let Some(header) = data.get(l3..).and_then(|rest| rest.first_chunk()) {
+        packets.headers.replace(slot, header);
+    }
     Ok(())
 }

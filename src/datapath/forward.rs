@@ -4,7 +4,7 @@
 //! A packet that arrived is forwarded: TTL, link broadcast and the rules on
 //! sources into tunnels apply. One made here only has to fit.
 
-use super::burst::{List, Packets, Slot, flag};
+use super::burst::{Packets, Set, Slot};
 use super::drop::DropReason;
 use super::lookup::Adjacencies;
 use super::tally::{Tally, Way};
@@ -21,18 +21,20 @@ use crate::wire::ipv4::IPV4_LEN;
 pub(crate) fn forward<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
-    transit: &List,
+    transit: Set,
     adjacencies: &Adjacencies<'_>,
-    local: &mut List,
+    local: &mut Set,
 ) {
     let mut tally = Tally::new(turn.counters, Way::Tx);
-    for (&slot, &adjacency) in transit.slots().iter().zip(adjacencies) {
+    let arrived = !packets.headers.originated;
+    let held_up = (packets.headers.marks.ttl_low | packets.headers.group) & arrived;
+    for slot in transit.slots() {
+        let adjacency = adjacencies[slot.at()];
         let total = packets.headers.total(slot);
-        let fits = total <= usize::from(adjacency.mtu);
-        let plain = !packets.headers.has(slot, flag::TTL_LOW | flag::GROUP);
+        let plain = (total <= usize::from(adjacency.mtu)) & !held_up.contains(slot);
         let sent = match adjacency.kind {
-            AdjacencyKind::Rewrite if fits & plain => rewrite::apply(packets, slot, adjacency),
-            AdjacencyKind::Tunnel if fits & plain && may_enter(packets, turn, slot, adjacency) => {
+            AdjacencyKind::Rewrite if plain => rewrite::apply(packets, slot, adjacency),
+            AdjacencyKind::Tunnel if plain && may_enter(packets, turn, slot, adjacency) => {
                 let done = encap::apply(packets, slot, adjacency, turn.id, &turn.tables.sequences);
                 tally.add(adjacency.out_if, u64::from(done.is_ok()), total as u64);
                 done
@@ -58,7 +60,7 @@ fn send<B>(packets: &mut Packets<B>, slot: Slot, adjacency: &Adjacency) {
 /// True if no rule on sources keeps the packet out of the tunnel.
 #[inline(always)]
 fn may_enter<B>(packets: &Packets<B>, turn: &Turn<'_>, slot: Slot, adjacency: &Adjacency) -> bool {
-    packets.headers.has(slot, flag::ORIGINATED)
+    packets.headers.originated.contains(slot)
         || source_rule(packets, turn, slot, adjacency).is_none()
 }
 
@@ -73,7 +75,7 @@ fn source_rule<B>(
     adjacency: &Adjacency,
 ) -> Option<DropReason> {
     let source = packets.headers.src.get(slot);
-    if packets.headers.has(slot, flag::OWN_SOURCE)
+    if packets.headers.marks.own_source.contains(slot)
         || !turn.interfaces.own_complete && is_local(turn, source)
     {
         return Some(DropReason::OwnSourceIntoTunnel);
@@ -106,11 +108,11 @@ fn odd<B: PacketBuf>(
     slot: Slot,
     adjacency: &Adjacency,
     tally: &mut Tally<'_>,
-    local: &mut List,
+    local: &mut Set,
 ) {
     let kind = adjacency.kind;
     match kind {
-        AdjacencyKind::Local => return local.push(slot),
+        AdjacencyKind::Local => return local.insert(slot),
         AdjacencyKind::Broadcast => return packets.drop(turn, slot, DropReason::Broadcast),
         AdjacencyKind::Blackhole => return packets.drop(turn, slot, DropReason::Blackhole),
         _ => {}
@@ -167,8 +169,8 @@ fn refusal<B>(
     slot: Slot,
     adjacency: &Adjacency,
 ) -> Option<DropReason> {
-    let made_here = packets.headers.has(slot, flag::ORIGINATED);
-    if !made_here && packets.headers.has(slot, flag::GROUP) {
+    let made_here = packets.headers.originated.contains(slot);
+    if !made_here && packets.headers.group.contains(slot) {
         return Some(DropReason::LinkBroadcastTransit);
     }
     match adjacency.kind {
@@ -176,7 +178,7 @@ fn refusal<B>(
         AdjacencyKind::Unreachable => return Some(DropReason::Unreachable),
         _ => {}
     }
-    if !made_here && packets.headers.has(slot, flag::TTL_LOW) {
+    if !made_here && packets.headers.marks.ttl_low.contains(slot) {
         return Some(DropReason::TtlExpired);
     }
     let tunnel = adjacency.kind == AdjacencyKind::Tunnel;

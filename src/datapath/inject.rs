@@ -5,7 +5,7 @@
 //! received from [`PortId::CONTROL`], and from there on they are packets like
 //! all others.
 
-use super::burst::{List, Packets, Slot, flag};
+use super::burst::{Packets, Set, Slot};
 use super::classify::gather_at;
 use super::drop::DropReason;
 use super::ipv4;
@@ -23,7 +23,7 @@ pub(crate) fn take<I: PacketIo>(
     outputs: &mut Outputs<I::Buf>,
     packets: &mut Packets<I::Buf>,
     turn: &mut Turn<'_>,
-    pending: &mut List,
+    pending: &mut Set,
 ) -> usize {
     packets.begin(IfId::NONE);
     let mut taken = 0;
@@ -70,11 +70,11 @@ fn place<B: PacketBuf>(
     turn: &mut Turn<'_>,
     kind: InjectKind,
     buf: B,
-    pending: &mut List,
+    pending: &mut Set,
 ) {
     let slot = Slot::new(packets.burst.len());
     packets.burst.push(buf);
-    let (in_if, sticky) = match kind {
+    let (in_if, originated) = match kind {
         InjectKind::Frame { port, out_if } => {
             packets.out_if[slot.at()] = out_if;
             if port.index() < MAX_PORTS {
@@ -84,13 +84,13 @@ fn place<B: PacketBuf>(
             }
             return;
         }
-        InjectKind::Originate => (IfId::NONE, flag::ORIGINATED),
-        InjectKind::Forward { in_if } | InjectKind::Receive { in_if } => (in_if, 0),
+        InjectKind::Originate => (IfId::NONE, true),
+        InjectKind::Forward { in_if } | InjectKind::Receive { in_if } => (in_if, false),
     };
     packets.in_if[slot.at()] = in_if;
-    packets.headers.sticky.set(slot, sticky);
+    packets.headers.originated.insert_if(slot, originated);
     match gather_at(packets, slot, 0) {
-        Ok(()) => pending.push(slot),
+        Ok(()) => pending.insert(slot),
         Err(reason) => packets.drop(turn, slot, reason),
     }
 }

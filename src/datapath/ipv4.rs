@@ -3,17 +3,17 @@
 //!
 //! ```text
 //!   columns ─▶ validate ─▶ flags ─▶ sort ─┬─▶ transit: lookup
-//!             (16 lanes, no branch)       ├─▶ local: an own address
-//!                                         └─▶ odd one out: named drop, or options
+//!         (16 lanes, no branch)       ├─▶ local: an own address
+//!                                     └─▶ odd one out: named drop, or options
 //! ```
 //!
 //! [`validate`] says only *that* a header is odd; which check it failed is
 //! found out for the few that do, by the byte-wise `wire::ipv4`. Options are
 //! odd too, and come back from there: they are forwarded unread (RT-04).
 
-use super::burst::{Headers, LANES, List, Packets, Slot, flag};
+use super::burst::{Packets, Set, Slot};
 use super::drop::DropReason;
-use super::rewrite::stepped;
+use super::headers::{LANES, Lanes, WORDS, flag};
 use super::verdict::Turn;
 use crate::buf::PacketBuf;
 use crate::simd;
@@ -21,73 +21,38 @@ use crate::wire::ipv4::martian::{
     is_limited_broadcast, is_martian_destination, is_martian_source, is_multicast,
 };
 use crate::wire::ipv4::{self, Ipv4Error};
+use crate::wire::{IPPROTO_GRE, IPPROTO_IPIP};
 
-/// Flags that keep a packet from the straight way.
-const NOT_PLAIN: u32 = flag::ODD | flag::SPECIAL;
-
-/// Fills in the flags of the burst's columns, with the instructions that this
-/// machine has.
+/// Turns the fresh headers into columns and fills in their marks, with the
+/// instructions that this machine has.
 pub(crate) fn validate<B>(packets: &mut Packets<B>, turn: &Turn<'_>) {
-    let n = packets.burst.len();
-    simd::headers::validate(turn.isa, &mut packets.headers, n, &turn.interfaces.own);
+    simd::headers::validate(turn.isa, &mut packets.headers, &turn.interfaces.own);
 }
 
-/// Fills in the flags of the first `n` columns. `own`: addresses to tell.
-///
-/// All lanes of a group are computed, so columns that belong to no packet (or
-/// to one already settled) get flags nobody reads. Inlined into a function per
-/// instruction set (`crate::simd`).
+/// The kernel: what there is to say of sixteen headers at once, no branch, no
+/// memory but its arguments; inlined into a function per instruction set
+/// (`crate::simd`). `own`: addresses to tell. Values are compared as `i32`,
+/// which they all fit and which the oldest vector instructions can compare.
 #[inline(always)]
-pub(crate) fn validate_lanes(headers: &mut Headers, n: usize, own: &[u32]) {
-    for group in 0..n.div_ceil(LANES) {
-        let flags = lanes(
-            headers.w0.group(group),
-            headers.w1.group(group),
-            headers.w2.group(group),
-            headers.src.group(group),
-            headers.dst.group(group),
-            headers.room.group(group),
-            own,
-        );
-        let (w2, sticky) = (*headers.w2.group(group), *headers.sticky.group(group));
-        let next = headers.next.group_mut(group);
-        for lane in 0..LANES {
-            next[lane] = stepped(w2[lane], sticky[lane]);
-        }
-        let out = headers.flags.group_mut(group);
-        for lane in 0..LANES {
-            out[lane] = flags[lane] | sticky[lane];
-        }
-    }
-}
-
-/// The kernel: sixteen headers at once, no branch, no memory but its
-/// arguments. Values are compared as `i32`, which they all fit and which the
-/// oldest vector instructions can compare.
-#[inline(always)]
-fn lanes(
-    w0: &[u32; LANES],
-    w1: &[u32; LANES],
-    w2: &[u32; LANES],
-    src: &[u32; LANES],
-    dst: &[u32; LANES],
-    room: &[u32; LANES],
-    own: &[u32],
-) -> [u32; LANES] {
+pub(crate) fn judge_lanes(words: &[Lanes; WORDS], own: &[u32]) -> Lanes {
+    let [w0, w1, w2, src, dst, room] = words;
     let mut flags = [0; LANES];
     for lane in 0..LANES {
         let (w0, w1, w2) = (w0[lane], w1[lane], w2[lane]);
         let (src, dst, room) = (src[lane], dst[lane], room[lane]);
         let total = (w0 & 0xffff) as i32;
+        let protocol = (w2 >> 16 & 0xff) as i32;
         let odd = (w0 >> 24 != 0x45)
             | (total < 20)
             | (total > room as i32)
             | (header_sum([w0, w1, w2, src, dst]) != 0xffff);
         let special = is_special(src) | is_special(dst);
+        let tunnel = (protocol == i32::from(IPPROTO_GRE)) | (protocol == i32::from(IPPROTO_IPIP));
         flags[lane] = bit(odd, flag::ODD)
             | bit(special, flag::SPECIAL)
             | bit(w1 & 0x3fff != 0, flag::FRAGMENT)
-            | bit(((w2 >> 24) as i32) < 2, flag::TTL_LOW);
+            | bit(((w2 >> 24) as i32) < 2, flag::TTL_LOW)
+            | bit(tunnel, flag::TUNNEL);
     }
     for own in own {
         for lane in 0..LANES {
@@ -122,60 +87,29 @@ fn header_sum(words: [u32; 5]) -> i32 {
     ((sum & 0xffff) + (sum >> 16)) as i32
 }
 
-/// Sends validated packets on: to the lookup, or to the local stage. What is
-/// in `pending` afterwards is of no more use.
+/// Sends validated packets on: `(transit, local)`, to the lookup or to the local
+/// stage.
 pub(crate) fn sort<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
-    pending: &mut List,
-    transit: &mut List,
-    local: &mut List,
-) {
-    // Mostly they all go the same way, and the list just changes its name.
-    let (mut any, mut all) = (0, flag::OWN);
-    for &slot in pending.slots() {
-        let flags = packets.headers.flags.get(slot);
-        any |= flags;
-        all &= flags;
-    }
-    if any & NOT_PLAIN == 0 && (any & flag::OWN == 0 || all != 0) {
-        return std::mem::swap(pending, if all == 0 { transit } else { local });
-    }
-    fork(packets, turn, pending, transit, local);
-}
-
-/// [`sort`] for a burst whose packets go different ways.
-fn fork<B: PacketBuf>(
-    packets: &mut Packets<B>,
-    turn: &mut Turn<'_>,
-    pending: &List,
-    transit: &mut List,
-    local: &mut List,
-) {
-    let mut odd = List::new();
-    for &slot in pending.slots() {
-        let flags = packets.headers.flags.get(slot);
-        let way = flags & (NOT_PLAIN | flag::OWN);
-        transit.push_if(slot, way == 0);
-        local.push_if(slot, way == flag::OWN);
-        odd.push_if(slot, flags & NOT_PLAIN != 0);
-    }
-    for &slot in odd.slots() {
-        if let Err(reason) = judge(packets, slot) {
-            packets.drop(turn, slot, reason);
-        } else if packets.headers.has(slot, flag::OWN) {
-            local.push(slot);
-        } else {
-            transit.push(slot);
+    pending: Set,
+) -> (Set, Set) {
+    let marks = packets.headers.marks;
+    let mut good = pending & !(marks.odd | marks.special);
+    for slot in (pending & !good).slots() {
+        match judge(packets, slot) {
+            Ok(()) => good.insert(slot),
+            Err(reason) => packets.drop(turn, slot, reason),
         }
     }
+    (good & !marks.own, good & marks.own)
 }
 
 /// Looks at one packet byte by byte: the reason to drop it, or `Ok` and its
 /// flags put right.
 #[cold]
 fn judge<B: PacketBuf>(packets: &mut Packets<B>, slot: Slot) -> Result<(), DropReason> {
-    if packets.headers.has(slot, flag::ODD) {
+    if packets.headers.marks.odd.contains(slot) {
         recheck(packets, slot).map_err(reason)?;
     }
     refuse_special(packets.headers.src.get(slot), packets.headers.dst.get(slot))
@@ -189,8 +123,7 @@ pub(crate) fn recheck<B: PacketBuf>(packets: &mut Packets<B>, slot: Slot) -> Res
     let from = usize::from(packets.l3[slot.at()]).min(data.len());
     let to = (from + packets.headers.room.get(slot) as usize).min(data.len());
     ipv4::validate(&data[from..to], false)?;
-    let flags = packets.headers.flags.get(slot) & !flag::ODD;
-    packets.headers.flags.set(slot, flags);
+    packets.headers.marks.odd.remove(slot);
     Ok(())
 }
 
@@ -226,22 +159,30 @@ fn refuse_special(src: u32, dst: u32) -> Result<(), DropReason> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::headers::{Headers, Marks};
     use super::*;
     use crate::wire::ipv4::IPV4_LEN;
     use proptest::prelude::*;
 
-    fn flags_of(header: &[u8; IPV4_LEN], room: usize, own: &[u32]) -> u32 {
-        let mut packets = Packets::<crate::buf::heap::TestBuf>::new();
+    fn marks_of(header: &[u8; IPV4_LEN], room: usize, own: &[u32]) -> Marks {
         let slot = Slot::new(37);
-        packets.headers.gather(slot, header, room);
-        validate_lanes(&mut packets.headers, 38, own);
-        let flags = packets.headers.flags.clone();
+        let mut found = None;
         for isa in simd::Isa::here() {
-            packets.headers.flags.clear();
-            simd::headers::validate(isa, &mut packets.headers, 38, own);
-            assert_eq!(packets.headers.flags, flags, "{isa:?}");
+            let mut headers = Headers::ZERO;
+            headers.gather(slot, header, room);
+            headers.fresh.insert(slot);
+            simd::headers::validate(isa, &mut headers, own);
+            assert_eq!(headers.dst.get(slot).to_be_bytes(), header[16..], "{isa:?}");
+            let one = Set::first(38) & !Set::first(37);
+            let of = |set: Set| !(set & one).is_empty();
+            let Marks { odd, special, own, own_source, fragment, ttl_low, tunnel } = headers.marks;
+            let marks = [odd, special, own, own_source, fragment, ttl_low, tunnel].map(of);
+            assert_eq!(*found.get_or_insert(marks), marks, "{isa:?}");
         }
-        flags.get(slot)
+        let set = |yes| if yes { Set::ALL } else { Set::EMPTY };
+        let [odd, special, own, own_source, fragment, ttl_low, tunnel] =
+            found.map(|found| found.map(set)).unwrap();
+        Marks { odd, special, own, own_source, fragment, ttl_low, tunnel }
     }
 
     /// A header that is valid but for what the test does to it.
@@ -263,8 +204,8 @@ mod tests {
             let mut packet = header.to_vec();
             packet.resize(room, 0);
             let refused = ipv4::validate(&packet, false).is_err();
-            let flags = flags_of(&header, room, &[]);
-            prop_assert_eq!(flags & flag::ODD != 0, refused || header[0] != 0x45);
+            let marks = marks_of(&header, room, &[]);
+            prop_assert_eq!(!marks.odd.is_empty(), refused || header[0] != 0x45);
         }
 
         #[test]
@@ -274,14 +215,41 @@ mod tests {
                 header[at], header[at + 1], header[at + 2], header[at + 3],
             ]);
             let (src, dst) = (read(12), read(16));
-            let flags = flags_of(&header, 60, &[own, src, dst]);
+            let marks = marks_of(&header, 60, &[own, src, dst]);
             let special = refuse_special(src, dst).is_err();
-            prop_assert_eq!(flags & flag::SPECIAL != 0, special);
-            prop_assert_eq!(flags & flag::TTL_LOW != 0, header[8] < 2);
+            prop_assert_eq!(!marks.special.is_empty(), special);
+            prop_assert_eq!(!marks.ttl_low.is_empty(), header[8] < 2);
+            prop_assert_eq!(!marks.tunnel.is_empty(), header[9] == 47 || header[9] == 4);
             let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
-            prop_assert_eq!(flags & flag::FRAGMENT != 0, fragment);
-            prop_assert!(flags & flag::OWN != 0 && flags & flag::OWN_SOURCE != 0);
-            prop_assert_eq!(flags_of(&header, 60, &[!dst]) & flag::OWN, 0);
+            prop_assert_eq!(!marks.fragment.is_empty(), fragment);
+            prop_assert!(!marks.own.is_empty() && !marks.own_source.is_empty());
+            prop_assert!(marks_of(&header, 60, &[!dst]).own.is_empty());
+        }
+
+        /// Every header of a burst is told apart from its neighbours, whatever
+        /// the instructions.
+        #[test]
+        fn columns_are_the_rows_turned(rows in prop::collection::vec(any::<[u8; 20]>(), 64)) {
+            let words = |row: &[u8; 20], n: usize| {
+                u32::from_be_bytes([row[4 * n], row[4 * n + 1], row[4 * n + 2], row[4 * n + 3]])
+            };
+            for isa in simd::Isa::here() {
+                let mut headers = Headers::ZERO;
+                headers.fresh = Set::ALL;
+                for (n, row) in rows.iter().enumerate() {
+                    headers.gather(Slot::new(n), row, n + 20);
+                }
+                simd::headers::validate(isa, &mut headers, &[]);
+                for (n, row) in rows.iter().enumerate() {
+                    let slot = Slot::new(n);
+                    let columns = [&headers.w0, &headers.w1, &headers.w2, &headers.src, &headers.dst];
+                    for (word, column) in columns.into_iter().enumerate() {
+                        prop_assert_eq!(column.get(slot), words(row, word), "{:?}", isa);
+                    }
+                    prop_assert_eq!(headers.room.get(slot) as usize, n + 20);
+                    prop_assert_eq!(headers.next.get(slot) >> 24, (words(row, 2) >> 24).wrapping_sub(1) & 0xff);
+                }
+            }
         }
     }
 }

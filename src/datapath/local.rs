@@ -3,49 +3,33 @@
 //!
 //! No TTL is looked at: packets for us are taken with any (RT-10).
 
-use super::burst::{Headers, List, Packets, Slot, flag};
+use super::burst::{Packets, Set, Slot};
 use super::classify::gather_at;
 use super::drop::DropReason;
 use super::verdict::Turn;
 use crate::buf::PacketBuf;
 use crate::exchange::PuntReason;
 use crate::wire::icmp::answer_echo;
-use crate::wire::{IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_IPIP, IPPROTO_TCP, IPPROTO_UDP, udp};
+use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, udp};
 
 /// TTL of echo replies: fresh, not the request's (RFC 1812 §4.3.2.2).
 const ECHO_TTL: u8 = 64;
 
-/// Serves the packets of `local` (of no more use then): tunnel packets are then in `tunnelled`,
-/// echo replies (to be validated and looked up) in `replies`.
+/// Serves the packets of `local`; gives those that are tunnel packets. Echo
+/// replies, to be validated and looked up, are then in `replies`.
 pub(crate) fn serve<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
-    local: &mut List,
-    tunnelled: &mut List,
-    replies: &mut List,
-) {
-    // Mostly they all are tunnel packets, and the list just changes its name.
-    let headers = &packets.headers;
-    if local.slots().iter().fold(true, |all, slot| all & is_tunnelled(headers, *slot)) {
-        return std::mem::swap(local, tunnelled);
-    }
-    let mut others = List::new();
-    for &slot in local.slots() {
-        let tunnel = is_tunnelled(&packets.headers, slot);
-        tunnelled.push_if(slot, tunnel);
-        others.push_if(slot, !tunnel);
-    }
-    for &slot in others.slots() {
+    local: Set,
+    replies: &mut Set,
+) -> Set {
+    // Whole datagrams only: fragments are put together first.
+    let marks = packets.headers.marks;
+    let tunnelled = local & marks.tunnel & !marks.fragment;
+    for slot in (local & !tunnelled).slots() {
         other(packets, turn, slot, replies);
     }
-}
-
-/// True for a whole datagram of a tunnel protocol.
-#[inline(always)]
-fn is_tunnelled(headers: &Headers, slot: Slot) -> bool {
-    let protocol = headers.protocol(slot);
-    let tunnel = (protocol == IPPROTO_GRE) | (protocol == IPPROTO_IPIP);
-    tunnel & !headers.has(slot, flag::FRAGMENT)
+    tunnelled
 }
 
 #[cold]
@@ -53,14 +37,14 @@ fn other<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
     slot: Slot,
-    replies: &mut List,
+    replies: &mut Set,
 ) {
-    if packets.headers.has(slot, flag::FRAGMENT) {
+    if packets.headers.marks.fragment.contains(slot) {
         // Reassembly is control's; the whole datagram comes back (RT-07).
         return packets.punt(turn, slot, PuntReason::LocalFragment);
     }
     match packets.headers.protocol(slot) {
-        IPPROTO_ICMP if turn.interfaces.echo && answer(packets, turn, slot) => replies.push(slot),
+        IPPROTO_ICMP if turn.interfaces.echo && answer(packets, turn, slot) => replies.insert(slot),
         IPPROTO_ICMP => packets.punt(turn, slot, PuntReason::LocalIcmp),
         IPPROTO_TCP => unreachable(packets, turn, slot, DropReason::PortUnreachable),
         // A datagram whose lengths or checksum are wrong may be for another
@@ -102,6 +86,7 @@ fn answer<B: PacketBuf>(packets: &mut Packets<B>, turn: &mut Turn<'_>, slot: Slo
         return false;
     }
     buf.truncate(end);
-    packets.headers.sticky.set(slot, flag::ORIGINATED);
+    packets.headers.originated.insert(slot);
+    packets.headers.group.remove(slot);
     gather_at(packets, slot, l3).is_ok()
 }

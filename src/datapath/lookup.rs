@@ -1,42 +1,40 @@
-//! Longest prefix match for all packets on their way through, then the
+//! Longest prefix match for the packets on their way through, then the
 //! adjacencies they lead to, their memory accesses overlapped.
 
-use arrayvec::ArrayVec;
-
-use super::burst::{List, Packets};
+use super::burst::{Packets, Set};
 use super::verdict::Turn;
 use crate::buf::BURST;
-use crate::ids::NextHopId;
 use crate::tables::adjacency::Adjacency;
 use crate::tables::epoch::prefetch;
 
-/// The adjacencies of the packets of a list, in its order. Valid until the
-/// worker's guard is repinned, that is, for this burst.
-pub(crate) type Adjacencies<'t> = ArrayVec<&'t Adjacency, BURST>;
+/// The adjacencies of a burst's packets, by number. Valid until the worker's
+/// guard is repinned, that is, for this burst.
+pub(crate) type Adjacencies<'t> = [&'t Adjacency; BURST];
+
+/// What packets not looked up lead to.
+static NOWHERE: Adjacency = Adjacency::NOWHERE;
+
+/// None looked up.
+pub(crate) fn none<'t>() -> Adjacencies<'t> {
+    [&NOWHERE; BURST]
+}
 
 /// Looks up the destinations of the packets in `transit`; what they lead to is
-/// then in `adjacencies`.
+/// then in `adjacencies`. Those in between are looked up, too: a run of columns
+/// is quicker than a choice, and nobody asks for theirs.
 pub(crate) fn lookup<'t, B>(
     packets: &mut Packets<B>,
     turn: &Turn<'t>,
-    transit: &List,
+    transit: Set,
     adjacencies: &mut Adjacencies<'t>,
 ) {
-    let slots = transit.slots();
-    let mut hops = [NextHopId::NO_ROUTE; BURST];
-    let hops = &mut hops[..slots.len()];
-    let mut gathered = [0; BURST];
-    for (key, slot) in gathered.iter_mut().zip(slots) {
-        *key = packets.headers.dst.get(*slot);
-    }
-    turn.tables.fib4.lookup_fetched(&gathered[..slots.len()], hops, turn.guard);
+    let n = transit.end().min(BURST);
+    let hops = &mut packets.hop[..n];
+    turn.tables.fib4.lookup_fetched(packets.headers.dst.first(n), hops, turn.guard);
 
     let table = turn.tables.adjacencies.view(turn.guard);
-    adjacencies.clear();
-    for (slot, hop) in slots.iter().zip(hops) {
-        packets.hop[slot.at()] = *hop;
-        let adjacency = table.get(hop.index());
-        prefetch(adjacency);
-        adjacencies.push(adjacency);
+    for (adjacency, hop) in adjacencies.iter_mut().zip(hops) {
+        *adjacency = table.get(hop.index());
+        prefetch(*adjacency);
     }
 }

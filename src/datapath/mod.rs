@@ -11,7 +11,7 @@
 //! ```
 //!
 //! [`Path::receive`] and [`Path::inject`] are the whole order of things. A
-//! stage is a file; it works on the packets of a list, all of them, then the
+//! stage is a file; it works on the packets of a set, all of them, then the
 //! next does. A packet taken out of a tunnel starts the next round, so nesting
 //! is bounded by the number of rounds. Buffers stay where they are until every
 //! packet has its verdict, then each moves once.
@@ -31,8 +31,10 @@ mod encap;
 mod forward;
 mod fragment;
 mod gre;
+mod headers;
 mod inject;
 mod ipv4;
+mod laps;
 mod local;
 mod lookup;
 mod punt;
@@ -48,12 +50,13 @@ use crate::buf::{Burst, PacketIo};
 use crate::exchange::WorkerEnd;
 use crate::ids::PortId;
 use crate::simd::Isa;
-use crate::stats::counters::WorkerCounters;
+use crate::stats::counters::{Stage, WorkerCounters};
 use crate::tables::Tables;
 use crate::tables::epoch::Guard;
-pub(crate) use burst::Headers;
-use burst::{List, Packets};
-pub(crate) use ipv4::validate_lanes;
+use burst::{Packets, Set};
+pub(crate) use headers::{GROUPS, Headers, LANES, Lanes, Row, WORDS};
+pub(crate) use ipv4::judge_lanes;
+use laps::Laps;
 use punt::Punter;
 use tx::Outputs;
 use verdict::Turn;
@@ -69,6 +72,7 @@ pub(crate) struct Path<I: PacketIo> {
     punter: Punter,
     id: u16,
     isa: Isa,
+    laps: Laps,
 }
 
 /// The shared things a burst is handled against.
@@ -88,6 +92,7 @@ impl<I: PacketIo> Path<I> {
             punter: Punter::new(end, io.ticks_per_second(), io.ticks()),
             id: first_id,
             isa: Isa::detect(),
+            laps: Laps::default(),
         }
     }
 
@@ -108,21 +113,28 @@ impl<I: PacketIo> Path<I> {
 
     /// Handles the frames in the burst, received on `port`.
     pub(crate) fn receive(&mut self, io: &mut I, shared: Shared<'_>, port: PortId) {
-        let Path { packets, opened, outputs, punter, id, isa } = self;
+        let Path { packets, opened, outputs, punter, id, isa, laps } = self;
+        let count = packets.burst.len();
+        laps.begin(|| io.ticks());
         let mut turn = turn(shared, port, punter, id, *isa);
-        let mut pending = List::new();
+        let mut pending = Set::EMPTY;
         classify::classify(packets, &mut turn, &mut pending);
-        rounds(packets, opened, &mut turn, &mut pending);
+        laps.lap(Stage::Classify, &shared.counters.stages, || io.ticks());
+        rounds(packets, opened, &mut turn, pending, laps, &|| io.ticks());
         outputs.dispatch(io, packets, &mut turn);
+        laps.lap(Stage::Dispatch, &shared.counters.stages, || io.ticks());
+        laps.end(count, &shared.counters.stages);
     }
 
     /// Handles a burst of what control handed over; gives how many packets.
     pub(crate) fn inject(&mut self, io: &mut I, shared: Shared<'_>) -> usize {
-        let Path { packets, opened, outputs, punter, id, isa } = self;
+        let Path { packets, opened, outputs, punter, id, isa, laps } = self;
+        // These are not what a burst's time is asked for.
+        laps.stop();
         let mut turn = turn(shared, PortId::CONTROL, punter, id, *isa);
-        let mut pending = List::new();
+        let mut pending = Set::EMPTY;
         let taken = inject::take(io, outputs, packets, &mut turn, &mut pending);
-        rounds(packets, opened, &mut turn, &mut pending);
+        rounds(packets, opened, &mut turn, pending, laps, &|| io.ticks());
         outputs.dispatch(io, packets, &mut turn);
         taken
     }
@@ -130,6 +142,8 @@ impl<I: PacketIo> Path<I> {
     /// Sends all that waits in the outputs.
     pub(crate) fn flush(&mut self, io: &mut I, counters: &WorkerCounters) {
         self.outputs.flush(io, counters);
+        self.laps.lap(Stage::Transmit, &counters.stages, || io.ticks());
+        self.laps.stop();
     }
 }
 
@@ -154,24 +168,28 @@ fn rounds<'t, B: crate::buf::PacketBuf>(
     packets: &mut Packets<B>,
     opened: &mut decap::Opened,
     turn: &mut Turn<'t>,
-    pending: &mut List,
+    mut pending: Set,
+    laps: &mut Laps,
+    clock: &impl Fn() -> u64,
 ) {
-    let mut adjacencies = lookup::Adjacencies::new();
+    let stages = &turn.counters.stages;
+    let mut adjacencies = lookup::none();
     for round in 0.. {
-        let (mut transit, mut local) = (List::new(), List::new());
-        ipv4::sort(packets, turn, pending, &mut transit, &mut local);
+        let (transit, mut local) = ipv4::sort(packets, turn, pending);
         if !transit.is_empty() {
-            lookup::lookup(packets, turn, &transit, &mut adjacencies);
-            forward::forward(packets, turn, &transit, &adjacencies, &mut local);
+            lookup::lookup(packets, turn, transit, &mut adjacencies);
+            laps.lap(Stage::Lookup, stages, clock);
+            forward::forward(packets, turn, transit, &adjacencies, &mut local);
+            laps.lap(Stage::Forward, stages, clock);
         }
         if local.is_empty() {
             return;
         }
-        pending.clear();
-        let mut tunnelled = List::new();
-        local::serve(packets, turn, &mut local, &mut tunnelled, pending);
-        decap::open(packets, turn, &tunnelled, opened);
+        pending = Set::EMPTY;
+        let tunnelled = local::serve(packets, turn, local, &mut pending);
+        decap::open(packets, turn, tunnelled, opened);
         ipv4::validate(packets, turn);
-        decap::admit(packets, turn, opened, round >= MAX_NESTING, pending);
+        decap::admit(packets, turn, opened, round >= MAX_NESTING, &mut pending);
+        laps.lap(Stage::Local, stages, clock);
     }
 }

@@ -1,7 +1,7 @@
 //! The last hand on a packet that goes out as it is: TTL, and the link header
 //! of the next hop in place of the old one.
 
-use super::burst::{Packets, Slot, flag};
+use super::burst::{Packets, Slot};
 use super::drop::DropReason;
 use crate::buf::PacketBuf;
 use crate::tables::adjacency::Adjacency;
@@ -12,13 +12,11 @@ use crate::wire::ipv4::{IPV4_LEN, TTL_OFFSET};
 /// Bytes of a tagged link header.
 pub(crate) const TAGGED_LEN: usize = ETHER_LEN + VLAN_LEN;
 
-/// The header's third word as it leaves: TTL one less and the checksum to
-/// match (RT-09), or unchanged for what was made here.
+/// The header's third word after a step of forwarding: TTL one less and the
+/// checksum to match (RT-09).
 #[inline(always)]
-pub(crate) fn stepped(w2: u32, sticky: u32) -> u32 {
-    let step = (w2 & 0xffff_0000).wrapping_sub(1 << 24);
-    let sum = checksum::decrement_ttl(w2 as u16);
-    if sticky & flag::ORIGINATED != 0 { w2 } else { step | u32::from(sum) }
+pub(crate) fn stepped(w2: u32) -> u32 {
+    (w2 & 0xffff_0000).wrapping_sub(1 << 24) | u32::from(checksum::decrement_ttl(w2 as u16))
 }
 
 /// Moves the front of a buffer so that `ahead` bytes are before the datagram

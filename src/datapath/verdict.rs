@@ -8,7 +8,7 @@
 
 use crate::tables::epoch::Guard;
 
-use super::burst::{Packets, Slot, flag};
+use super::burst::{Packets, Slot};
 use super::drop::DropReason;
 use super::punt::{Notice, Punter};
 use crate::buf::PacketBuf;
@@ -147,13 +147,12 @@ impl<B: PacketBuf> Packets<B> {
 
     /// What control is told beside the bytes.
     pub(crate) fn notice(&self, slot: Slot, mtu: u16) -> Notice {
-        let sticky = self.headers.sticky.get(slot);
         Notice {
             in_if: self.in_if[slot.at()],
             next_hop: self.hop[slot.at()],
             mtu,
-            link_group: sticky & flag::GROUP != 0,
-            originated: sticky & flag::ORIGINATED != 0,
+            link_group: self.headers.group.contains(slot),
+            originated: self.headers.originated.contains(slot),
         }
     }
 

@@ -127,6 +127,57 @@ pub struct LoopCounters {
     pub slept_ticks: Counter,
 }
 
+/// Stages of the path whose time is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// Link layer, header gathered and validated.
+    Classify,
+    /// Longest prefix match.
+    Lookup,
+    /// Adjacency: checks of forwarding, rewrite or encapsulation.
+    Forward,
+    /// Packets for us: decapsulation, echo.
+    Local,
+    /// Buffers moved to the ports' outputs.
+    Dispatch,
+    /// The ports' transmit, and what it frees.
+    Transmit,
+}
+
+impl Stage {
+    /// All stages, in the order of the path.
+    pub const ALL: [Stage; 6] = [
+        Stage::Classify,
+        Stage::Lookup,
+        Stage::Forward,
+        Stage::Local,
+        Stage::Dispatch,
+        Stage::Transmit,
+    ];
+
+    /// The name in metrics and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Classify => "classify",
+            Stage::Lookup => "lookup",
+            Stage::Forward => "forward",
+            Stage::Local => "local",
+            Stage::Dispatch => "dispatch",
+            Stage::Transmit => "transmit",
+        }
+    }
+}
+
+/// Clock ticks by stage, of a sample of the bursts.
+#[derive(Debug, Default)]
+pub struct StageCounters {
+    /// By [`Stage`].
+    pub ticks: [Counter; Stage::ALL.len()],
+    /// Packets in the bursts timed.
+    pub packets: Counter,
+}
+
 /// All counters of one worker.
 #[derive(Debug)]
 pub struct WorkerCounters {
@@ -136,6 +187,8 @@ pub struct WorkerCounters {
     pub port_tx: [Counter; ORIGINS],
     /// The poll loop.
     pub poll: LoopCounters,
+    /// Where the time of a burst goes.
+    pub stages: StageCounters,
     interfaces: Box<[InterfaceCounters]>,
 }
 
@@ -148,6 +201,7 @@ impl WorkerCounters {
             ledgers: std::array::from_fn(|_| Ledger::default()),
             port_tx: std::array::from_fn(|_| Counter::default()),
             poll: LoopCounters::default(),
+            stages: StageCounters::default(),
             interfaces: (0..interfaces).map(|_| InterfaceCounters::default()).collect(),
         }
     }

@@ -120,6 +120,9 @@ const _: () = assert!(std::mem::size_of::<Adjacency>() == 128);
 const _: () = assert!(std::mem::offset_of!(Adjacency, rewrite) == 24);
 
 impl Adjacency {
+    /// The content of every unused slot, and of slot 0: no route.
+    pub const NOWHERE: Adjacency = Adjacency::plain(AdjacencyKind::NoRoute, IfId::NONE);
+
     /// An adjacency that only says what to do, with nothing to put in front.
     pub const fn plain(kind: AdjacencyKind, out_if: IfId) -> Adjacency {
         Adjacency {
@@ -146,8 +149,7 @@ impl Adjacency {
 }
 
 impl Default for Adjacency {
-    /// The content of every unused slot, and of slot 0: no route.
     fn default() -> Adjacency {
-        Adjacency::plain(AdjacencyKind::NoRoute, IfId::NONE)
+        Adjacency::NOWHERE
     }
 }
