@@ -12,9 +12,9 @@ FOLDER = os.path.join(TARGET, "bench")
 HARNESS = os.path.join(REPO, "benches/harness")
 
 
-def command(argv, **kwargs):
+def command(argv, cwd=REPO):
     """Runs it; its output, or an error with that."""
-    done = subprocess.run(argv, capture_output=True, text=True, cwd=REPO, **kwargs)
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=cwd)
     if done.returncode:
         raise CommandFailed(f"{shlex.join(argv)}:\n{done.stdout}{done.stderr}")
     return done.stdout

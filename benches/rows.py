@@ -52,9 +52,15 @@ def judge_huge(rows):
     by_id = {row["id"]: row for row in rows}
     for row in rows:
         base = by_id.get(row["id"].removesuffix("-1M"))
-        if row["id"].endswith("-1M") and base:
+        if row["id"].endswith("-1M") and base and base["ratio"] and row["ratio"]:
             row["bar_id"], row["bar"] = "E5", round(BAR_OF_HUGE * base["ratio"], 3)
             judge(row)
+
+
+def failed(name, error):
+    """What could not be measured, and why."""
+    nothing = dict.fromkeys(("unit", "median", "min", "max", "peer_median", "ratio", "bar", "bar_is", "bar_id"))
+    return {"id": name, "title": "could not be measured", "error": f"{type(error).__name__}: {error}"} | nothing | {"met": False}
 
 
 def heading():
@@ -68,6 +74,8 @@ def mark(row):
 
 def line(row):
     """As printed: `+` behind a bar that is met, `-` behind one that is not."""
+    if "error" in row:
+        return f"{row['id']:24} FAILED: {row['error']}"
     if "windows" not in row:
         return _figure_line(row)
 

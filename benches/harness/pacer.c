@@ -35,7 +35,7 @@
 #define BURST 64
 #define MOST_FRAMES 300000
 #define POOL 16384
-#define NAP_US 20
+#define NAP_US 50
 #define OFF_US 10 /* a turn of the loop that took longer was not ours */
 /* Delays below 2^BITS ticks have a bucket each, longer ones 2^(BITS-1) an octave. */
 #define BITS 7
