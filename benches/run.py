@@ -20,6 +20,7 @@ each number means.
 """
 
 import argparse
+import importlib.util
 import os
 import platform
 import re
@@ -236,6 +237,8 @@ def main():
     if os.geteuid() or CORE not in os.sched_getaffinity(0) or 0 not in os.sched_getaffinity(0):
         sys.exit(f"the bench needs root and cores 0 (control) and {CORE} (measured)")
     windows.need_programs("dpdk-testpmd", "rustc", "cargo", "cc", "ovs-vsctl")
+    if not importlib.util.find_spec("scapy"):
+        sys.exit(f"{sys.executable} has no scapy, which builds the frames that must come out: run this with /usr/bin/python3")
     found = facts()
     print(", ".join(f"{key} {value}" for key, value in found.items()))
     with Lab() as lab:

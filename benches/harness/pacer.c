@@ -35,7 +35,8 @@
 #define BURST 64
 #define MOST_FRAMES 300000
 #define POOL 16384
-#define NAP_US 50
+#define NAP_US 100
+#define AT_ONCE 512 /* frames due that go at full speed after a nap */
 #define OFF_US 10 /* a turn of the loop that took longer was not ours */
 /* Delays below 2^BITS ticks have a bucket each, longer ones 2^(BITS-1) an octave. */
 #define BITS 7
@@ -219,6 +220,7 @@ static void run(double rate, double seconds, double every, double beside_rate, b
 {
 	const double hz = rte_get_tsc_hz(), step = rate ? hz / rate : 0, beside_step = beside_rate ? hz / beside_rate : 0;
 	const uint64_t start = rte_rdtsc(), off = OFF_US * hz / 1e6, end = start + seconds * hz;
+	const double at_once = gentle ? AT_ONCE : BURST;
 	uint64_t before = start, since = start, line = start, now;
 	double next = start, soonest = start, beside_next = start;
 
@@ -244,7 +246,7 @@ static void run(double rate, double seconds, double every, double beside_rate, b
 		if (rate) {
 			seen.refused += due - taken;
 			next += due * step;
-			soonest = RTE_MAX(soonest + due * step / 1.5, now - BURST * step);
+			soonest = RTE_MAX(soonest + due * step / 1.5, now - at_once * step);
 		}
 		if (beside_rate && now > beside_next) {
 			seen.beside += put(&beside_file, 1, false);
