@@ -15,7 +15,7 @@ build: setup     ## build the release binary, target/release/greyhound
 run: build       ## the example set-up on real packets, live until Ctrl-C; ONCE=1 ends by itself
 	@/usr/bin/python3 tests/lab/run.py $(if $(ONCE),--once)
 
-test: build      ## every test there is; ONLY="clippy smoke" picks steps
+test: setup      ## every test there is; ONLY="clippy smoke" picks steps
 	@tests/run.sh $(ONLY)
 
 bench: build     ## 64-byte rates beside dpdk-testpmd on the same ports; QUICK=1, ONLY="W1 W5"

@@ -99,15 +99,18 @@ def dropped(gateway):
     return sum(drop["packets"] for drop in gateway.call("show-drops")["drops"])
 
 
-def window(one, trouble):
+def window(one, trouble, threads):
     """What happened in one, and whether it counts."""
-    before = trouble.done(), stolen(), dropped(one.process)
+    def read():
+        return trouble.done(), stolen(), dropped(one.process), sum(windows.waited(one.process, threads)) / 1e6
+
+    before = read()
     (seen,) = one.pacer.run(RATE, WINDOW, beside=ARP, gentle=True)
-    after = trouble.done(), stolen(), dropped(one.process)
+    after = read()
     pace = (seen["sent"] + seen["refused"]) / seen["seconds"] / RATE
     changes, scrapes = ((b - a) / seen["seconds"] for a, b in zip(before[0], after[0]))
     return {"lost": seen["refused"] + after[2] - before[2], "refused": seen["refused"], "sent": seen["sent"],
-            "pace": pace, "steal": after[1] - before[1], "changes": changes, "scrapes": scrapes, "arp": seen["beside"],
+            "kept_off_ms": after[3] - before[3], "pace": pace, "steal": after[1] - before[1], "changes": changes, "scrapes": scrapes, "arp": seen["beside"],
             "counts": abs(pace - 1) <= SOURCE_KEEPS and after[1] == before[1]}
 
 
@@ -126,9 +129,10 @@ def measure(_calibrator, quick):
         list(one.pacer.run(RATE, 1, gentle=True))
         trouble = Trouble(lab, one.process, port)
         time.sleep(1)
+        threads = windows.packet_threads(one.process)
         gap_before, seen = one.process.worker()["longest_gap_seconds"], []
         while sum(w["counts"] for w in seen) * WINDOW < wanted and len(seen) * WINDOW < PATIENCE * wanted:
-            seen.append(window(one, trouble))
+            seen.append(window(one, trouble, threads))
         gap = one.process.worker()["longest_gap_seconds"]
         drops = one.process.strays()
     good = [w for w in seen if w["counts"]]
@@ -142,4 +146,5 @@ def measure(_calibrator, quick):
                         CHANGES, "at least"),
             rows.figure("Z1-scrapes", "scrapes a second meanwhile", "1/s", [w["scrapes"] for w in good],
                         0.9 * SCRAPES, "at least"),
+            rows.figure("Z1-off", "in a window, other threads had the worker's core", "ms", [w["kept_off_ms"] for w in good]),
             rows.figure("Z1-gap", f"longest time between two polls{when}", "µs", [1e6 * gap])]

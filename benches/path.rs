@@ -84,6 +84,10 @@ impl PacketBuf for BenchBuf {
         // - as for `data`.
         unsafe { self.0.data.get_unchecked_mut(span) }
     }
+    fn prefetch(&self) {
+        let data = &self.0.data[usize::from(self.0.start) % BLOCK];
+        greyhound::tables::epoch::prefetch(data);
+    }
     fn headroom(&self) -> usize {
         self.0.start.into()
     }
@@ -112,6 +116,15 @@ impl PacketBuf for BenchBuf {
     }
     fn truncate(&mut self, len: usize) {
         self.0.len = self.0.len.min(len as u16);
+    }
+    fn reframe(&mut self, skip: usize, ahead: usize, len: usize) -> Option<&mut [u8]> {
+        let off = self.headroom();
+        if skip + len > usize::from(self.0.len) || ahead > off + skip {
+            return None;
+        }
+        self.0.start = (off + skip - ahead) as u16;
+        self.0.len = (ahead + len) as u16;
+        Some(self.data_mut())
     }
     fn is_linear(&self) -> bool {
         true
@@ -227,6 +240,7 @@ fn tunnel(number: u32, encap: Encapsulation) -> Adjacency {
     let ip = header(SOURCE, FAR + number, protocol, 0, true);
     let mut outer = [0; 20];
     ip.emit(&mut outer).unwrap();
+    outer[2..4].fill(0);
     outer[10..12].fill(0);
     adjacency.kind = AdjacencyKind::Tunnel;
     adjacency.encap = encap;

@@ -120,18 +120,22 @@ def _schedstat(path):
     return int(ran), int(waited)
 
 
+def waited(peer, threads):
+    """How long each of them was ready but without its core so far, ns."""
+    return [_schedstat(f"/proc/{peer.pid}/task/{thread}/schedstat")[1] for thread in threads]
+
+
 def turn(peer, threads, seconds):
     """(packets per second on its cores, bound of its relative error, share of
     the time that a packet thread was kept off its core) of one turn."""
-    stats = [f"/proc/{peer.pid}/task/{thread}/schedstat" for thread in threads]
     peer.thaw()
     try:
         time.sleep(SETTLE)
-        before = [_schedstat(stat)[1] for stat in stats]
+        before = waited(peer, threads)
         first, began, off = reading(peer)
         time.sleep(seconds)
         last, ended, off_too = reading(peer)
-        after = [_schedstat(stat)[1] for stat in stats]
+        after = waited(peer, threads)
     finally:
         peer.freeze()
     span = ended - began

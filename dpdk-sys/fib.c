@@ -4,8 +4,18 @@
 #include <rte_fib.h>
 #include <rte_fib6.h>
 #include <rte_memory.h>
+#include <rte_version.h>
 
 #include "fib.h"
+
+/* 24.11 gave IPv6 addresses a type; they are the same 16 bytes. */
+#if RTE_VERSION >= RTE_VERSION_NUM(24, 11, 0, 0)
+#define IPV6(bytes) ((struct rte_ipv6_addr *)(uintptr_t)(bytes))
+#define IPV6_BULK(bytes) IPV6(bytes)
+#else
+#define IPV6(bytes) (bytes)
+#define IPV6_BULK(bytes) ((uint8_t (*)[RTE_FIB6_IPV6_ADDR_SIZE])(uintptr_t)(bytes))
+#endif
 
 struct rte_fib *gh_fib4_create(const char *name, uint32_t routes, uint32_t groups)
 {
@@ -53,12 +63,12 @@ int gh_fib4_delete(struct rte_fib *fib, uint32_t address, uint8_t len)
 
 int gh_fib6_add(struct rte_fib6 *fib, const uint8_t *address, uint8_t len, uint32_t hop)
 {
-	return -rte_fib6_add(fib, address, len, hop);
+	return -rte_fib6_add(fib, IPV6(address), len, hop);
 }
 
 int gh_fib6_delete(struct rte_fib6 *fib, const uint8_t *address, uint8_t len)
 {
-	return -rte_fib6_delete(fib, address, len);
+	return -rte_fib6_delete(fib, IPV6(address), len);
 }
 
 int gh_fib4_use_avx512(struct rte_fib *fib, int yes)
@@ -81,6 +91,6 @@ void gh_fib4_lookup(struct rte_fib *fib, const uint32_t *addresses, uint64_t *ho
 
 void gh_fib6_lookup(struct rte_fib6 *fib, const uint8_t *addresses, uint64_t *hops, uint32_t n)
 {
-	rte_fib6_lookup_bulk(fib, (uint8_t (*)[RTE_FIB6_IPV6_ADDR_SIZE])(uintptr_t)addresses, hops,
-			     (int)n);
+	/* It does not write to them, whatever its type says. */
+	rte_fib6_lookup_bulk(fib, IPV6_BULK(addresses), hops, (int)n);
 }

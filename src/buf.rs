@@ -12,6 +12,7 @@
 use arrayvec::ArrayVec;
 
 use crate::ids::PortId;
+use crate::tables::epoch::prefetch;
 
 /// Most packets handled in one go.
 pub const BURST: usize = 64;
@@ -39,6 +40,12 @@ pub trait PacketBuf {
     fn data(&self) -> &[u8];
     /// The packet's bytes, writable.
     fn data_mut(&mut self) -> &mut [u8];
+    /// Starts loading the packet's first bytes.
+    fn prefetch(&self) {
+        if let Some(first) = self.data().first() {
+            prefetch(first);
+        }
+    }
     /// Free bytes in front of the packet.
     fn headroom(&self) -> usize;
     /// Free bytes behind the packet.
@@ -55,6 +62,21 @@ pub trait PacketBuf {
     fn trim_front(&mut self, n: usize);
     /// Cuts the packet to at most `len` bytes.
     fn truncate(&mut self, len: usize);
+    /// Puts `ahead` bytes (contents unspecified) in place of the first `skip`,
+    /// and cuts the packet `len` bytes behind them; gives the new bytes. `None`,
+    /// and nothing done, if there are not so many or the headroom is too small.
+    #[inline]
+    fn reframe(&mut self, skip: usize, ahead: usize, len: usize) -> Option<&mut [u8]> {
+        if skip + len > self.data().len() || ahead > skip + self.headroom() {
+            return None;
+        }
+        self.truncate(skip + len);
+        if ahead > skip && !self.prepend(ahead - skip) {
+            return None;
+        }
+        self.trim_front(skip.saturating_sub(ahead));
+        Some(self.data_mut())
+    }
     /// False for a chained (multi-segment) buffer, which the path refuses.
     fn is_linear(&self) -> bool;
     /// The VLAN tag (TCI) the port took out of the frame, if it did.

@@ -269,8 +269,7 @@ impl WorkerStart<'_> {
         let queues: Vec<(PortId, u16)> = planned.queues.clone();
         let (ports, pool) = (self.ports.to_vec(), Arc::clone(self.pool));
         let (tables, stop) = (Arc::clone(self.tables), Arc::clone(stop));
-        // An equal share of the 65,536 for each.
-        let first_id = (number * (1 << 16) / self.plan.workers.len()) as u16;
+        let first_id = WorkerConfig::first_id(number, self.plan.workers.len());
         let (said, hear) = bounded(1);
         let worker =
             start_worker(self.eal, planned.core, &format!("gh-worker{number}"), move || {

@@ -102,6 +102,7 @@ fn tunnel(id: u32) -> Adjacency {
     };
     let mut outer = [0; 20];
     ip.emit(&mut outer).unwrap();
+    outer[2..4].fill(0);
     outer[10..12].fill(0);
     adjacency.kind = AdjacencyKind::Tunnel;
     adjacency.encap = Encapsulation::Gre;

@@ -27,30 +27,57 @@ tidy() {
     rmdir /run/greyhound 2>/dev/null || true
 }
 trap tidy EXIT
-trap 'exit 130' INT TERM HUP
+stop() {
+    local child
+    for child in $(jobs -p); do
+        pkill -P "$child"
+        kill "$child" 2>/dev/null
+    done
+    exit 130
+}
+trap stop INT TERM HUP
 [ "$before" -ge 512 ] || echo 512 2>/dev/null >$pages || true
 
-# step NAME TITLE COMMAND...: quiet; `loud` shows the output as it comes.
-step() {
-    local name=$1 title=$2 began=$SECONDS code
-    shift 2
-    [ "$only" = "  " ] || [[ $only == *" $name "* ]] || return 0
+# A step: `begin NAME COMMAND...` starts it, `end NAME TITLE` waits for it and says
+# how it went; `step` is both. What begins before another ends shares the two cores:
+# only steps that nobody times.
+declare -A pid since
+wanted() { [ "$only" = "  " ] || [[ $only == *" $1 "* ]]; }
+
+begin() {
+    local name=$1
+    shift
+    wanted "$name" || return 0
+    since[$name]=$SECONDS
+    "$@" >"$logs/$name.log" 2>&1 &
+    pid[$name]=$!
+}
+
+end() {
+    local name=$1 title=$2 code=0
+    [ "${pid[$name]:-}" ] || return 0
     printf '== %s: %s\n' "$name" "$title"
-    if [ "${loud:-}" ]; then
-        "$@" 2>&1 | tee "$logs/$name.log"
-        code=${PIPESTATUS[0]}
-    else
-        "$@" >"$logs/$name.log" 2>&1
-        code=$?
-        if [ $code -ne 0 ]; then tail -n 150 "$logs/$name.log"; else summary "$logs/$name.log"; fi
-    fi
+    # As it comes, where that is worth reading.
+    [ -z "${loud:-}" ] || tail -f -n +1 --pid="${pid[$name]}" "$logs/$name.log"
+    wait "${pid[$name]}" || code=$?
     if [ $code -eq 0 ]; then
         passed=$((passed + 1))
-        printf '   ok (%d s)\n' $((SECONDS - began))
+        [ "${loud:-}" ] || summary "$logs/$name.log"
+        printf '   ok (%d s)\n' $((SECONDS - since[$name]))
     else
         failed=$((failed + 1)) lost+=" $name"
-        printf '   FAILED with exit code %d (%d s), log in %s\n' "$code" $((SECONDS - began)) "$logs/$name.log"
+        [ "${loud:-}" ] || tail -n 150 "$logs/$name.log"
+        printf '   FAILED with exit code %d (%d s), log in %s\n' \
+            "$code" $((SECONDS - since[$name])) "$logs/$name.log"
     fi
+    unset "pid[$name]"
+}
+
+step() {
+    local name=$1 title=$2
+    shift 2
+    begin "$name" "$@"
+    end "$name" "$title"
 }
 
 # What `cargo test` counted, added up over its binaries. An ignored test shows here.
@@ -71,9 +98,10 @@ licences() {
 # The tables and wire formats under memcheck: they hold the unsafe reclaim code.
 memcheck() {
     local binary
-    binary=$(cargo test --no-default-features --lib --no-run --message-format=json 2>/dev/null |
-        jq -r 'select(.profile.test and .executable and (.target.kind | index("lib"))) | .executable' | tail -n 1)
-    [ -x "$binary" ] || { echo "no test binary: does cargo test --no-default-features build?"; return 1; }
+    # The very binary of the unit step: DPDK's libraries in it do no harm.
+    binary=$(cargo test --workspace --lib --no-run --message-format=json 2>/dev/null |
+        jq -r 'select(.profile.test and .executable and .target.name == "greyhound") | .executable' | tail -n 1)
+    [ -x "$binary" ] || { echo "no test binary: does cargo test --lib build?"; return 1; }
     local count
     count=$("$binary" --list wire:: tables:: 2>/dev/null | grep -c ': test$')
     echo "$count tests under memcheck"
@@ -88,17 +116,26 @@ image() {
     tests/lab/setup.sh --image && docker/build.sh && docker/test.sh
 }
 
+# The release binary is what the image and the smoke tests run. Its last minutes
+# are one thread's.
+release() { cargo build --release; }
+if [ "$only" != "  " ] && { wanted image || wanted smoke || wanted instructions; }; then only+="release "; fi
+
 step fmt "rustfmt" cargo fmt --all --check
+begin release release
 step clippy "clippy, every warning an error" cargo clippy -q --workspace --all-targets -- -D warnings
 step licences "licences, bans and sources of the dependencies" licences
 step unit "unit and property tests beside the code" cargo test --workspace --lib --bins
 step doc "examples in the documentation" cargo test --workspace --doc
 step integration "pcap cases and the other integration tests" cargo test --workspace --test '*'
-step memcheck "wire and tables under valgrind memcheck" memcheck
+end release "the release binary"
+begin memcheck memcheck
+begin image image
 step loom "loom models of how tables are published and reclaimed" \
     env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target/loom" cargo test --no-default-features --lib tables::model
 step instructions "instructions per packet, against what is committed" /usr/bin/python3 benches/instructions.py
-step image "the container image, and one pcap case inside it" image
+end memcheck "wire and tables under valgrind memcheck"
+end image "the container image, and one pcap case inside it"
 loud=1 step smoke "smoke on namespaces, with a stock Linux as peer" /usr/bin/python3 tests/smoke/run.py
 
 [ -z "$lost" ] || echo "failed:$lost"

@@ -47,7 +47,7 @@ pub fn run(args: &BsdArgs, session: &mut Session<'_>) -> Result<(), Failure> {
         Command::Delete(address) => {
             (Op::DeleteArp { address }, format!("{address} ({address}) deleted\n"))
         }
-        Command::Flush => (Op::FlushArp, String::new()),
+        Command::Flush => (Op::FlushArp {}, String::new()),
     };
     let outcome = session.transact(vec![op])?;
     if args.json { session.print_json(&outcome) } else { session.print(&told) }

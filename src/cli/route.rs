@@ -53,7 +53,7 @@ pub fn run(args: &BsdArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     match parse(&args.words)? {
         Command::Change { op, told } => change(op, &told, args.json, session),
         Command::Flush => {
-            let outcome = session.transact(vec![Op::FlushRoutes])?;
+            let outcome = session.transact(vec![Op::FlushRoutes {}])?;
             if args.json { session.print_json(&outcome) } else { Ok(()) }
         }
         Command::Get { call, asked } => get(call, asked, args.json, session),

@@ -333,6 +333,21 @@ fn workers(views: &[WorkerView]) -> String {
             view.rounds.to_string(),
         ]);
     }
+    if views.iter().all(|view| view.stages.is_empty()) {
+        return table.render("no workers");
+    }
+    format!("{}\n{}", table.render("no workers"), stages(views))
+}
+
+/// What each stage of the path costs.
+fn stages(views: &[WorkerView]) -> String {
+    let mut table = Table::new(&[">WORKER", "STAGE", ">TICKS PER PACKET", ">PACKETS TIMED"]);
+    for view in views {
+        for at in &view.stages {
+            let ticks = format!("{:.1}", at.ticks_per_packet);
+            table.row([view.worker.to_string(), at.stage.clone(), ticks, at.packets.to_string()]);
+        }
+    }
     table.render("no workers")
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::model::view::{DropView, OriginView, Traffic, UnderlayView};
+use crate::model::view::{DropView, OriginView, StageView, Traffic, UnderlayView};
 
 fn gre0(underlay: Option<UnderlayView>, reason: Option<&str>) -> InterfaceView {
     let flags: &[&str] = if reason.is_none() { &["UP", "RUNNING"] } else { &["UP"] };
@@ -148,6 +148,12 @@ fn workers_routes_and_neighbours() {
         burst_fill: 32.0,
         busy: 0.254,
         ticks_per_packet: 99.6,
+        stages: vec![StageView {
+            stage: "lookup".into(),
+            ticks: 820,
+            packets: 100,
+            ticks_per_packet: 8.2,
+        }],
         ..WorkerView::default()
     };
     let shown = workers(&[worker]);
@@ -156,6 +162,8 @@ fn workers_routes_and_neighbours() {
         row,
         ["0", "1", "poll", "en0/0", "en1/0", "640", "20", "32.0", "25.4", "%", "100", "0"]
     );
+    let row: Vec<_> = shown.lines().nth(4).unwrap().split_whitespace().collect();
+    assert_eq!(row, ["0", "lookup", "8.2", "100"]);
     let route = RouteView {
         to: "0.0.0.0/0".parse().unwrap(),
         gateway: Some("203.0.113.254".parse().unwrap()),

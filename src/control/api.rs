@@ -380,6 +380,58 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_is_not_known_is_named_wherever_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_server, path) = server(folder.path());
+        let op = |op: &str| format!(r#""method":"transaction","params":{{"ops":[{{{op}}}]}}"#);
+        let cases = [
+            // Beside the call, and beside the one parameter.
+            r#""bogus":1,"method":"show-ports""#.to_owned(),
+            r#""method":"show-routes","params":{"all":true,"bogus":1}"#.to_owned(),
+            r#""method":"apply","params":{"config":"","bogus":"/"}"#.to_owned(),
+            r#""method":"transaction","params":{"ops":[],"bogus":true}"#.to_owned(),
+            // In an op: with fields, without any, and in what it is about.
+            op(r#""op":"create","name":"gre0","bogus":1"#),
+            op(r#""op":"flush-routes","bogus":1"#),
+            op(r#""op":"flush-arp","bogus":1"#),
+            op(r#""op":"put-route","route":{"to":"10.0.0.0/8","target":"reject","bogus":1}"#),
+            op(r#""op":"put-tunnel","tunnel":{"name":"gre0","kind":"gre","bogus":1}"#),
+            op(r#""op":"put-tunnel","tunnel":{"name":"gre0","kind":"gre","gre":{"bogus":1}}"#),
+            op(r#""op":"put-vlan","vlan":{"name":"en0.2","bogus":1}"#),
+            op(r#""op":"set-gre","name":"gre0","key":{"bogus":1}"#),
+            op(r#""op":"set-icmp","icmp":{"bogus":1}"#),
+            op(r#""op":"publish","publish":{"address":"10.0.0.9","bogus":1}"#),
+            op(
+                r#""op":"put-neighbour","neighbour":{"address":"10.0.0.9","mac":"02:00:00:00:00:01","bogus":1}"#,
+            ),
+        ];
+        for case in &cases {
+            let line = format!("{{\"version\":1,\"id\":5,{case}}}\n");
+            let answer = &exchange(&path, line.as_bytes(), 1)[0];
+            assert_eq!(
+                (&answer["error"]["code"], &answer["id"]),
+                (&"bad-request".into(), &5.into())
+            );
+            let said = answer["error"]["problems"][0]["message"].as_str().unwrap();
+            assert!(said.contains("unknown field `bogus`"), "{case}: {said}");
+            // The same without it is taken: nothing else was wrong.
+            let fields = [
+                r#","bogus":1"#,
+                r#","bogus":true"#,
+                r#","bogus":"/""#,
+                r#""bogus":1,"#,
+                r#""bogus":1"#,
+            ];
+            let field = fields.iter().find(|field| line.contains(**field)).unwrap();
+            let answer = &exchange(&path, line.replace(field, "").as_bytes(), 1)[0];
+            assert!(answer["result"].is_string(), "{case}: {answer}");
+        }
+        // A call that takes no parameters takes none.
+        let line = b"{\"version\":1,\"method\":\"show-ports\",\"params\":{\"bogus\":1}}\n";
+        assert_eq!(exchange(&path, line, 1)[0]["error"]["code"], "bad-request");
+    }
+
+    #[test]
     fn a_line_too_long_is_refused_and_the_connection_closed() {
         let folder = tempfile::tempdir().unwrap();
         let (_server, path) = server(folder.path());

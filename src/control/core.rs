@@ -312,6 +312,9 @@ impl Topology for Hands<'_> {
     fn way(&self, to: Ipv4Addr) -> Way {
         self.net.way(to)
     }
+    fn only_by_default(&self, to: Ipv4Addr) -> bool {
+        self.net.only_by_default(to)
+    }
 }
 
 impl Actions for Hands<'_> {
@@ -326,3 +329,6 @@ impl Actions for Hands<'_> {
         self.net.neighbour_lost(link, address, failed);
     }
 }
+
+#[cfg(test)]
+mod tests;

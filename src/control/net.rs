@@ -54,6 +54,7 @@ mod refusal;
 mod reserve;
 mod resolve;
 mod rib;
+mod slots;
 mod told;
 mod topo;
 mod values;
@@ -104,6 +105,41 @@ struct Neighbour {
     learned: Option<Option<Mac>>,
 }
 
+fn names(ports: &[PortFacts]) -> Names {
+    Names::new(ports.iter().map(|port| port.spec.name.clone()).collect())
+}
+
+/// A port before anything is configured on it.
+fn bare(facts: &PortFacts) -> Item {
+    let (mtu, up) = (Some(facts.spec.mtu), facts.spec.up);
+    Item::Link(Key::Port(facts.id), Some(LinkConfig { address: Vec::new(), mtu, up }))
+}
+
+/// What a gateway with these ports would refuse of a configuration: the very
+/// checks of [`Net::transact`], without tables or devices. So what a device can
+/// do and whether the tables have room is not asked.
+///
+/// # Errors
+/// All that is wrong, each with its place.
+pub fn trial(ports: &[PortSpec], ops: &[Located]) -> Result<(), ApiError> {
+    let facts = |(number, spec): (u8, &PortSpec)| PortFacts {
+        spec: spec.clone(),
+        id: PortId(number),
+        mac: Mac::default(),
+        max_mtu: values::MAX_DATAGRAM,
+    };
+    let facts: Vec<PortFacts> = (0..).zip(ports).map(facts).collect();
+    let mut desired = Desired::new(names(&facts));
+    for port in &facts {
+        desired.put(bare(port));
+    }
+    let mut edit = Edit::new(&mut desired, &facts, &|_| false, ops);
+    edit.apply_all();
+    let before = edit.before();
+    checks::check(&mut edit, &before);
+    edit.verdict()
+}
+
 /// Desired state, resolved state, and the writer of the tables.
 pub struct Net {
     tables: Arc<Tables>,
@@ -131,9 +167,8 @@ pub struct Net {
 impl Net {
     /// The ports, without addresses, up as configured; nothing else.
     pub fn new(tables: Arc<Tables>, ports: Vec<PortFacts>) -> Net {
-        let names = Names::new(ports.iter().map(|port| port.spec.name.clone()).collect());
         let mut net = Net {
-            desired: Desired::new(names),
+            desired: Desired::new(names(&ports)),
             links: Links::new(&tables),
             hops: Hops::new(&tables),
             rib: Rib::default(),
@@ -156,11 +191,8 @@ impl Net {
     fn start(&mut self) {
         let mut before = BTreeMap::new();
         for facts in &self.facts {
-            let key = Key::Port(facts.id);
-            let _ = self.links.enter(key, facts.spec.name.clone());
-            let (mtu, up) = (Some(facts.spec.mtu), facts.spec.up);
-            let config = LinkConfig { address: Vec::new(), mtu, up };
-            let old = self.desired.put(Item::Link(key, Some(config)));
+            let _ = self.links.enter(Key::Port(facts.id), facts.spec.name.clone());
+            let old = self.desired.put(bare(facts));
             before.insert(old.object(), old);
         }
         self.commit(&before, hops::FIXED.into_iter().collect());

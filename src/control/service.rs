@@ -365,6 +365,28 @@ mod tests {
         Service::new(control, device, settings, Vec::new(), calls, scrapes)
     }
 
+    /// A client asks more than a turn answers: punts, timers and scrapes get
+    /// their turn in between, and nobody's question is lost.
+    #[test]
+    fn a_flood_of_calls_is_answered_in_portions_and_scrapes_meanwhile() {
+        let mut service = service();
+        let (ask, calls) = unbounded();
+        let (scrape, scrapes) = unbounded();
+        (service.calls, service.scrapes) = (calls, scrapes);
+        let (reply, answers) = unbounded();
+        let flood = CALLS_PER_TURN * 2 + 10;
+        for _ in 0..flood {
+            ask.send(Asked { call: Call::ShowPorts, reply: reply.clone() }).unwrap();
+        }
+        let (told, scraped) = unbounded();
+        scrape.send(told).unwrap();
+        assert_eq!(service.turn(Duration::ZERO), CALLS_PER_TURN + 1);
+        assert_eq!((answers.len(), scraped.len()), (CALLS_PER_TURN, 1));
+        assert_eq!(service.turn(Duration::ZERO), CALLS_PER_TURN);
+        assert_eq!(service.turn(Duration::ZERO), 10);
+        assert_eq!(answers.len(), flood);
+    }
+
     fn mtu(value: u16) -> Located {
         let op = serde_json::json!({"op": "set-interface", "name": "en0", "mtu": value});
         serde_json::from_value(op).unwrap()

@@ -76,6 +76,9 @@ pub trait Topology {
 
     /// Longest match for a destination, resolved.
     fn way(&self, to: Ipv4Addr) -> Way;
+
+    /// True if that match is the default route.
+    fn only_by_default(&self, to: Ipv4Addr) -> bool;
 }
 
 /// What an engine is given: both sides at once.

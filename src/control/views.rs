@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::datapath::drop::DropReason;
 use crate::exchange::PuntReason;
 use crate::ids::{IfId, ORIGINS, PortId};
-use crate::model::view::{DropView, OriginView, Traffic, WorkerView};
-use crate::stats::counters::{Counter, Ledger, WorkerCounters};
+use crate::model::view::{DropView, OriginView, StageView, Traffic, WorkerView};
+use crate::stats::counters::{Counter, Ledger, Stage, StageCounters, WorkerCounters};
 
 /// The counters of all workers, read together.
 #[derive(Debug, Default)]
@@ -128,10 +128,21 @@ impl Totals {
                 busy_seconds: ratio(busy, ticks_per_second),
                 ticks_per_packet: ratio(busy, packets),
                 longest_gap_seconds: ratio(poll.longest_ticks.get(), ticks_per_second),
+                stages: stages(&counters.stages),
             }
         };
         self.workers.iter().enumerate().map(view).collect()
     }
+}
+
+fn stages(counters: &StageCounters) -> Vec<StageView> {
+    let packets = counters.packets.get();
+    let view = |stage: &Stage| {
+        let ticks = counters.ticks[*stage as usize].get();
+        let stage = stage.name().to_owned();
+        StageView { stage, ticks, packets, ticks_per_packet: ratio(ticks, packets) }
+    };
+    Stage::ALL.iter().map(view).collect()
 }
 
 /// What is fixed about a worker from start to end.

@@ -79,10 +79,6 @@ impl Set {
         self.0 == 0
     }
 
-    pub(crate) fn len(self) -> usize {
-        self.0.count_ones() as usize
-    }
-
     /// One more than the number of the last packet; 0 if there is none.
     #[inline(always)]
     pub(crate) fn end(self) -> usize {
@@ -194,13 +190,5 @@ impl<B> Packets<B> {
         self.in_if = [in_if; BURST];
         self.hop = [NextHopId::NO_ROUTE; BURST];
         self.verdict = [Verdict::UNDECIDED; BURST];
-    }
-}
-
-/// Starts loading the first bytes of a packet.
-#[inline(always)]
-pub(crate) fn prefetch_data<B: crate::buf::PacketBuf>(buf: Option<&B>) {
-    if let Some(first) = buf.and_then(|buf| buf.data().first()) {
-        crate::tables::epoch::prefetch(first);
     }
 }

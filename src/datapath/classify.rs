@@ -5,7 +5,7 @@
 //! and one of two, and its IPv4 header goes straight into the columns.
 //! Everything else is looked at alone.
 
-use super::burst::{Packets, Set, Slot, prefetch_data};
+use super::burst::{Packets, Set, Slot};
 use super::drop::DropReason;
 use super::ipv4;
 use super::verdict::Turn;
@@ -70,11 +70,11 @@ fn straight<B: PacketBuf>(
 ) -> (Set, u64) {
     let ours = port.map_or(0, |port| mac_bits(port.mac));
     let (mut plain, mut bytes) = (Set::EMPTY, 0);
-    for buf in packets.burst.iter().take(AHEAD) {
-        prefetch_data(Some(buf));
-    }
+    packets.burst.iter().take(AHEAD).for_each(PacketBuf::prefetch);
     for (index, buf) in packets.burst.iter().enumerate() {
-        prefetch_data(packets.burst.get(index + AHEAD));
+        if let Some(ahead) = packets.burst.get(index + AHEAD) {
+            ahead.prefetch();
+        }
         let slot = Slot::new(index);
         let data = buf.data();
         bytes += data.len() as u64;
@@ -100,18 +100,18 @@ pub(crate) fn destination(header: &[u8; IPV4_LEN]) -> u32 {
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// A link address as the upper 48 bits of a word.
+/// A link address as the lower 48 bits of a word, as a load finds it.
 fn mac_bits(mac: Mac) -> u64 {
     let [a, b, c, d, e, f] = mac.0;
-    u64::from_be_bytes([a, b, c, d, e, f, 0, 0])
+    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
 }
 
 #[inline(always)]
 fn is_plain_ipv4(ether: &[u8; ETHER_LEN], ours: u64) -> bool {
-    let [a, b, c, d, e, f, g, h, ..] = *ether;
-    let destination = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-    let ethertype = u16::from_be_bytes([ether[12], ether[13]]);
-    ((destination ^ ours) >> 16 == 0) & (ethertype == ETHERTYPE_IPV4)
+    let [a, b, c, d, e, f, g, h, .., y, z] = *ether;
+    let address = (u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ ours) << 16;
+    let ethertype = u16::from_le_bytes([y, z]) ^ ETHERTYPE_IPV4.swap_bytes();
+    address | u64::from(ethertype) == 0
 }
 
 /// One frame off the straight way. `Ok(true)`: IPv4, its header gathered;

@@ -18,8 +18,9 @@ use super::verdict::Turn;
 use super::{ecn, gre, ipv4};
 use crate::buf::{BURST, PacketBuf};
 use crate::ids::TableId;
+use crate::tables::decap::Home;
 use crate::tables::epoch::prefetch;
-use crate::tables::tunnel::{DecapKey, Tunnel, TunnelIndex};
+use crate::tables::tunnel::{DecapKey, Tunnel};
 use crate::wire::gre::{
     FLAG_CHECKSUM, FLAG_KEY, FLAG_SEQUENCE, GRE_LEN, RESERVED_MASK, VERSION_MASK,
 };
@@ -30,46 +31,44 @@ use crate::wire::{ETHERTYPE_IPV4, IPPROTO_GRE};
 /// 6–12 are not among them: ignored on receipt, GR-02).
 const NOT_BASE: u16 = FLAG_CHECKSUM | FLAG_KEY | FLAG_SEQUENCE | RESERVED_MASK | VERSION_MASK;
 
-/// Packets whose outer header is off, until they are admitted.
+/// Packets whose outer header is off, until they are admitted; by number.
 pub(crate) struct Opened {
     slots: Set,
-    /// Of the packets in `slots`, in burst order; so are the others.
     keys: [DecapKey; BURST],
+    homes: [Home; BURST],
+    /// The outer header has a congestion mark or might get one.
+    marked: Set,
     outer_tos: [u8; BURST],
-    /// A bit per place in `keys`: the packet has a GRE sequence number, the
-    /// last word before the inner header.
-    numbered: u64,
+    /// The packet has a GRE sequence number, the last word before the inner
+    /// header.
+    numbered: Set,
 }
 
 /// What lies between an outer and an inner IPv4 header.
-pub(crate) struct Between<'a> {
+pub(crate) struct Between {
     /// Bytes of it.
     pub len: usize,
-    /// The inner header, not yet validated.
-    pub inner: &'a [u8; IPV4_LEN],
     /// The GRE key.
     pub key: Option<u32>,
     /// Its last word is a sequence number.
     pub numbered: bool,
 }
 
-impl Between<'_> {
-    /// No key and no number.
-    #[inline(always)]
-    fn plain(len: usize, inner: &[u8]) -> Between<'_> {
-        let inner = inner.first_chunk().unwrap_or(&MISSING);
-        Between { len, inner, key: None, numbered: false }
-    }
-}
-
 impl Opened {
     pub(crate) const fn new() -> Opened {
-        Opened { slots: Set::EMPTY, keys: [DecapKey(0); BURST], outer_tos: [0; BURST], numbered: 0 }
+        Opened {
+            slots: Set::EMPTY,
+            keys: [DecapKey(0); BURST],
+            homes: [Home::ZERO; BURST],
+            marked: Set::EMPTY,
+            outer_tos: [0; BURST],
+            numbered: Set::EMPTY,
+        }
     }
 }
 
 /// Reads what lies behind the outer headers of the packets in `tunnelled`.
-/// Afterwards their columns hold the inner headers, not yet validated.
+/// Afterwards their rows hold the inner headers, not yet validated.
 #[inline]
 pub(crate) fn open<B: PacketBuf>(
     packets: &mut Packets<B>,
@@ -77,128 +76,161 @@ pub(crate) fn open<B: PacketBuf>(
     tunnelled: Set,
     opened: &mut Opened,
 ) {
-    opened.slots = Set::EMPTY;
-    opened.numbered = 0;
-    let mut place = 0;
+    let mut odd = Set::EMPTY;
+    let mut last = (DecapKey(0), Home::ZERO);
     for slot in tunnelled.slots() {
         let headers = &mut packets.headers;
-        let outer_len = headers.header_len(slot);
-        let outer_payload = headers.total(slot).saturating_sub(outer_len);
-        let from = usize::from(packets.l3[slot.at()]) + outer_len;
+        let from = usize::from(packets.l3[slot.at()]) + headers.header_len(slot);
+        let payload = headers.total(slot).wrapping_sub(headers.header_len(slot));
         let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
-        let payload = data.get(from..).unwrap_or_default();
         let protocol = headers.protocol(slot);
-        let between = match split(protocol, payload, outer_payload) {
-            Ok(between) => between,
-            Err(reason) => {
-                packets.drop(turn, slot, reason);
-                continue;
-            }
-        };
-        let Ok(l3) = u8::try_from(from + between.len) else {
-            // Tunnels in tunnels whose outer headers carry options.
-            packets.drop(turn, slot, DropReason::NestingTooDeep);
+        let Some((len, inner)) = plain(protocol, data, from, payload) else {
+            odd.insert(slot);
             continue;
         };
         let (src, dst) = (headers.src.get(slot), headers.dst.get(slot));
-        opened.keys[place] = DecapKey::ipv4(TableId(0), src, dst, protocol, between.key);
-        opened.numbered |= u64::from(between.numbered) << place;
-        opened.outer_tos[place] = headers.tos(slot);
-        opened.slots.insert(slot);
-        place = (place + 1) % BURST;
-        headers.gather(slot, between.inner, outer_payload - between.len);
-        turn.tables.fib4.prefetch(destination(between.inner));
-        packets.l3[slot.at()] = l3;
+        let key = DecapKey::ipv4(TableId(0), src, dst, protocol, None);
+        if key != last.0 {
+            // Bursts from one tunnel are hashed once.
+            last = (key, turn.tables.decap.prefetch(key));
+        }
+        (opened.keys[slot.at()], opened.homes[slot.at()]) = last;
+        opened.outer_tos[slot.at()] = headers.tos(slot);
+        headers.gather(slot, inner, payload - len);
+        turn.tables.fib4.prefetch(destination(inner));
+        packets.l3[slot.at()] = (from + len) as u8;
+    }
+    opened.slots = tunnelled & !odd;
+    opened.marked = packets.headers.marks.ecn;
+    opened.numbered = Set::EMPTY;
+    for slot in odd.slots() {
+        match open_odd(packets, turn, opened, slot) {
+            Ok(()) => opened.slots.insert(slot),
+            Err(reason) => packets.drop(turn, slot, reason),
+        }
     }
     packets.headers.fresh |= opened.slots;
 }
 
-/// Bytes between outer and inner IPv4 header, and the inner header.
+/// What mostly is behind an outer header: IPv4, or a GRE base header and IPv4.
+/// The bytes in between, and the inner header; `None` if it is anything else,
+/// is not all there or is too far behind.
 #[inline(always)]
-fn split(protocol: u8, payload: &[u8], len: usize) -> Result<Between<'_>, DropReason> {
+fn plain(
+    protocol: u8,
+    data: &[u8],
+    from: usize,
+    payload: usize,
+) -> Option<(usize, &[u8; IPV4_LEN])> {
+    /// What must be zero in a GRE header, and the protocol type.
+    const LOOK: u32 = (NOT_BASE as u32) << 16 | 0xffff;
+    if from + GRE_LEN > usize::from(u8::MAX) {
+        return None;
+    }
     if protocol != IPPROTO_GRE {
-        return Ok(Between::plain(0, payload));
+        return Some((0, data.get(from..from + IPV4_LEN)?.first_chunk()?));
     }
-    match payload.split_first_chunk() {
-        Some((&[a, b, c, d], inner))
-            if u16::from_be_bytes([a, b]) & NOT_BASE == 0
-                && u16::from_be_bytes([c, d]) == ETHERTYPE_IPV4
-                && len >= GRE_LEN =>
-        {
-            Ok(Between::plain(GRE_LEN, inner))
-        }
-        _ => gre::open(&payload[..len.min(payload.len())]),
-    }
+    let [a, b, c, d, inner @ ..]: &[u8; GRE_LEN + IPV4_LEN] =
+        data.get(from..from + GRE_LEN + IPV4_LEN)?.first_chunk()?;
+    let word = u32::from_be_bytes([*a, *b, *c, *d]);
+    let base = (word & LOOK == u32::from(ETHERTYPE_IPV4)) & (payload >= GRE_LEN);
+    base.then_some((GRE_LEN, inner))
+}
+
+/// [`open`] for a packet that is not plain.
+#[cold]
+fn open_odd<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &Turn<'_>,
+    opened: &mut Opened,
+    slot: Slot,
+) -> Result<(), DropReason> {
+    let headers = &mut packets.headers;
+    let from = usize::from(packets.l3[slot.at()]) + headers.header_len(slot);
+    let len = headers.total(slot).saturating_sub(headers.header_len(slot));
+    let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
+    let payload = data.get(from..).unwrap_or_default();
+    let protocol = headers.protocol(slot);
+    let between = match protocol {
+        IPPROTO_GRE => gre::open(&payload[..len.min(payload.len())])?,
+        _ => Between { len: 0, key: None, numbered: false },
+    };
+    // Too far: tunnels in tunnels whose outer headers carry options.
+    let l3 = u8::try_from(from + between.len).map_err(|_| DropReason::NestingTooDeep)?;
+    let inner = payload.get(between.len..).and_then(|rest| rest.first_chunk()).unwrap_or(&MISSING);
+    let (src, dst) = (headers.src.get(slot), headers.dst.get(slot));
+    let key = DecapKey::ipv4(TableId(0), src, dst, protocol, between.key);
+    (opened.keys[slot.at()], opened.homes[slot.at()]) = (key, turn.tables.decap.prefetch(key));
+    opened.outer_tos[slot.at()] = headers.tos(slot);
+    opened.numbered.insert_if(slot, between.numbered);
+    headers.gather(slot, inner, len - between.len);
+    turn.tables.fib4.prefetch(destination(inner));
+    packets.l3[slot.at()] = l3;
+    Ok(())
 }
 
 /// What is not there is no valid header either.
-pub(crate) const MISSING: [u8; IPV4_LEN] = [0; IPV4_LEN];
+const MISSING: [u8; IPV4_LEN] = [0; IPV4_LEN];
 
 /// Finds the tunnels of opened packets and checks what was inside. The good
 /// ones are then in `pending`, as received on their tunnel. With `deepest`
 /// none is let through: they are nested too deep.
 #[inline]
-pub(crate) fn admit<B: PacketBuf>(
+pub(crate) fn admit<'t, B: PacketBuf>(
     packets: &mut Packets<B>,
-    turn: &mut Turn<'_>,
+    turn: &mut Turn<'t>,
     opened: &Opened,
     deepest: bool,
     pending: &mut Set,
 ) {
-    let count = opened.slots.len();
-    let mut found: [Option<TunnelIndex>; BURST] = [None; BURST];
-    turn.tables.decap.get_bulk(&opened.keys[..count], &mut found, turn.guard);
-    let tunnels = turn.tables.tunnels.view(turn.guard);
-    let mut tally = Tally::new(turn.counters, Way::Rx);
-    for index in found[..count].iter().flatten() {
-        prefetch(tunnels.get(*index as usize));
-    }
-    for (place, (slot, found)) in opened.slots.slots().zip(found).enumerate() {
-        let Some(index) = found else {
-            packets.drop(turn, slot, DropReason::UnknownTunnel);
-            continue;
-        };
-        let tunnel = tunnels.get(index as usize);
-        packets.in_if[slot.at()] = tunnel.interface;
-        let mut checked = check(packets, slot, tunnel, opened.outer_tos[place % BURST], deepest);
-        if opened.numbered != 0 && opened.numbered >> (place % BURST) & 1 != 0 {
-            // Last, so that only packets that are good otherwise count up.
-            checked = checked.and_then(|()| gre::in_sequence(packets, turn, slot, index, tunnel));
+    let mut tunnels: [&'t Tunnel; BURST] = [&Tunnel::NONE; BURST];
+    let mut known = Set::EMPTY;
+    let table = turn.tables.tunnels.view(turn.guard);
+    for slot in opened.slots.slots() {
+        let (key, home) = (opened.keys[slot.at()], opened.homes[slot.at()]);
+        if let Some(index) = turn.tables.decap.get_fetched(key, home, turn.guard) {
+            let tunnel = table.get(index as usize);
+            prefetch(tunnel);
+            tunnels[slot.at()] = tunnel;
+            known.insert(slot);
         }
-        if let Err(reason) = checked {
-            packets.drop(turn, slot, reason);
-            continue;
+    }
+    for slot in (opened.slots & !known).slots() {
+        packets.drop(turn, slot, DropReason::UnknownTunnel);
+    }
+    let mut tally = Tally::new(turn.counters, Way::Rx);
+    let marks = packets.headers.marks;
+    // One question for all that mostly is not so.
+    let mut doubtful = marks.odd | marks.ttl_low | opened.marked | opened.numbered;
+    if deepest {
+        doubtful = Set::ALL;
+    }
+    let mut good = Set::EMPTY;
+    for slot in known.slots() {
+        let tunnel = tunnels[slot.at()];
+        packets.in_if[slot.at()] = tunnel.interface;
+        let loops = packets.headers.dst.get(slot) == tunnel.remote;
+        if doubtful.contains(slot) | !tunnel.up | loops {
+            let checked = check(packets, turn, slot, tunnel, opened, deepest);
+            if let Err(reason) = checked {
+                packets.drop(turn, slot, reason);
+                continue;
+            }
         }
         tally.add(tunnel.interface, 1, packets.headers.total(slot) as u64);
-        pending.insert(slot);
+        good.insert(slot);
     }
+    *pending |= good;
 }
 
-#[inline(always)]
+/// All checks on a packet out of a tunnel, one after the other.
+#[cold]
 fn check<B: PacketBuf>(
     packets: &mut Packets<B>,
+    turn: &Turn<'_>,
     slot: Slot,
     tunnel: &Tunnel,
-    outer_tos: u8,
-    deepest: bool,
-) -> Result<(), DropReason> {
-    let headers = &packets.headers;
-    // One branch for all that mostly is not so.
-    let odd = !tunnel.up
-        | (headers.marks.odd | headers.marks.ttl_low).contains(slot)
-        | (headers.dst.get(slot) == tunnel.remote)
-        | deepest
-        | (ecn::field(outer_tos) != 0);
-    if odd { check_odd(packets, slot, tunnel, outer_tos, deepest) } else { Ok(()) }
-}
-
-/// [`check`], one question after the other.
-#[cold]
-fn check_odd<B: PacketBuf>(
-    packets: &mut Packets<B>,
-    slot: Slot,
-    tunnel: &Tunnel,
-    outer_tos: u8,
+    opened: &Opened,
     deepest: bool,
 ) -> Result<(), DropReason> {
     if !tunnel.up {
@@ -216,8 +248,12 @@ fn check_odd<B: PacketBuf>(
     if deepest {
         return Err(DropReason::NestingTooDeep);
     }
-    if ecn::field(outer_tos) != 0 {
-        propagate_ecn(packets, slot, outer_tos)?;
+    if opened.marked.contains(slot) {
+        propagate_ecn(packets, slot, opened.outer_tos[slot.at()])?;
+    }
+    if opened.numbered.contains(slot) {
+        // Last, so that only packets that are good otherwise count up.
+        gre::in_sequence(packets, turn, slot, tunnel)?;
     }
     Ok(())
 }

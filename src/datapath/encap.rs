@@ -12,8 +12,8 @@
 //! number of a GRE header are `gre`'s.
 
 use super::burst::{Packets, Slot};
-use super::drop::DropReason;
-use super::rewrite::{TAGGED_LEN, reframe};
+use super::headers::{Headers, words};
+use super::rewrite::TAGGED_LEN;
 use super::{ecn, gre};
 use crate::buf::PacketBuf;
 use crate::tables::adjacency::{Adjacency, REWRITE_ROOM, flags};
@@ -23,20 +23,44 @@ use crate::wire::ether::ETHER_LEN;
 use crate::wire::gre::GRE_LEN;
 use crate::wire::ipv4::{FLAG_DF, IPV4_LEN, IPV4_MAX_TOTAL, TTL_OFFSET};
 
-/// What the outer header takes from the packet inside.
+/// What the outer header takes from the packet inside: words of its header in
+/// host byte order, as it goes in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inner {
-    /// Total length in bytes.
-    pub total: usize,
-    /// DSCP and ECN.
-    pub tos: u8,
-    /// TTL, after the step of forwarding.
-    pub ttl: u8,
-    /// "Don't fragment".
-    pub df: bool,
+    /// Version, IHL, TOS, total length.
+    pub w0: u32,
+    /// Identification, flags, fragment offset.
+    pub w1: u32,
+    /// TTL, protocol, checksum, after the step of forwarding.
+    pub w2: u32,
 }
 
-/// Finishes a packet for a tunnel adjacency. `id` counts identifications.
+impl Inner {
+    /// The header of a packet of the burst.
+    #[inline(always)]
+    pub(crate) fn of(headers: &Headers, slot: Slot) -> Inner {
+        let (w0, w1) = (headers.w0.get(slot), headers.w1.get(slot));
+        Inner { w0, w1, w2: headers.next.get(slot) }
+    }
+
+    /// The header of a datagram as it is.
+    pub(crate) fn read(header: &[u8; IPV4_LEN]) -> Inner {
+        let [w0, w1, w2, ..] = words(header);
+        Inner { w0, w1, w2 }
+    }
+
+    #[inline(always)]
+    fn total(self) -> usize {
+        (self.w0 & 0xffff) as usize
+    }
+
+    fn dont_fragment(self) -> bool {
+        self.w1 & u32::from(FLAG_DF) != 0
+    }
+}
+
+/// Finishes a packet for a tunnel adjacency. `id` counts identifications. False
+/// if there is no room for the headers.
 #[inline(always)]
 pub(crate) fn apply<B: PacketBuf>(
     packets: &mut Packets<B>,
@@ -44,133 +68,135 @@ pub(crate) fn apply<B: PacketBuf>(
     adjacency: &Adjacency,
     id: &mut u16,
     sequences: &Sequences,
-) -> Result<(), DropReason> {
-    let headers = &packets.headers;
-    let w2 = headers.next.get(slot);
-    let inner = Inner {
-        total: headers.total(slot),
-        tos: headers.tos(slot),
-        ttl: (w2 >> 24) as u8,
-        df: headers.dont_fragment(slot),
-    };
+) -> bool {
+    let inner = Inner::of(&packets.headers, slot);
     let l3 = usize::from(packets.l3[slot.at()]);
-    let Some(buf) = packets.burst.get_mut(slot.at()) else { return Err(DropReason::NoHeadroom) };
-    if put(buf, l3, w2, inner, adjacency, id, sequences) {
-        Ok(())
-    } else {
-        Err(DropReason::NoHeadroom)
-    }
+    let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
+    put(buf, l3, inner, adjacency, id, sequences)
 }
 
-/// Puts the tunnel's headers before the datagram that starts at `l3`, whose
-/// third word becomes `w2`. False if there is no room.
+/// Puts the tunnel's headers before the datagram that starts at `l3`. False if
+/// there is no room.
 #[inline(always)]
 pub(crate) fn put<B: PacketBuf>(
     buf: &mut B,
     l3: usize,
-    w2: u32,
     inner: Inner,
     adjacency: &Adjacency,
     id: &mut u16,
     sequences: &Sequences,
 ) -> bool {
-    /// Whole length of the usual stacks.
-    const GRE: usize = ETHER_LEN + IPV4_LEN + GRE_LEN;
-    const IPIP: usize = ETHER_LEN + IPV4_LEN;
-    let ahead = usize::from(adjacency.rewrite_len);
-    if !reframe(buf, l3, ahead, inner.total) {
-        return false;
+    // The lengths of the usual stacks are constants, and so is the copy.
+    match [adjacency.l2_len, adjacency.rewrite_len] {
+        [ETHER, GRE] => fill(buf, l3, GRE.into(), ETHER_LEN, inner, adjacency, id),
+        [ETHER, IPIP] => fill(buf, l3, IPIP.into(), ETHER_LEN, inner, adjacency, id),
+        _ => other(buf, l3, inner, adjacency, id, sequences),
     }
-    match ahead {
-        // The length is a constant in each arm, and so is the copy.
-        GRE => fill(buf, GRE, w2, inner, adjacency, id),
-        IPIP => fill(buf, IPIP, w2, inner, adjacency, id),
-        _ => {
-            fill(buf, ahead.min(REWRITE_ROOM), w2, inner, adjacency, id)
-                && gre::finish(buf, adjacency, sequences)
-        }
-    }
+}
+
+/// Lengths of the usual stacks.
+const ETHER: u8 = ETHER_LEN as u8;
+const IPIP: u8 = (ETHER_LEN + IPV4_LEN) as u8;
+const GRE: u8 = (ETHER_LEN + IPV4_LEN + GRE_LEN) as u8;
+
+/// [`put`] for the unusual: VLAN tags, options of GRE.
+#[inline(never)]
+fn other<B: PacketBuf>(
+    buf: &mut B,
+    l3: usize,
+    inner: Inner,
+    adjacency: &Adjacency,
+    id: &mut u16,
+    sequences: &Sequences,
+) -> bool {
+    let (ahead, l2) = (usize::from(adjacency.rewrite_len), usize::from(adjacency.l2_len));
+    fill(buf, l3, ahead.min(REWRITE_ROOM), l2.min(TAGGED_LEN), inner, adjacency, id)
+        && gre::finish(buf, adjacency, sequences)
 }
 
 #[inline(always)]
 fn fill<B: PacketBuf>(
     buf: &mut B,
+    l3: usize,
     ahead: usize,
-    w2: u32,
+    l2: usize,
     inner: Inner,
     adjacency: &Adjacency,
     id: &mut u16,
 ) -> bool {
-    let Some(front) = buf.data_mut().get_mut(..ahead + IPV4_LEN) else { return false };
-    let (front, datagram) = front.split_at_mut(ahead);
-    front.copy_from_slice(&adjacency.rewrite[..ahead]);
-    datagram[TTL_OFFSET..TTL_OFFSET + 4].copy_from_slice(&w2.to_be_bytes());
-    let l2 = if adjacency.l2_len == ETHER_LEN as u8 { ETHER_LEN } else { TAGGED_LEN };
-    let outer_total = ahead + inner.total - l2;
-    let Some(outer) = front.get_mut(l2..).and_then(|outer| outer.first_chunk_mut()) else {
-        return false;
-    };
+    let outer_total = inner.total() + ahead - l2;
     if outer_total > IPV4_MAX_TOTAL {
         return false;
     }
-    patch(outer, outer_total, inner, adjacency, id);
+    let Some(frame) = buf.reframe(l3, ahead, inner.total()) else { return false };
+    let Some((front, datagram)) = frame.split_at_mut_checked(ahead) else { return false };
+    let Some(datagram) = datagram.first_chunk_mut::<IPV4_LEN>() else { return false };
+    front.copy_from_slice(&adjacency.rewrite[..ahead]);
+    datagram[TTL_OFFSET..TTL_OFFSET + 4].copy_from_slice(&inner.w2.to_be_bytes());
+    let outer = front.get_mut(l2..).and_then(|outer| outer.first_chunk_mut());
+    let template = adjacency.rewrite[l2..].first_chunk();
+    let (Some(outer), Some(template)) = (outer, template) else { return false };
+    patch(outer, template, outer_total, inner, adjacency, id);
     true
 }
 
-/// Sets the fields of the outer header that change, and its checksum.
+/// Sets the fields of the outer header that change, and its checksum: the sum
+/// of the template, in which they are zero, and of what they become. What was
+/// there is read from the template, never from the copy, which is still on its
+/// way to the cache.
 #[inline(always)]
 fn patch(
     outer: &mut [u8; IPV4_LEN],
+    template: &[u8; IPV4_LEN],
     total: usize,
     inner: Inner,
     adjacency: &Adjacency,
     id: &mut u16,
 ) {
-    let [a, b, c, d, ..] = *outer;
-    let old = u32::from_be_bytes([a, b, c, d]);
-    let tos = if adjacency.flags & flags::COPY_DSCP != 0 {
-        inner.tos
-    } else {
-        b & !ecn::MASK | ecn::field(inner.tos)
-    };
-    let new = u32::from(a) << 24 | u32::from(tos) << 16 | total as u32;
-    let mut sum = adjacency.partial_checksum + delta(old, new);
-    outer[..4].copy_from_slice(&new.to_be_bytes());
+    // The template's DSCP is zero where it is copied.
+    let copied = if adjacency.flags & flags::COPY_DSCP != 0 { u8::MAX } else { ecn::MASK };
+    let tos = (inner.w0 >> 16) as u8 & copied;
+    let mut sum = adjacency.partial_checksum + u32::from(tos) + total as u32;
+    outer[1] = template[1] | tos;
+    outer[2..4].copy_from_slice(&(total as u16).to_be_bytes());
     if adjacency.flags & (flags::COPY_DF | flags::COPY_TTL) != 0 {
-        sum += patch_copied(outer, inner, adjacency.flags, id);
+        sum += patch_copied(outer, template, inner, adjacency.flags, id);
     }
     outer[10..12].copy_from_slice(&finish(sum).to_be_bytes());
 }
 
 /// The fields that only some tunnels copy; gives what that adds to the sum.
-#[inline]
-fn patch_copied(outer: &mut [u8; IPV4_LEN], inner: Inner, copied: u8, id: &mut u16) -> u32 {
+#[cold]
+fn patch_copied(
+    outer: &mut [u8; IPV4_LEN],
+    template: &[u8; IPV4_LEN],
+    inner: Inner,
+    copied: u8,
+    id: &mut u16,
+) -> u32 {
     let mut sum = 0;
     if copied & flags::COPY_DF != 0 {
-        let [_, _, _, _, a, b, c, d, ..] = *outer;
-        let old = u32::from_be_bytes([a, b, c, d]);
-        let df = u32::from(FLAG_DF);
-        let new = if inner.df {
-            old | df
+        let word = if inner.dont_fragment() {
+            u32::from(FLAG_DF)
         } else {
             // It may be cut on its way: the id must not repeat (V4-04).
             *id = id.wrapping_add(1);
-            u32::from(*id) << 16 | old & 0xffff & !df
+            u32::from(*id) << 16
         };
-        outer[4..8].copy_from_slice(&new.to_be_bytes());
-        sum += delta(old, new);
+        outer[4..8].copy_from_slice(&word.to_be_bytes());
+        sum += (word >> 16) + (word & 0xffff);
     }
     if copied & flags::COPY_TTL != 0 {
         let word = |ttl: u8| u32::from(ttl) << 8;
-        sum += delta(word(outer[TTL_OFFSET]), word(inner.ttl));
-        outer[TTL_OFFSET] = inner.ttl;
+        let ttl = (inner.w2 >> 24) as u8;
+        sum += delta(word(template[TTL_OFFSET]), word(ttl));
+        outer[TTL_OFFSET] = ttl;
     }
     sum
 }
 
-/// What replacing one word by another adds to a ones' complement sum: RFC 1624
-/// eqn. 3 for both halves, not folded.
-#[inline(always)]
+/// What replacing one 16-bit word by another adds to a ones' complement sum:
+/// RFC 1624 eqn. 3, not folded.
 fn delta(old: u32, new: u32) -> u32 {
-    (!old >> 16) + (!old & 0xffff) + (new >> 16) + (new & 0xffff)
+    (!old & 0xffff) + new
 }

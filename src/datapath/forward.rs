@@ -26,17 +26,27 @@ pub(crate) fn forward<B: PacketBuf>(
     local: &mut Set,
 ) {
     let mut tally = Tally::new(turn.counters, Way::Tx);
-    let arrived = !packets.headers.originated;
-    let held_up = (packets.headers.marks.ttl_low | packets.headers.group) & arrived;
+    let headers = &packets.headers;
+    let arrived = !headers.originated;
+    let held_up = (headers.marks.ttl_low | headers.group) & arrived;
+    // Sources that must not enter a tunnel, as far as sets can tell (II-05).
+    let known = if turn.interfaces.own_complete { headers.marks.own_source } else { Set::ALL };
+    let barred = known & arrived;
     for slot in transit.slots() {
         let adjacency = adjacencies[slot.at()];
         let total = packets.headers.total(slot);
         let plain = (total <= usize::from(adjacency.mtu)) & !held_up.contains(slot);
         let sent = match adjacency.kind {
             AdjacencyKind::Rewrite if plain => rewrite::apply(packets, slot, adjacency),
-            AdjacencyKind::Tunnel if plain && may_enter(packets, turn, slot, adjacency) => {
+            AdjacencyKind::Tunnel
+                if plain
+                    & !barred.contains(slot)
+                    & (packets.headers.src.get(slot) != far_end(adjacency)) =>
+            {
                 let done = encap::apply(packets, slot, adjacency, turn.id, &turn.tables.sequences);
-                tally.add(adjacency.out_if, u64::from(done.is_ok()), total as u64);
+                if done {
+                    tally.add(adjacency.out_if, 1, total as u64);
+                }
                 done
             }
             _ => {
@@ -44,24 +54,25 @@ pub(crate) fn forward<B: PacketBuf>(
                 continue;
             }
         };
-        match sent {
-            Ok(()) => send(packets, slot, adjacency),
-            Err(reason) => packets.drop_out(turn, slot, reason, adjacency.out_if),
-        }
+        settle(packets, turn, slot, adjacency, sent);
     }
 }
 
+/// The verdict on a packet that was to be finished for its adjacency.
 #[inline(always)]
-fn send<B>(packets: &mut Packets<B>, slot: Slot, adjacency: &Adjacency) {
-    packets.verdict[slot.at()] = Verdict::send(adjacency.port);
-    packets.out_if[slot.at()] = adjacency.underlay_if;
-}
-
-/// True if no rule on sources keeps the packet out of the tunnel.
-#[inline(always)]
-fn may_enter<B>(packets: &Packets<B>, turn: &Turn<'_>, slot: Slot, adjacency: &Adjacency) -> bool {
-    packets.headers.originated.contains(slot)
-        || source_rule(packets, turn, slot, adjacency).is_none()
+fn settle<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    slot: Slot,
+    adjacency: &Adjacency,
+    done: bool,
+) {
+    if done {
+        packets.verdict[slot.at()] = Verdict::send(adjacency.port);
+        packets.out_if[slot.at()] = adjacency.underlay_if;
+    } else {
+        packets.drop_out(turn, slot, DropReason::NoHeadroom, adjacency.out_if);
+    }
 }
 
 /// The rule that keeps a forwarded packet out of a tunnel because of its
@@ -139,16 +150,14 @@ fn odd<B: PacketBuf>(
     let done = match kind {
         AdjacencyKind::Tunnel => {
             let done = encap::apply(packets, slot, adjacency, turn.id, &turn.tables.sequences);
-            let total = packets.headers.total(slot) as u64;
-            tally.add(adjacency.out_if, u64::from(done.is_ok()), total);
+            if done {
+                tally.add(adjacency.out_if, 1, packets.headers.total(slot) as u64);
+            }
             done
         }
         _ => rewrite::apply(packets, slot, adjacency),
     };
-    match done {
-        Ok(()) => send(packets, slot, adjacency),
-        Err(reason) => packets.drop_out(turn, slot, reason, adjacency.out_if),
-    }
+    settle(packets, turn, slot, adjacency, done);
 }
 
 /// The drops that control is told of, so that it can send an ICMP error.

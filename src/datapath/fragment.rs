@@ -10,8 +10,6 @@
 //! All pieces of a datagram go out, in order, or none does. The first piece
 //! stays in the datagram's buffer; the others get fresh ones.
 
-use zerocopy::IntoBytes;
-
 use super::burst::{Packets, Slot};
 use super::drop::DropReason;
 use super::encap::{self, Inner};
@@ -22,7 +20,7 @@ use super::verdict::Turn;
 use crate::buf::{Burst, PacketBuf, PacketIo};
 use crate::tables::adjacency::{Adjacency, AdjacencyKind};
 use crate::wire::ipv4::fragment::FragmentPlan;
-use crate::wire::ipv4::{IPV4_LEN, Ipv4Header, TTL_OFFSET};
+use crate::wire::ipv4::{IPV4_LEN, TTL_OFFSET};
 
 /// Cuts the packet in `buf` for the adjacency it met and sends the pieces.
 #[cold]
@@ -70,16 +68,9 @@ fn prepare<B: PacketBuf>(
     buf: &mut B,
 ) -> Result<(), DropReason> {
     let l3 = usize::from(packets.l3[slot.at()]);
-    let w2 = packets.headers.next.get(slot);
     if cuts_outer(adjacency) {
-        let headers = &packets.headers;
-        let inner = Inner {
-            total: headers.total(slot),
-            tos: headers.tos(slot),
-            ttl: (w2 >> 24) as u8,
-            df: headers.dont_fragment(slot),
-        };
-        if !encap::put(buf, l3, w2, inner, adjacency, turn.id, &turn.tables.sequences) {
+        let inner = Inner::of(&packets.headers, slot);
+        if !encap::put(buf, l3, inner, adjacency, turn.id, &turn.tables.sequences) {
             return Err(DropReason::NoHeadroom);
         }
         buf.trim_front(usize::from(adjacency.l2_len));
@@ -88,7 +79,8 @@ fn prepare<B: PacketBuf>(
     buf.truncate(l3 + packets.headers.total(slot));
     buf.trim_front(l3);
     let word = buf.data_mut().get_mut(TTL_OFFSET..TTL_OFFSET + 4);
-    word.ok_or(DropReason::CannotFragment)?.copy_from_slice(&w2.to_be_bytes());
+    word.ok_or(DropReason::CannotFragment)?
+        .copy_from_slice(&packets.headers.next.get(slot).to_be_bytes());
     Ok(())
 }
 
@@ -149,17 +141,9 @@ fn finish<B: PacketBuf>(
 
 /// A piece of an inner datagram into the tunnel.
 fn encapsulate<B: PacketBuf>(piece: &mut B, adjacency: &Adjacency, turn: &mut Turn<'_>) -> bool {
-    let Some(header) = Ipv4Header::ref_from(piece.data()) else { return false };
-    let inner = Inner {
-        total: header.total_len(),
-        tos: header.tos,
-        ttl: header.ttl,
-        df: header.dont_fragment(),
-    };
-    let mut w2 = [0; 4];
-    w2.copy_from_slice(&header.as_bytes()[TTL_OFFSET..TTL_OFFSET + 4]);
-    let sequences = &turn.tables.sequences;
-    encap::put(piece, 0, u32::from_be_bytes(w2), inner, adjacency, turn.id, sequences)
+    let Some(header) = piece.data().first_chunk() else { return false };
+    let inner = Inner::read(header);
+    encap::put(piece, 0, inner, adjacency, turn.id, &turn.tables.sequences)
 }
 
 /// The link header in front of a piece.

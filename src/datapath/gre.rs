@@ -9,13 +9,13 @@
 //! ```
 
 use super::burst::{Packets, Slot};
-use super::decap::{Between, MISSING};
+use super::decap::Between;
 use super::drop::DropReason;
 use super::verdict::Turn;
 use crate::buf::PacketBuf;
 use crate::tables::adjacency::{Adjacency, flags};
 use crate::tables::sequence::Sequences;
-use crate::tables::tunnel::{Tunnel, TunnelIndex};
+use crate::tables::tunnel::Tunnel;
 use crate::wire::ETHERTYPE_IPV4;
 use crate::wire::checksum::checksum;
 use crate::wire::gre::{GRE_LEN, GreError, GreHeader, verify_checksum};
@@ -24,7 +24,7 @@ use crate::wire::ipv4::IPV4_LEN;
 /// Opens a GRE packet whatever its header. `payload` is all of the outer
 /// datagram's payload and nothing behind it.
 #[inline(never)]
-pub(crate) fn open(payload: &[u8]) -> Result<Between<'_>, DropReason> {
+pub(crate) fn open(payload: &[u8]) -> Result<Between, DropReason> {
     let header = GreHeader::parse(payload).map_err(|error| match error {
         GreError::Truncated => DropReason::GreTruncated,
         GreError::BadVersion => DropReason::GreBadVersion,
@@ -36,13 +36,7 @@ pub(crate) fn open(payload: &[u8]) -> Result<Between<'_>, DropReason> {
     if header.protocol != ETHERTYPE_IPV4 {
         return Err(DropReason::GreUnknownProtocol);
     }
-    let inner = payload.get(header.len..).and_then(|inner| inner.first_chunk());
-    Ok(Between {
-        len: header.len,
-        inner: inner.unwrap_or(&MISSING),
-        key: header.key,
-        numbered: header.has_sequence(),
-    })
+    Ok(Between { len: header.len, key: header.key, numbered: header.has_sequence() })
 }
 
 /// Judges the sequence number of an opened packet: the last word before the
@@ -52,7 +46,6 @@ pub(crate) fn in_sequence<B: PacketBuf>(
     packets: &Packets<B>,
     turn: &Turn<'_>,
     slot: Slot,
-    index: TunnelIndex,
     tunnel: &Tunnel,
 ) -> Result<(), DropReason> {
     let end = usize::from(packets.l3[slot.at()]);
@@ -60,7 +53,7 @@ pub(crate) fn in_sequence<B: PacketBuf>(
     let word = data.get(..end).and_then(|ahead| ahead.last_chunk());
     let number = word.map_or(0, |word| u32::from_be_bytes(*word));
     let resync = u32::from(tunnel.resync) * 1000;
-    let sequence = turn.tables.sequences.get(index as usize);
+    let sequence = turn.tables.sequences.get(tunnel.interface.index());
     match sequence.accept(number, resync, || turn.punter.milliseconds()) {
         true => Ok(()),
         false => Err(DropReason::GreOutOfSequence),

@@ -39,22 +39,27 @@ impl Row {
     const ZERO: Row = Row([0; 32]);
 
     #[inline(always)]
-    fn new(header: &[u8; IPV4_LEN], room: usize) -> Row {
-        let mut row = Row::ZERO;
-        row.0[..IPV4_LEN].copy_from_slice(header);
-        row.0[IPV4_LEN..IPV4_LEN + 4].copy_from_slice(&(room as u32).to_ne_bytes());
-        row
+    fn fill(&mut self, header: &[u8; IPV4_LEN], room: usize) {
+        self.0[..IPV4_LEN].copy_from_slice(header);
+        self.0[IPV4_LEN..IPV4_LEN + 4].copy_from_slice(&(room as u32).to_ne_bytes());
     }
 
     /// The words in host byte order.
     #[inline(always)]
     pub(crate) fn words(&self) -> [u32; WORDS] {
-        std::array::from_fn(|n| {
-            let at = 4 * n;
-            let word = [self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]];
-            if n < 5 { u32::from_be_bytes(word) } else { u32::from_ne_bytes(word) }
+        let (words, _) = self.0.as_chunks();
+        std::array::from_fn(|n| match n {
+            0..5 => u32::from_be_bytes(words[n]),
+            _ => u32::from_ne_bytes(words[n]),
         })
     }
+}
+
+/// The words of a header in host byte order.
+#[inline(always)]
+pub(crate) fn words(header: &[u8; IPV4_LEN]) -> [u32; IPV4_LEN / 4] {
+    let (chunks, _) = header.as_chunks();
+    std::array::from_fn(|n| u32::from_be_bytes(chunks[n]))
 }
 
 /// One 32-bit value per packet, laid out in groups of [`LANES`].
@@ -93,16 +98,14 @@ pub(crate) mod flag {
     pub const ODD: u32 = 1 << 0;
     /// [`Marks::special`](super::Marks).
     pub const SPECIAL: u32 = 1 << 1;
-    /// [`Marks::own`](super::Marks).
-    pub const OWN: u32 = 1 << 2;
-    /// [`Marks::own_source`](super::Marks).
-    pub const OWN_SOURCE: u32 = 1 << 3;
     /// [`Marks::fragment`](super::Marks).
-    pub const FRAGMENT: u32 = 1 << 4;
+    pub const FRAGMENT: u32 = 1 << 2;
     /// [`Marks::ttl_low`](super::Marks).
-    pub const TTL_LOW: u32 = 1 << 5;
+    pub const TTL_LOW: u32 = 1 << 3;
     /// [`Marks::tunnel`](super::Marks).
-    pub const TUNNEL: u32 = 1 << 6;
+    pub const TUNNEL: u32 = 1 << 4;
+    /// [`Marks::ecn`](super::Marks).
+    pub const ECN: u32 = 1 << 5;
 }
 
 /// Result of validation, as sets of packets.
@@ -122,6 +125,8 @@ pub(crate) struct Marks {
     pub ttl_low: Set,
     /// A tunnel protocol: GRE or IP-in-IP.
     pub tunnel: Set,
+    /// The ECN field is not zero (RFC 3168).
+    pub ecn: Set,
 }
 
 impl Marks {
@@ -130,11 +135,10 @@ impl Marks {
     pub(crate) fn put(&mut self, group: usize, bits: impl Fn(u32) -> u64) {
         self.odd.set_group(group, LANES, bits(flag::ODD));
         self.special.set_group(group, LANES, bits(flag::SPECIAL));
-        self.own.set_group(group, LANES, bits(flag::OWN));
-        self.own_source.set_group(group, LANES, bits(flag::OWN_SOURCE));
         self.fragment.set_group(group, LANES, bits(flag::FRAGMENT));
         self.ttl_low.set_group(group, LANES, bits(flag::TTL_LOW));
         self.tunnel.set_group(group, LANES, bits(flag::TUNNEL));
+        self.ecn.set_group(group, LANES, bits(flag::ECN));
     }
 }
 
@@ -185,6 +189,7 @@ impl Headers {
             fragment: Set::EMPTY,
             ttl_low: Set::EMPTY,
             tunnel: Set::EMPTY,
+            ecn: Set::EMPTY,
         },
         fresh: Set::EMPTY,
         group: Set::EMPTY,
@@ -202,7 +207,7 @@ impl Headers {
     /// is a whole burst of them.
     #[inline(always)]
     pub(crate) fn gather(&mut self, slot: Slot, header: &[u8; IPV4_LEN], room: usize) {
-        self.rows[slot.at()] = Row::new(header, room);
+        self.rows[slot.at()].fill(header, room);
     }
 
     /// The rows of a group.
@@ -240,9 +245,9 @@ impl Headers {
     /// Takes a header that was changed after validation, and is valid.
     #[cold]
     pub(crate) fn replace(&mut self, slot: Slot, header: &[u8; IPV4_LEN]) {
-        let row = Row::new(header, self.room.get(slot) as usize);
-        let [w0, w1, w2, src, dst, _] = row.words();
-        self.rows[slot.at()] = row;
+        let room = self.room.get(slot) as usize;
+        self.rows[slot.at()].fill(header, room);
+        let [w0, w1, w2, src, dst] = words(header);
         self.w0.set(slot, w0);
         self.w1.set(slot, w1);
         self.w2.set(slot, w2);

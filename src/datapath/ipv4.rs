@@ -13,6 +13,7 @@
 
 use super::burst::{Packets, Set, Slot};
 use super::drop::DropReason;
+use super::ecn;
 use super::headers::{LANES, Lanes, WORDS, flag};
 use super::verdict::Turn;
 use crate::buf::PacketBuf;
@@ -31,10 +32,10 @@ pub(crate) fn validate<B>(packets: &mut Packets<B>, turn: &Turn<'_>) {
 
 /// The kernel: what there is to say of sixteen headers at once, no branch, no
 /// memory but its arguments; inlined into a function per instruction set
-/// (`crate::simd`). `own`: addresses to tell. Values are compared as `i32`,
-/// which they all fit and which the oldest vector instructions can compare.
+/// (`crate::simd`). Values are compared as `i32`, which they all fit and which
+/// the oldest vector instructions can compare.
 #[inline(always)]
-pub(crate) fn judge_lanes(words: &[Lanes; WORDS], own: &[u32]) -> Lanes {
+pub(crate) fn judge_lanes(words: &[Lanes; WORDS]) -> Lanes {
     let [w0, w1, w2, src, dst, room] = words;
     let mut flags = [0; LANES];
     for lane in 0..LANES {
@@ -52,13 +53,8 @@ pub(crate) fn judge_lanes(words: &[Lanes; WORDS], own: &[u32]) -> Lanes {
             | bit(special, flag::SPECIAL)
             | bit(w1 & 0x3fff != 0, flag::FRAGMENT)
             | bit(((w2 >> 24) as i32) < 2, flag::TTL_LOW)
-            | bit(tunnel, flag::TUNNEL);
-    }
-    for own in own {
-        for lane in 0..LANES {
-            flags[lane] |=
-                bit(dst[lane] == *own, flag::OWN) | bit(src[lane] == *own, flag::OWN_SOURCE);
-        }
+            | bit(tunnel, flag::TUNNEL)
+            | bit(w0 >> 16 & u32::from(ecn::MASK) != 0, flag::ECN);
     }
     flags
 }
@@ -175,14 +171,15 @@ mod tests {
             assert_eq!(headers.dst.get(slot).to_be_bytes(), header[16..], "{isa:?}");
             let one = Set::first(38) & !Set::first(37);
             let of = |set: Set| !(set & one).is_empty();
-            let Marks { odd, special, own, own_source, fragment, ttl_low, tunnel } = headers.marks;
-            let marks = [odd, special, own, own_source, fragment, ttl_low, tunnel].map(of);
+            let Marks { odd, special, own, own_source, fragment, ttl_low, tunnel, ecn } =
+                headers.marks;
+            let marks = [odd, special, own, own_source, fragment, ttl_low, tunnel, ecn].map(of);
             assert_eq!(*found.get_or_insert(marks), marks, "{isa:?}");
         }
         let set = |yes| if yes { Set::ALL } else { Set::EMPTY };
-        let [odd, special, own, own_source, fragment, ttl_low, tunnel] =
-            found.map(|found| found.map(set)).unwrap();
-        Marks { odd, special, own, own_source, fragment, ttl_low, tunnel }
+        let [odd, special, own, own_source, fragment, ttl_low, tunnel, ecn] =
+            found.map(|found| found.map(set)).expect("one instruction set at least");
+        Marks { odd, special, own, own_source, fragment, ttl_low, tunnel, ecn }
     }
 
     /// A header that is valid but for what the test does to it.
@@ -219,6 +216,7 @@ mod tests {
             let special = refuse_special(src, dst).is_err();
             prop_assert_eq!(!marks.special.is_empty(), special);
             prop_assert_eq!(!marks.ttl_low.is_empty(), header[8] < 2);
+            prop_assert_eq!(!marks.ecn.is_empty(), header[1] & 3 != 0);
             prop_assert_eq!(!marks.tunnel.is_empty(), header[9] == 47 || header[9] == 4);
             let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
             prop_assert_eq!(!marks.fragment.is_empty(), fragment);

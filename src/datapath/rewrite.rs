@@ -2,7 +2,6 @@
 //! of the next hop in place of the old one.
 
 use super::burst::{Packets, Slot};
-use super::drop::DropReason;
 use crate::buf::PacketBuf;
 use crate::tables::adjacency::Adjacency;
 use crate::wire::checksum;
@@ -19,41 +18,23 @@ pub(crate) fn stepped(w2: u32) -> u32 {
     (w2 & 0xffff_0000).wrapping_sub(1 << 24) | u32::from(checksum::decrement_ttl(w2 as u16))
 }
 
-/// Moves the front of a buffer so that `ahead` bytes are before the datagram
-/// that starts at `l3` now, and cuts what lies behind its end. False if the
-/// headroom is too small; nothing has moved then.
-#[inline(always)]
-pub(crate) fn reframe<B: PacketBuf>(buf: &mut B, l3: usize, ahead: usize, total: usize) -> bool {
-    if buf.data().len() != l3 + total {
-        buf.truncate(l3 + total);
-    }
-    if ahead <= l3 {
-        if ahead < l3 {
-            buf.trim_front(l3 - ahead);
-        }
-        return true;
-    }
-    buf.prepend(ahead - l3)
-}
-
 /// Finishes a packet for a [`Rewrite`](crate::tables::adjacency::AdjacencyKind)
-/// adjacency.
+/// adjacency. False if there is no room for the header.
 #[inline(always)]
 pub(crate) fn apply<B: PacketBuf>(
     packets: &mut Packets<B>,
     slot: Slot,
     adjacency: &Adjacency,
-) -> Result<(), DropReason> {
+) -> bool {
     let total = packets.headers.total(slot);
     let w2 = packets.headers.next.get(slot);
     let l3 = usize::from(packets.l3[slot.at()]);
-    let Some(buf) = packets.burst.get_mut(slot.at()) else { return Err(DropReason::NoHeadroom) };
-    let done = match adjacency.l2_len {
+    let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
+    match adjacency.l2_len {
         14 => put::<ETHER_LEN, B>(buf, l3, total, adjacency, w2),
         18 => put::<TAGGED_LEN, B>(buf, l3, total, adjacency, w2),
         _ => false,
-    };
-    if done { Ok(()) } else { Err(DropReason::NoHeadroom) }
+    }
 }
 
 #[inline(always)]
@@ -64,10 +45,8 @@ fn put<const L2: usize, B: PacketBuf>(
     adjacency: &Adjacency,
     w2: u32,
 ) -> bool {
-    if !reframe(buf, l3, L2, total) {
-        return false;
-    }
-    let Some(frame) = buf.data_mut().get_mut(..L2 + IPV4_LEN) else { return false };
+    let Some(frame) = buf.reframe(l3, L2, total) else { return false };
+    let Some(frame) = frame.get_mut(..L2 + IPV4_LEN) else { return false };
     frame[..L2].copy_from_slice(&adjacency.rewrite[..L2]);
     frame[L2 + TTL_OFFSET..L2 + TTL_OFFSET + 4].copy_from_slice(&w2.to_be_bytes());
     true

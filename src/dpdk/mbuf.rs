@@ -136,6 +136,11 @@ impl PacketBuf for Mbuf {
     }
 
     #[inline(always)]
+    fn prefetch(&self) {
+        crate::tables::epoch::prefetch_at(self.start());
+    }
+
+    #[inline(always)]
     fn headroom(&self) -> usize {
         // SAFETY: `self.0` is a live mbuf and only we use it.
         usize::from(unsafe { raw::data_off(self.0) })
@@ -174,6 +179,24 @@ impl PacketBuf for Mbuf {
             unsafe { self.set_len(len as u16) };
         }
         fits
+    }
+
+    #[inline(always)]
+    fn reframe(&mut self, skip: usize, ahead: usize, len: usize) -> Option<&mut [u8]> {
+        let (off, before) = (self.headroom(), self.len());
+        if skip + len > before || ahead > off + skip {
+            return None;
+        }
+        let (off, after) = (off + skip - ahead, ahead + len);
+        // SAFETY:
+        // - the packet begins where there was headroom or packet, and ends where
+        //   or before it ended, so it stays within the buffer;
+        // - we are the only user, and `&mut self` makes the borrow exclusive.
+        unsafe {
+            raw::set_data_off(self.0, off as u16);
+            self.set_len(after as u16);
+            Some(std::slice::from_raw_parts_mut(raw::buf_addr(self.0).add(off), after))
+        }
     }
 
     #[inline(always)]

@@ -15,6 +15,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::op::{Located, Problem};
 
@@ -31,22 +32,46 @@ pub const MAX_PING_MS: u32 = 60_000;
 /// Default place of the socket.
 pub const DEFAULT_SOCKET: &str = "/run/greyhound/control.sock";
 
-/// A request line.
+/// A request line. What it has beyond this, or any object in it beyond its own
+/// fields, is an error: a misspelt field must not pass for one left out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Line")]
 pub struct Request {
     /// [`VERSION`].
     pub version: u32,
     /// The caller's number for this request.
-    #[serde(default)]
     pub id: u64,
     /// What is asked.
     #[serde(flatten)]
     pub call: Call,
 }
 
+/// A request as it is read: `deny_unknown_fields` does not go with `flatten`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    version: u32,
+    #[serde(default)]
+    id: u64,
+    method: String,
+    params: Option<Value>,
+}
+
+impl TryFrom<Line> for Request {
+    type Error = serde_json::Error;
+
+    fn try_from(line: Line) -> Result<Request, serde_json::Error> {
+        let mut call = serde_json::Map::new();
+        call.insert("method".to_owned(), Value::String(line.method));
+        call.extend(line.params.map(|params| ("params".to_owned(), params)));
+        let call = Call::deserialize(Value::Object(call))?;
+        Ok(Request { version: line.version, id: line.id, call })
+    }
+}
+
 /// What can be asked. The result's type stands with each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "method", content = "params", rename_all = "kebab-case")]
+#[serde(tag = "method", content = "params", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Call {
     /// Apply changes, all or none: [`super::op::Outcome`].
     Transaction {
@@ -136,7 +161,7 @@ pub struct Response {
 #[serde(rename_all = "lowercase")]
 pub enum Body {
     /// The answer; its type depends on the call.
-    Result(serde_json::Value),
+    Result(Value),
     /// What went wrong.
     Error(ApiError),
 }

@@ -137,7 +137,8 @@ pub enum Op {
         to: Ipv4Net,
     },
     /// `route flush`: all static routes.
-    FlushRoutes,
+    // Braces: serde lets a variant without them have any field.
+    FlushRoutes {},
     /// `arp -s ADDRESS MAC`.
     PutNeighbour {
         /// The entry.
@@ -154,7 +155,7 @@ pub enum Op {
         address: Ipv4Addr,
     },
     /// `arp -d -a`.
-    FlushArp,
+    FlushArp {},
     /// ICMP behaviour.
     SetIcmp {
         /// All of it.

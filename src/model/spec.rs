@@ -241,6 +241,7 @@ pub enum RouteTarget {
 
 /// A static route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RouteSpec {
     /// Destination; no host bits.
     pub to: Ipv4Net,

@@ -211,6 +211,22 @@ pub struct WorkerView {
     pub ticks_per_packet: f64,
     /// The longest time between two polls since start, in seconds.
     pub longest_gap_seconds: f64,
+    /// Where they go, in the order of the path: of one burst in 64.
+    #[serde(default)]
+    pub stages: Vec<StageView>,
+}
+
+/// One stage of the path on one worker.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageView {
+    /// `classify`, `lookup`, `forward`, `local`, `dispatch` or `transmit`.
+    pub stage: String,
+    /// Ticks in it, in the bursts that were timed.
+    pub ticks: u64,
+    /// Packets in those bursts.
+    pub packets: u64,
+    /// Ticks per packet.
+    pub ticks_per_packet: f64,
 }
 
 /// One line of `show drops`.

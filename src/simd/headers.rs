@@ -4,7 +4,7 @@
 //!
 //! Looking at them is plain Rust (`datapath::judge_lanes`), compiled anew for
 //! each instruction set; turning and gathering are what no compiler finds a
-//! good way for, so they are written out for AVX-512.
+//! good way for, so they are written out for AVX2 and AVX-512.
 
 use super::{Isa, Level};
 use crate::datapath::{GROUPS, Headers, LANES, Lanes, Row, WORDS, judge_lanes};
@@ -17,7 +17,7 @@ use crate::datapath::{GROUPS, Headers, LANES, Lanes, Row, WORDS, judge_lanes};
 #[inline]
 pub(crate) fn validate(isa: Isa, headers: &mut Headers, own: &[u32]) {
     match isa.0 {
-        Level::Portable => groups(headers, own, turn, gather),
+        Level::Portable => groups(headers, own, turn, gather, any_of),
         // SAFETY:
         // - `Isa::here` has made sure that this machine has the instructions.
         #[cfg(target_arch = "x86_64")]
@@ -36,6 +36,7 @@ fn groups(
     own: &[u32],
     turn: impl Fn(&[Row; LANES]) -> [Lanes; WORDS],
     gather: impl Fn(&Lanes, u32) -> u64,
+    any_of: impl Fn(&Lanes, &[u32]) -> u64,
 ) {
     for group in 0..GROUPS {
         if headers.fresh.group(group, LANES) == 0 {
@@ -43,8 +44,11 @@ fn groups(
         }
         let words = turn(headers.rows(group));
         headers.put(group, &words);
-        let flags = judge_lanes(&words, own);
+        let flags = judge_lanes(&words);
         headers.marks.put(group, |flag| gather(&flags, flag));
+        let [_, _, _, src, dst, _] = &words;
+        headers.marks.own.set_group(group, LANES, any_of(dst, own));
+        headers.marks.own_source.set_group(group, LANES, any_of(src, own));
     }
     headers.keep_originated();
 }
@@ -68,16 +72,134 @@ fn gather(flags: &Lanes, flag: u32) -> u64 {
     bits.fold(0, |all, bit| all | bit)
 }
 
+/// The lanes that have one of some values, a bit each.
+#[inline(always)]
+fn any_of(lanes: &Lanes, values: &[u32]) -> u64 {
+    let bits = lanes.iter().enumerate().map(|(n, lane)| u64::from(values.contains(lane)) << n);
+    bits.fold(0, |all, bit| all | bit)
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn avx2(headers: &mut Headers, own: &[u32]) {
-    groups(headers, own, turn, gather);
+    groups(
+        headers,
+        own,
+        |rows| turn_avx2(rows),
+        |flags, flag| gather_avx2(flags, flag),
+        |lanes, values| values.iter().fold(0, |all, value| all | equal_avx2(lanes, *value)),
+    );
+}
+
+/// The lanes that have a value.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn equal_avx2(lanes: &Lanes, value: u32) -> u64 {
+    use std::arch::x86_64::*;
+    let wanted = _mm256_set1_epi32(value.cast_signed());
+    let half = |from: usize| {
+        // SAFETY:
+        // - 32 of the 64 bytes of `lanes`, from a half on, are readable.
+        let lanes = unsafe { _mm256_loadu_si256(lanes[from..from + 8].as_ptr().cast()) };
+        let found = _mm256_cmpeq_epi32(lanes, wanted);
+        u64::from(_mm256_movemask_ps(_mm256_castsi256_ps(found)).cast_unsigned())
+    };
+    half(0) | half(8) << 8
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn gather_avx2(flags: &Lanes, flag: u32) -> u64 {
+    use std::arch::x86_64::*;
+    let wanted = _mm256_set1_epi32(flag.cast_signed());
+    let half = |from: usize| {
+        // SAFETY:
+        // - 32 of the 64 bytes of `flags`, from a half on, are readable.
+        let flags = unsafe { _mm256_loadu_si256(flags[from..from + 8].as_ptr().cast()) };
+        let found = _mm256_cmpeq_epi32(_mm256_and_si256(flags, wanted), wanted);
+        u64::from(_mm256_movemask_ps(_mm256_castsi256_ps(found)).cast_unsigned())
+    };
+    half(0) | half(8) << 8
+}
+
+/// Rows to columns, eight rows at a time: words of two rows side by side, then
+/// of four; a column is half a register of rows 0 to 3 and half of rows 4 to 7.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn turn_avx2(rows: &[Row; LANES]) -> [Lanes; WORDS] {
+    use std::arch::x86_64::*;
+
+    /// Words 0 and 4, 1 and 5, 2 and 6, 3 and 7 of four rows.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn four(rows: &[Row]) -> [__m256i; 4] {
+        let row = |n: usize| {
+            // SAFETY:
+            // - a row is 32 readable bytes.
+            unsafe { _mm256_loadu_si256(std::ptr::from_ref(&rows[n]).cast()) }
+        };
+        let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+        let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+        let (cd_low, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+        [
+            _mm256_unpacklo_epi64(ab_low, cd_low),
+            _mm256_unpackhi_epi64(ab_low, cd_low),
+            _mm256_unpacklo_epi64(ab_high, cd_high),
+            _mm256_unpackhi_epi64(ab_high, cd_high),
+        ]
+    }
+
+    let swap = _mm256_broadcastsi128_si256(_mm_set_epi8(
+        12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3,
+    ));
+    let mut words = [[0; LANES]; WORDS];
+    for half in [0, 8] {
+        let (low, high) = (four(&rows[half..half + 4]), four(&rows[half + 4..half + 8]));
+        let first = |n: usize| _mm256_permute2x128_si256::<0x20>(low[n], high[n]);
+        let second = |n: usize| _mm256_permute2x128_si256::<0x31>(low[n], high[n]);
+        let host = |column| _mm256_shuffle_epi8(column, swap);
+        let columns = [
+            host(first(0)),
+            host(first(1)),
+            host(first(2)),
+            host(first(3)),
+            host(second(0)),
+            second(1),
+        ];
+        for (word, column) in words.iter_mut().zip(columns) {
+            // SAFETY:
+            // - 32 of the 64 bytes of `word`, from a half on, are writable.
+            unsafe { _mm256_storeu_si256(word[half..half + 8].as_mut_ptr().cast(), column) };
+        }
+    }
+    words
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn avx512(headers: &mut Headers, own: &[u32]) {
-    groups(headers, own, |rows| turn_avx512(rows), |flags, flag| gather_avx512(flags, flag));
+    groups(
+        headers,
+        own,
+        |rows| turn_avx512(rows),
+        |flags, flag| gather_avx512(flags, flag),
+        |lanes, values| values.iter().fold(0, |all, value| all | equal_avx512(lanes, *value)),
+    );
+}
+
+/// The lanes that have a value.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[inline]
+fn equal_avx512(lanes: &Lanes, value: u32) -> u64 {
+    use std::arch::x86_64::{_mm512_cmpeq_epi32_mask, _mm512_loadu_si512, _mm512_set1_epi32};
+    // SAFETY:
+    // - the 64 bytes of `lanes` are readable.
+    let lanes = unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) };
+    _mm512_cmpeq_epi32_mask(lanes, _mm512_set1_epi32(value.cast_signed())).into()
 }
 
 #[cfg(target_arch = "x86_64")]

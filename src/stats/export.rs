@@ -261,6 +261,25 @@ fn workers(page: &Page, workers: &[WorkerView]) -> prometheus::Result<()> {
         ("worker_longest_gap_seconds", "Longest time between two polls since start."),
         labels,
         gap,
+    )?;
+    stages(page, workers, &names)
+}
+
+/// Where the ticks go: ticks over packets is the cost of a stage.
+fn stages(page: &Page, workers: &[WorkerView], names: &[String]) -> prometheus::Result<()> {
+    let each = || {
+        let workers = names.iter().map(String::as_str).zip(workers);
+        workers.flat_map(|(name, w)| w.stages.iter().map(move |stage| (name, stage)))
+    };
+    page.counters(
+        ("worker_stage_ticks_total", "TSC ticks in a stage of the path, of one burst in 64."),
+        &["worker", "stage"],
+        each().map(|(name, at)| (vec![name, at.stage.as_str()], at.ticks)),
+    )?;
+    page.counters(
+        ("worker_stage_packets_total", "Packets in the bursts whose stages were timed."),
+        &["worker", "stage"],
+        each().map(|(name, at)| (vec![name, at.stage.as_str()], at.packets)),
     )
 }
 

@@ -104,8 +104,9 @@ pub struct Adjacency {
     /// Spare, zero.
     pub reserved: u16,
     /// Ones'-complement sum (RFC 1071, not folded or inverted; 16-bit words in
-    /// network order) of the outer IPv4 header with total length, id, TOS, DF
-    /// and TTL as they are in the template and the checksum field zero.
+    /// network order) of the outer IPv4 header in `rewrite`. Zero there, and
+    /// added by the path: total length, id, checksum, ECN; DSCP and DF where
+    /// they are copied.
     pub partial_checksum: u32,
     /// Interface the packet leaves by (the tunnel, for a tunnel): its transmit
     /// counters, and the source of ICMP errors.

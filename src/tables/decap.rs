@@ -32,6 +32,15 @@ const HIGH: usize = 1;
 const TUNNEL: usize = 2;
 const OVERFLOW: usize = 3;
 
+/// Where the probe for a key begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Home(usize);
+
+impl Home {
+    /// Of no key.
+    pub const ZERO: Home = Home(0);
+}
+
 /// The map holds as many keys as it was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the decapsulation table is full: it has room for {capacity} tunnels")]
@@ -110,31 +119,24 @@ impl DecapMap {
         None
     }
 
-    /// [`DecapMap::get`] for many keys, their memory accesses overlapped. Looks
-    /// up as many as the shorter of the slices holds.
-    #[inline]
-    pub fn get_bulk(&self, keys: &[DecapKey], tunnels: &mut [Option<TunnelIndex>], guard: &Guard) {
-        /// Keys in flight at once; as many as a burst has packets.
-        const AHEAD: usize = 64;
-        for (keys, tunnels) in keys.chunks(AHEAD).zip(tunnels.chunks_mut(AHEAD)) {
-            let mut homes = [0; AHEAD];
-            let mut last = (DecapKey(0), self.home(DecapKey(0)));
-            for (key, home) in keys.iter().zip(&mut homes) {
-                // Bursts from one tunnel are hashed once.
-                if *key != last.0 {
-                    last = (*key, self.home(*key));
-                    if let Some(slot) = self.slots.get(last.1) {
-                        prefetch(slot);
-                    }
-                }
-                *home = last.1;
-            }
-            for ((key, home), tunnel) in keys.iter().zip(&homes).zip(tunnels) {
-                *tunnel = match self.at_home(*key, *home) {
-                    None => self.get(*key, guard),
-                    found => found,
-                };
-            }
+    /// Begins a lookup: starts loading what it reads first, and says where that
+    /// is.
+    #[inline(always)]
+    pub fn prefetch(&self, key: DecapKey) -> Home {
+        let home = self.home(key);
+        if let Some(slot) = self.slots.get(home) {
+            prefetch(slot);
+        }
+        Home(home)
+    }
+
+    /// [`DecapMap::get`] for a key that [`DecapMap::prefetch`] was called for
+    /// some time ago.
+    #[inline(always)]
+    pub fn get_fetched(&self, key: DecapKey, home: Home, guard: &Guard) -> Option<TunnelIndex> {
+        match self.at_home(key, home.0) {
+            None => self.get(key, guard),
+            found => found,
         }
     }
 

@@ -56,10 +56,15 @@ pub struct Tunnel {
     pub resync: u16,
 }
 
-impl Default for Tunnel {
+impl Tunnel {
     /// An unused slot: down, and nobody's counters.
+    pub const NONE: Tunnel =
+        Tunnel { interface: IfId::NONE, up: false, table: TableId(0), remote: 0, resync: 0 };
+}
+
+impl Default for Tunnel {
     fn default() -> Tunnel {
-        Tunnel { interface: IfId::NONE, up: false, table: TableId(0), remote: 0, resync: 0 }
+        Tunnel::NONE
     }
 }
 

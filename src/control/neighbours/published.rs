@@ -1,8 +1,8 @@
 //! Published entries: proxy ARP (RFC 1027, AR-06).
 //!
-//! A published entry answers only while the gateway has a route to the address
-//! that leaves by another interface than the link it is published on; else it
-//! is silent, and the gateway never attracts packets it would send back or to
+//! A published entry answers only while the gateway has a route to the address,
+//! other than the default route (RFC 1027 §2.2), that leaves by another
+//! interface than the link it is published on; else it is silent, and the gateway never attracts packets it would send back or to
 //! itself. Whether it answers is decided anew for each request; the state kept
 //! here is what was last seen, so that becoming active can be announced.
 
@@ -59,6 +59,9 @@ fn silence(world: &impl Topology, (link, address): Key) -> Option<&'static str> 
     match world.way(address) {
         Way::Neighbour { link: out, .. } if out == link => {
             Some("its route leaves by the link it is published on")
+        }
+        Way::Neighbour { .. } | Way::Tunnel { .. } if world.only_by_default(address) => {
+            Some("only the default route leads to it")
         }
         Way::Neighbour { .. } | Way::Tunnel { underlay: Some(_), .. } => None,
         Way::Tunnel { underlay: None, .. } => Some("the tunnel it is routed into is not running"),

@@ -203,7 +203,7 @@ impl<'a> Edit<'a> {
             Op::ChangeRoute { route } => self.route(route, Some(true)),
             Op::PutRoute { route } => self.route(route, None),
             Op::DeleteRoute { to } => self.delete_route(*to),
-            Op::FlushRoutes => {
+            Op::FlushRoutes {} => {
                 let all: Vec<Ipv4Net> = self.desired.routes.keys().copied().collect();
                 all.into_iter().for_each(|to| self.put(Item::Route(to, None)));
                 Ok(())
@@ -211,7 +211,7 @@ impl<'a> Edit<'a> {
             Op::PutNeighbour { neighbour } => self.neighbour(neighbour),
             Op::Publish { publish } => self.publish(publish),
             Op::DeleteArp { address } => self.delete_arp(*address),
-            Op::FlushArp => {
+            Op::FlushArp {} => {
                 self.flush_arp();
                 Ok(())
             }

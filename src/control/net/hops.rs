@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use super::slots::Slots;
 use crate::ids::{IfId, MAX_NEXT_HOPS, NextHopId};
 use crate::tables::Tables;
-use crate::tables::epoch::{Guard, Limbo};
+use crate::tables::epoch::Guard;
 
 /// What a FIB entry can lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,24 +33,17 @@ pub(super) const FIXED: [Hop; 4] = [Hop::Blackhole, Hop::Unreachable, Hop::Local
 
 /// Slots in use.
 pub(super) struct Hops {
-    slots: BTreeMap<Hop, (NextHopId, u32)>,
-    free: Vec<NextHopId>,
-    fresh: u32,
-    capacity: u32,
-    limbo: Limbo<NextHopId>,
+    /// Slot and users of each.
+    used: BTreeMap<Hop, (NextHopId, u32)>,
+    slots: Slots<NextHopId>,
 }
 
 impl Hops {
     /// Only the fixed hops.
     pub(super) fn new(tables: &Tables) -> Hops {
         let capacity = tables.adjacencies.capacity().min(MAX_NEXT_HOPS);
-        let mut hops = Hops {
-            slots: BTreeMap::new(),
-            free: Vec::new(),
-            fresh: 1,
-            capacity: u32::try_from(capacity).unwrap_or(u32::MAX),
-            limbo: tables.limbo(),
-        };
+        let slots = Slots::new(NextHopId, 1, capacity, tables.limbo());
+        let mut hops = Hops { used: BTreeMap::new(), slots };
         for hop in FIXED {
             // Held once by itself, so that it is never given back.
             let _ = hops.acquire(hop);
@@ -60,64 +54,55 @@ impl Hops {
     /// One more user of a hop: its slot, and whether it is a new one that has
     /// to be filled. `None` when there is none left.
     pub(super) fn acquire(&mut self, hop: Hop) -> Option<(NextHopId, bool)> {
-        if let Some((id, users)) = self.slots.get_mut(&hop) {
+        if let Some((id, users)) = self.used.get_mut(&hop) {
             *users += 1;
             return Some((*id, false));
         }
-        let id = match self.free.pop() {
-            Some(id) => id,
-            None if self.fresh < self.capacity => {
-                self.fresh += 1;
-                NextHopId(self.fresh - 1)
-            }
-            None => return None,
-        };
-        self.slots.insert(hop, (id, 1));
+        let id = self.slots.take()?;
+        self.used.insert(hop, (id, 1));
         Some((id, true))
     }
 
     /// One user less, after the FIB no longer says so.
     pub(super) fn release(&mut self, hop: Hop, guard: &Guard) {
-        let Some((id, users)) = self.slots.get_mut(&hop) else { return };
+        let Some((id, users)) = self.used.get_mut(&hop) else { return };
         *users -= 1;
         if *users == 0 {
             let id = *id;
-            self.slots.remove(&hop);
-            self.limbo.retire(id, guard);
+            self.used.remove(&hop);
+            self.slots.give_back(id, guard);
         }
     }
 
     /// The slot of a hop, if anybody uses it.
     pub(super) fn get(&self, hop: Hop) -> Option<NextHopId> {
-        self.slots.get(&hop).map(|(id, _)| *id)
+        self.used.get(&hop).map(|(id, _)| *id)
     }
 
     /// The neighbours in use on a link.
     pub(super) fn neighbours_on(&self, link: IfId) -> Vec<Hop> {
         let first = Hop::Neighbour(link, Ipv4Addr::UNSPECIFIED);
         let last = Hop::Neighbour(link, Ipv4Addr::BROADCAST);
-        self.slots.range(first..=last).map(|(hop, _)| *hop).collect()
+        self.used.range(first..=last).map(|(hop, _)| *hop).collect()
     }
 
     /// Begins the grace period of what was given back.
     pub(super) fn seal(&mut self, guard: &Guard) {
-        self.limbo.seal(guard);
+        self.slots.seal(guard);
     }
 
     /// Takes slots whose grace period is over back into use.
     pub(super) fn reclaim(&mut self) {
-        while let Some(id) = self.limbo.pop() {
-            self.free.push(id);
-        }
+        self.slots.reclaim();
     }
 
     /// Slots that can be given out now.
     pub(super) fn free(&self) -> usize {
-        self.free.len() + (self.capacity.saturating_sub(self.fresh)) as usize
+        self.slots.free()
     }
 
     /// Slots in use, the fixed ones included.
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.used.len()
     }
 }

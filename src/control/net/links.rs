@@ -9,10 +9,11 @@ use ipnet::Ipv4Net;
 use super::desired::LinkConfig;
 use super::key::Key;
 use super::rib::Candidate;
+use super::slots::Slots;
 use crate::control::topology::Link;
 use crate::ids::{IfId, PortId};
 use crate::tables::Tables;
-use crate::tables::epoch::{Guard, Limbo};
+use crate::tables::epoch::Guard;
 
 /// An interface that has a number.
 #[derive(Debug)]
@@ -37,10 +38,7 @@ pub(super) struct Links {
     ids: HashMap<Key, IfId>,
     records: HashMap<IfId, Record>,
     pub(super) states: BTreeMap<IfId, LinkState>,
-    free: Vec<IfId>,
-    fresh: u32,
-    capacity: u32,
-    limbo: Limbo<IfId>,
+    numbers: Slots<IfId>,
 }
 
 impl Links {
@@ -51,10 +49,7 @@ impl Links {
             ids: HashMap::new(),
             records: HashMap::new(),
             states: BTreeMap::new(),
-            free: Vec::new(),
-            fresh: 0,
-            capacity: u32::try_from(capacity).unwrap_or(u32::MAX),
-            limbo: tables.limbo(),
+            numbers: Slots::new(IfId, 0, capacity, tables.limbo()),
         }
     }
 
@@ -79,14 +74,7 @@ impl Links {
         if let Some(id) = self.id(key) {
             return Some(id);
         }
-        let id = match self.free.pop() {
-            Some(id) => id,
-            None if self.fresh < self.capacity => {
-                self.fresh += 1;
-                IfId(self.fresh - 1)
-            }
-            None => return None,
-        };
+        let id = self.numbers.take()?;
         self.ids.insert(key, id);
         self.records.insert(id, Record { key, name });
         Some(id)
@@ -98,25 +86,23 @@ impl Links {
         if let Some(id) = self.ids.remove(&key) {
             self.records.remove(&id);
             self.states.remove(&id);
-            self.limbo.retire(id, guard);
+            self.numbers.give_back(id, guard);
         }
     }
 
     /// Begins the grace period of what was given back.
     pub(super) fn seal(&mut self, guard: &Guard) {
-        self.limbo.seal(guard);
+        self.numbers.seal(guard);
     }
 
     /// Takes numbers whose grace period is over back into use.
     pub(super) fn reclaim(&mut self) {
-        while let Some(id) = self.limbo.pop() {
-            self.free.push(id);
-        }
+        self.numbers.reclaim();
     }
 
     /// Numbers that can be given out now.
     pub(super) fn free(&self) -> usize {
-        self.free.len() + (self.capacity - self.fresh) as usize
+        self.numbers.free()
     }
 
     /// Interfaces there are.

@@ -34,7 +34,7 @@ pub(super) enum Refusal {
     WrongKind { name: String, is: &'static str, expected: &'static str },
     #[error("the {what} {address} is {why}: expected a unicast address of a host")]
     NotUnicast { what: &'static str, address: Ipv4Addr, why: &'static str },
-    #[error("{address} is the {what} of {subnet}: expected the address of a host in it")]
+    #[error("{address} is the {what} address of {subnet}: expected the address of a host in it")]
     NotHost { address: Ipv4Addr, what: &'static str, subnet: Ipv4Net },
     #[error("a prefix length of {got} for {address}: expected {expected}")]
     PrefixLen { address: Ipv4Addr, got: u8, expected: &'static str },
@@ -62,6 +62,16 @@ pub(super) enum Refusal {
     Mobile(String),
     #[error("{address} is our own address on {own} and {what}: {why}")]
     OwnAddress { address: Ipv4Addr, own: String, what: String, why: &'static str },
+    #[error("{address} is the {what} address of {subnet} on {link} and {used}: {why}")]
+    NobodysAddress {
+        address: Ipv4Addr,
+        /// `broadcast` or `network`.
+        what: &'static str,
+        subnet: Ipv4Net,
+        link: String,
+        used: String,
+        why: &'static str,
+    },
     #[error(
         "{name} and {other} are both {kind} tunnels from {local} to {remote}{key}: duplicate \
          tunnel"

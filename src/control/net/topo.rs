@@ -62,4 +62,8 @@ impl Topology for Net {
             Some((_, Hop::Blackhole | Hop::Unreachable)) | None => Way::Unreachable,
         }
     }
+
+    fn only_by_default(&self, to: Ipv4Addr) -> bool {
+        self.longest(to).is_some_and(|(prefix, _)| prefix.prefix_len() == 0)
+    }
 }

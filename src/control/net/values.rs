@@ -40,24 +40,30 @@ pub(super) fn classful(address: Ipv4Addr) -> u8 {
     }
 }
 
-/// The address of a link: a host of its subnet. /31 (RFC 3021) and /32 have no
-/// network or broadcast address.
+/// The address of a link: a host of its subnet.
 pub(super) fn host_of(net: Ipv4Net) -> Result<(), Refusal> {
     let address = net.addr();
     unicast("address", address)?;
     if net.prefix_len() == 0 {
         return Err(Refusal::PrefixLen { address, got: 0, expected: "1 to 32" });
     }
-    let what = if net.prefix_len() >= 31 {
-        return Ok(());
-    } else if address == net.network() {
-        "network address"
-    } else if address == net.broadcast() {
-        "broadcast address"
-    } else {
-        return Ok(());
-    };
-    Err(Refusal::NotHost { address, what, subnet: net.trunc() })
+    match nobody(&net, address) {
+        Some(what) => Err(Refusal::NotHost { address, what, subnet: net.trunc() }),
+        None => Ok(()),
+    }
+}
+
+/// The addresses of a subnet that no host of it has: network and broadcast
+/// address. /31 (RFC 3021) and /32 have none.
+pub(super) fn nobodys(net: &Ipv4Net) -> impl Iterator<Item = Ipv4Addr> {
+    let both = (net.prefix_len() < 31).then(|| [net.network(), net.broadcast()]);
+    both.into_iter().flatten()
+}
+
+/// Which of them an address is.
+pub(super) fn nobody(net: &Ipv4Net, address: Ipv4Addr) -> Option<&'static str> {
+    let at = nobodys(net).position(|nobodys| nobodys == address)?;
+    Some(["network", "broadcast"][at])
 }
 
 /// A destination a static route can have.

@@ -92,6 +92,16 @@ impl Fake {
         std::mem::take(&mut self.did)
     }
 
+    /// The longest match among subnets and routes.
+    fn longest(&self, to: Ipv4Addr) -> Option<(Ipv4Net, Way)> {
+        let connected = self.links.iter().filter(|l| l.up).flat_map(|l| {
+            let way = Way::Neighbour { link: l.id, address: to };
+            self.subnets(l.id).map(move |net| (net, way))
+        });
+        let all = connected.chain(self.routes.iter().copied());
+        all.filter(|(net, _)| net.contains(&to)).max_by_key(|(net, _)| net.prefix_len())
+    }
+
     fn subnets(&self, link: IfId) -> impl Iterator<Item = Ipv4Net> {
         self.addresses
             .iter()
@@ -138,14 +148,11 @@ impl Topology for Fake {
         if self.is_broadcast(to) {
             return Way::Broadcast;
         }
-        let connected = self.links.iter().filter(|l| l.up).flat_map(|l| {
-            let way = Way::Neighbour { link: l.id, address: to };
-            self.subnets(l.id).map(move |net| (net, way))
-        });
-        let all = connected.chain(self.routes.iter().copied());
-        all.filter(|(net, _)| net.contains(&to))
-            .max_by_key(|(net, _)| net.prefix_len())
-            .map_or(Way::Unreachable, |(_, way)| way)
+        self.longest(to).map_or(Way::Unreachable, |(_, way)| way)
+    }
+
+    fn only_by_default(&self, to: Ipv4Addr) -> bool {
+        self.longest(to).is_some_and(|(net, _)| net.prefix_len() == 0)
     }
 }
 

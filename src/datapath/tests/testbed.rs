@@ -18,6 +18,7 @@ use crate::datapath::drop::DropReason;
 use crate::exchange::{Cause, ControlEnd, ExchangeConfig, PuntReason, exchange};
 use crate::ids::{IfId, Mac, NextHopId, PortId, TableId};
 use crate::stats::counters::WorkerCounters;
+use crate::tables::adjacency::flags::{COPY_DF, COPY_DSCP};
 use crate::tables::adjacency::{Adjacency, AdjacencyKind, Encapsulation, REWRITE_ROOM};
 use crate::tables::interfaces::{Attachment, Interfaces, PortEntry};
 use crate::tables::tunnel::{DecapKey, Tunnel};
@@ -87,6 +88,15 @@ impl Testbed {
 
     /// Buffers of another size.
     pub fn with_room(room: usize) -> Testbed {
+        Testbed::with(room, 0)
+    }
+
+    /// One of several workers.
+    pub fn of_several(number: usize, workers: usize) -> Testbed {
+        Testbed::with(ROOM, WorkerConfig::first_id(number, workers))
+    }
+
+    fn with(room: usize, first_id: u16) -> Testbed {
         let config =
             TablesConfig { adjacencies: 1024, tunnels: 64, decap_keys: 64, fib_groups: 256 };
         let tables = Arc::new(Tables::new(config));
@@ -98,7 +108,7 @@ impl Testbed {
             Arc::clone(&tables),
             Arc::clone(&counters),
             end,
-            WorkerConfig { queues, ..WorkerConfig::default() },
+            WorkerConfig { queues, first_id, ..WorkerConfig::default() },
         );
         let mut bed = Testbed { worker, control, tables, counters, hops: 1 };
         bed.publish();
@@ -348,7 +358,15 @@ pub fn tunnel(encap: Encapsulation, id: IfId, remote: &str, mtu: u16, flags: u8)
         _ => (4, &[][..]),
     };
     let mut bytes = adjacency.rewrite[..14].to_vec();
-    bytes.extend(outer_header(remote, protocol).to_bytes());
+    let mut outer = outer_header(remote, protocol);
+    // What the path fills in is blank.
+    outer.total_len = 0;
+    if flags & COPY_DSCP != 0 {
+        outer.dscp = 0.try_into().unwrap();
+    }
+    outer.dont_fragment = flags & COPY_DF == 0;
+    bytes.extend(outer.to_bytes());
+    bytes[24..26].fill(0);
     let halves = bytes[14..34].chunks(2).map(|half| u32::from(half[0]) << 8 | u32::from(half[1]));
     adjacency.partial_checksum = halves.sum();
     bytes.extend(gre);

@@ -8,6 +8,8 @@ from .net import *  # noqa: F403
 from .net import arp as arp_frame
 
 UNKNOWN = EN0 + EN1 + DEFAULT
+# The default route leads to one, a route of its own to the other.
+ELSEWHERE, ROUTED = "198.51.100.77", "192.0.2.77"
 NEW, NEW_MAC = "10.0.0.77", "02:aa:00:00:00:77"
 
 
@@ -385,6 +387,29 @@ port = "en0"
 publish = true
 """
     heard(c, request(H, HM, A_IN), drop=None)
+
+
+@case("A published address that only the default route leads to stays silent (AR-06)")
+def proxy_arp_default_route(c):
+    c.config = ROUTER + f"""
+[[arp]]
+address = "{ELSEWHERE}"
+port = "en0"
+publish = true
+
+[[arp]]
+address = "{ROUTED}"
+port = "en0"
+publish = true
+
+[[route]]
+to = "192.0.2.0/24"
+via = "{R}"
+"""
+    heard(c, request(H, HM, ELSEWHERE), drop=None)
+    # The route to this one leaves by the same router, but is its own.
+    heard(c, request(H, HM, ROUTED), at=1.0)
+    said(c, reply(ROUTED, M0, H, HM), at=1.0)
 
 
 @case("Published before the tunnel exists: silent, then announced and answered when the tunnel "

@@ -73,6 +73,28 @@ fn a_neighbour_moves_once_a_second_at_most() {
 }
 
 #[test]
+fn moves_of_many_neighbours_are_logged_at_a_bounded_rate() {
+    let neighbour = |n: u32| Ipv4Addr::from(0x0a03_0000 + n + 1);
+    let mut b = Bench::new();
+    for n in 0..100 {
+        b.hears(0, EN0, &who_has((HOST_MAC, neighbour(n)), OWN));
+    }
+    b.world.done();
+    // Each moves once: none too often for itself.
+    let all_move = |b: &mut Bench, ms: u64, mac: Mac| {
+        let said = super::proxy::logged(|| {
+            for n in 0..100 {
+                b.hears(ms, EN0, &who_has((mac, neighbour(n)), OTHER));
+            }
+        });
+        assert_eq!(b.world.done().len(), 100, "all are followed");
+        said.matches(" moved from ").count()
+    };
+    assert_eq!(all_move(&mut b, 1_000, OTHER_MAC), MOVES_SAID_AT_ONCE as usize);
+    assert_eq!(all_move(&mut b, 4_000, HOST_MAC), 3 * MOVES_SAID_PER_SECOND as usize);
+}
+
+#[test]
 fn ar01_unknown_senders_are_added_only_if_the_target_is_us() {
     let mut b = Bench::new();
     b.hears(0, EN0, &who_has((HOST_MAC, HOST), OTHER));

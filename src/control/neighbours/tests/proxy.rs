@@ -78,6 +78,29 @@ fn ar06_a_route_by_another_link_will_do_and_a_dead_one_will_not() {
 }
 
 #[test]
+fn ar06_the_default_route_does_not_count() {
+    let elsewhere = Ipv4Addr::new(192, 0, 2, 7);
+    let default = ipnet::Ipv4Net::default();
+    let mut b = Bench::new();
+    b.told(Event::Published { link: EN0, address: elsewhere, mac: EN0_MAC });
+    let tunnel = Way::Tunnel { tunnel: GRE0, underlay: Some((EN1, ROUTER)) };
+    for way in [Way::Neighbour { link: EN1, address: ROUTER }, tunnel] {
+        b.world.routes = vec![(default, way)];
+        b.told(Event::RoutesChanged);
+        b.hears(0, EN0, &who_has((HOST_MAC, HOST), elsewhere));
+        assert_eq!(b.arp_sent(), [], "{way:?}");
+        let note = b.view(elsewhere).note;
+        assert_eq!(note.as_deref(), Some("only the default route leads to it"), "{way:?}");
+        // Any other that leaves there does, however short.
+        b.world.routes.push(("128.0.0.0/1".parse().expect("a prefix"), way));
+        b.told(Event::RoutesChanged);
+        assert_eq!(b.arp_sent().len(), 1, "announced: {way:?}");
+        b.hears(0, EN0, &who_has((HOST_MAC, HOST), elsewhere));
+        assert_eq!(b.arp_sent().len(), 1, "{way:?}");
+    }
+}
+
+#[test]
 fn ar06_only_on_its_link_for_senders_of_that_wire_and_never_for_broadcast() {
     let mut b = Bench::new();
     b.world.tunnel_up();
@@ -143,21 +166,26 @@ fn many_published_entries_are_reviewed_in_bounded_steps() {
 }
 
 /// What was logged while `f` ran.
-fn logged(f: impl FnOnce()) -> String {
-    static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-    struct Log;
+pub(super) fn logged(f: impl FnOnce()) -> String {
+    // Its own for each call: tests run at the same time.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
     impl std::io::Write for Log {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            LOG.lock().expect("not poisoned").extend_from_slice(bytes);
+            self.0.lock().expect("not poisoned").extend_from_slice(bytes);
             Ok(bytes.len())
         }
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
     }
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).finish();
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     tracing::subscriber::with_default(subscriber, f);
-    String::from_utf8(std::mem::take(&mut *LOG.lock().expect("not poisoned"))).expect("text")
+    let bytes = std::mem::take(&mut *log.0.lock().expect("not poisoned"));
+    String::from_utf8(bytes).expect("text")
 }
 
 #[test]

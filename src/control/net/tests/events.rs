@@ -57,7 +57,7 @@ fn arp_entries() {
     m.all(&[neighbour("10.9", 1), publish("10.9")]);
     let mut expected = gone.to_vec();
     expected.push(Event::ForgetAll);
-    assert_eq!(told(&mut m, &[Op::FlushArp]), expected);
+    assert_eq!(told(&mut m, &[Op::FlushArp {}]), expected);
     // A link that comes back tells its static neighbours again.
     m.all(&[neighbour("10.9", 1), set("en0", |f| f.up = Some(false))]);
     assert!(told(&mut m, &[set("en0", |f| f.up = Some(true))]).contains(&fixed(1)));

@@ -99,7 +99,7 @@ fn discarding_routes_and_routes_to_a_port() {
     m.ok(set("en0", |f| f.up = Some(true)));
     assert_eq!(m.kind("40.1"), AdjacencyKind::Resolve);
     assert_eq!(m.kind("99.1"), AdjacencyKind::NoRoute);
-    m.ok(Op::FlushRoutes);
+    m.ok(Op::FlushRoutes {});
     assert_eq!(m.kind("20.1"), AdjacencyKind::NoRoute);
     assert_eq!(m.net.state().routes, []);
 }
