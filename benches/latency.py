@@ -19,6 +19,7 @@ from lab import Lab
 WORK = "W2"
 TURNS = 7
 SECONDS = 1.0
+FLAT_OUT = 0.3  # seconds, the best of three
 MORE_THAN_TESTPMD = 20.0  # microseconds, p99
 WORST_SOURCE = 0.01
 
@@ -43,7 +44,7 @@ def measure(_calibrator, quick):
             windows.prioritise(one.process.pid)
             windows.prioritise(one.pacer.pid)
             one.process.freeze()
-        most = [turn(one, 0)["received"] / SECONDS for one in loops]
+        most = [max(turn(one, 0, FLAT_OUT)["received"] for _ in range(3)) / FLAT_OUT for one in loops]
         rate = min(most) / 2
         seen = [[], []]
         for number in range(3 if quick else TURNS):
