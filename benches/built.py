@@ -1,5 +1,6 @@
 """The small programs of the harness, built when their sources are newer."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -9,6 +10,7 @@ from lab import REPO, CommandFailed
 
 TARGET = os.path.abspath(os.environ.get("CARGO_TARGET_DIR", os.path.join(REPO, "target")))
 FOLDER = os.path.join(TARGET, "bench")
+LIBRARIES = ("greyhound", "dpdk_sys", "serde_json")  # what benches use
 HARNESS = os.path.join(REPO, "benches/harness")
 
 
@@ -42,21 +44,38 @@ def pacer():
     return _built("pacer", [source], ["cc", "-O3", "-march=native", "-Wall", "-Wextra", source, *flags])
 
 
-def path():
-    """`benches/path.rs` as the release binary is built, from the very library that is in it.
+def bench(name, source):
+    """A Rust bench as the release binary is built, from the very libraries that are in it.
 
-    `cargo bench` would build everything once more, since benches may not abort
-    on a panic; linking what is there takes ten seconds instead of minutes.
+    `cargo bench` would build everything once more, since benches may not abort on
+    a panic; linking what is there takes seconds instead of minutes.
     """
-    command(["cargo", "build", "--release", "--quiet"])
+    libraries = _release_libraries()
     with open(os.path.join(REPO, "Cargo.toml"), "rb") as file:
         manifest = tomllib.load(file)
     profile, package = manifest["profile"]["release"], manifest["workspace"]["package"]
-    library = os.path.join(TARGET, "release/libgreyhound.rlib")
-    source = os.path.join(REPO, "benches/path.rs")
     options = [f"-C{key}={value}" for key, value in (
         ("opt-level", profile.get("opt-level", 3)), ("lto", profile["lto"]), ("panic", profile["panic"]),
         ("codegen-units", profile["codegen-units"]), ("debuginfo", profile["debug"]))]
-    return _built("path", [source, library],
-                  ["rustc", f"--edition={package['edition']}", "--crate-name=path", *options, source,
-                   f"--extern=greyhound={library}", f"-Ldependency={TARGET}/release/deps"])
+    source = os.path.join(REPO, "benches", source)
+    return _built(name, [*_sources(source), libraries["greyhound"]],
+                  ["rustc", f"--edition={package['edition']}", f"--crate-name={name}", '--cfg=feature="dpdk"', *options,
+                   source, *(f"--extern={crate}={file}" for crate, file in libraries.items()),
+                   f"-Ldependency={TARGET}/release/deps"])
+
+
+def _release_libraries():
+    """{crate: its library} of the release build, which is made if it is not there."""
+    found = {}
+    for line in command(["cargo", "build", "--release", "--quiet", "--message-format=json"]).splitlines():
+        message = json.loads(line)
+        name = message.get("target", {}).get("name")
+        if name in LIBRARIES and "lib" in message["target"]["kind"]:
+            found[name] = next(file for file in message["filenames"] if file.endswith(".rlib"))
+    return found
+
+
+def _sources(main):
+    """The file, or all of its folder if it is a main.rs."""
+    folder = os.path.dirname(main)
+    return [os.path.join(folder, file) for file in os.listdir(folder)] if main.endswith("main.rs") else [main]

@@ -86,7 +86,7 @@ def count_all():
     with open("/proc/cpuinfo") as file:
         if " avx2 " not in file.read():
             raise windows.CommandFailed("the baseline is the AVX2 path; this processor has no AVX2")
-    program = built.path()
+    program = built.bench("path", "path.rs")
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         return dict(zip(WORKS, pool.map(lambda work: instructions(program, work), WORKS)))
 

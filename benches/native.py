@@ -23,7 +23,7 @@ FIB_BARS = {"ratio": "ratio at most", "none": None}
 
 def _path(*args):
     """What benches/path.rs prints, run on the measured core."""
-    return built.command(["taskset", "-c", str(peers.CORE), *ALONE, built.path(), *args])
+    return built.command(["taskset", "-c", str(peers.CORE), *ALONE, built.bench("path", "path.rs"), *args])
 
 
 def path(_calibrator, quick):
@@ -59,9 +59,7 @@ def _fib_row(line):
 def fib(*parts):
     """What measures these parts of benches/fib."""
     def measure(_calibrator, _quick):
-        messages = built.command(["cargo", "bench", "--quiet", "--bench", "fib", "--no-run", "--message-format=json"])
-        program = next(found["executable"] for found in map(json.loads, messages.splitlines())
-                       if found.get("executable") and found["target"]["name"] == "fib")
+        program = built.bench("fib", "fib/main.rs")
         with tempfile.TemporaryDirectory() as folder:  # it adds lines to a file below
             built.command([*peers.BOTH, *ALONE, program, *parts], cwd=folder)
             with open(os.path.join(folder, "target/bench/fib.json")) as file:

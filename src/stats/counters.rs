@@ -321,3 +321,18 @@ impl ControlCounters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raising_keeps_the_largest() {
+        let counter = Counter::default();
+        let seen = [3, 7, 5].map(|n| {
+            counter.raise(n);
+            counter.get()
+        });
+        assert_eq!(seen, [3, 7, 7]);
+    }
+}
