@@ -1,10 +1,10 @@
 # Greyhound: the commands. Debian 12, root, Rust 1.89 or later.
 
-.PHONY: help setup build run test bench image clean
+.PHONY: help setup build run test bench bench-instructions image clean
 .DEFAULT_GOAL := help
 
 help:            ## this list
-	@sed -n 's/^\([a-z]*\): .*## /  make \1\t/p; s/^\([a-z]*\):  *## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\): .*## /  make \1\t/p; s/^\([a-z-]*\):  *## /  make \1\t/p' Makefile | expand -t 28
 
 setup:           ## install what building and testing needs (Debian packages)
 	@tests/lab/setup.sh
@@ -20,6 +20,9 @@ test: setup      ## every test there is; ONLY="clippy smoke" picks steps
 
 bench: build     ## 64-byte rates beside dpdk-testpmd on the same ports; QUICK=1, ONLY="W1 W5"
 	@/usr/bin/python3 benches/run.py $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
+
+bench-instructions: build ## instructions per packet against benches/instructions.json; UPDATE="why" writes that
+	@/usr/bin/python3 benches/instructions.py --stages $(if $(UPDATE),--update "$(UPDATE)")
 
 image:           ## the container image, built with buildah from Debian packages alone
 	@tests/lab/setup.sh --image

@@ -1,4 +1,4 @@
-"""Route changes as fast as control takes them, while packets flow: the row `Z0`.
+"""Route changes while packets flow: as fast as control takes them (row `Z0`), or so many a second (`Z1`).
 
 A process of its own sends transactions over the control socket, and is stopped
 and continued with the gateway. Every prefix of a part of the big table gets
@@ -13,11 +13,12 @@ import signal
 import socket
 import time
 
-from frames import dotted
+from frames import HOP_MAC, LOCAL, dotted
 from peers import Measured
 
 PREFIXES = 4000   # of the table, over and over
 TRANSACTION = 100  # prefixes in one
+LATEST = 0.05     # seconds of changes that are caught up with
 
 
 def put(to, length, target):
@@ -41,12 +42,26 @@ def changes(work):
     return lines
 
 
-def churn(path, work, done, refused):
-    """Sends them until killed; counts what was done."""
+def others(work):
+    """Transactions that are no route changes: tunnels come and go, and the next hop
+    of all tunnels gets another MAC address."""
+    def line(*ops):
+        return json.dumps({"version": 1, "method": "transaction", "params": {"ops": ops}}).encode() + b"\n", 0
+
+    remote = dotted(work.remote(work.tunnels))
+    tunnel = {"name": f"gre{work.tunnels}", "kind": "gre", "local": LOCAL, "remote": remote}
+    macs = [line({"op": "put-neighbour", "neighbour": {"address": "10.0.1.3", "port": "en1", "mac": HOP_MAC.format(n)}})
+            for n in (4, 3)]
+    come_and_go = [line({"op": "put-tunnel", "tunnel": tunnel}), line({"op": "destroy", "name": tunnel["name"]})]
+    return come_and_go * 4 + macs[:1] + come_and_go * 4 + macs[1:]
+
+
+def churn(path, lines, done, refused, per_second=None):
+    """Sends them over and over until killed; counts what was done."""
     link = socket.socket(socket.AF_UNIX)
     link.connect(path)
     link = link.makefile("rwb")
-    lines = changes(work)
+    due = time.perf_counter()
     while True:
         for line, count in lines:
             link.write(line)
@@ -56,6 +71,9 @@ def churn(path, work, done, refused):
                 refused.value = answer[:1000]
                 return
             done.value += count
+            if per_second:
+                due = max(due + count / per_second, time.perf_counter() - LATEST)
+                time.sleep(max(0, due - time.perf_counter()))
 
 
 class Churning(Measured):
@@ -68,7 +86,7 @@ class Churning(Measured):
         self.done = multiprocessing.Value("Q", lock=False)
         self.refused = multiprocessing.Array("c", 1001, lock=False)
         self.process = multiprocessing.Process(target=churn, daemon=True,
-                                               args=(gateway.path, gateway.work, self.done, self.refused))
+                                               args=(gateway.path, changes(gateway.work), self.done, self.refused))
         self.process.start()
         self._signal(signal.SIGSTOP)
         lab.on_close(self.process.kill)

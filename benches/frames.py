@@ -185,6 +185,7 @@ WORKS = [
     Work("W8", "GRE encap, 100k routes over 1024 tunnels", GRE, 1024, **BIG),
     Work("W7-1M", "IPv4 forward, 1M routes", **HUGE),
     Work("W8-1M", "GRE encap, 1M routes over 1024 tunnels", GRE, 1024, **HUGE),
+    Work("T1-decap", "GRE decap, 100k tunnels, random", GRE, 100_000, decap=True, frames=262_144),
     Work("O1", "GRE encap, 1002 routes over 2 tunnels", GRE, 2, prefixes=1002, peer="ovs"),
     Work("Z0", "W8 under route churn / at rest", GRE, 1024, peer="itself", **BIG),
     Work("S2", "GRE decap, 1 tunnel, 100k routes: 2 / 1 workers", GRE, 1, decap=True, peer="spread", **BIG),

@@ -90,6 +90,7 @@ class Greyhound(Measured):
     """The gateway as a measured process, driven over its control socket."""
 
     name = "greyhound"
+    metrics = "enabled = false"
 
     def __init__(self, lab, work, source, sink):
         """The source is down until `load` is done."""
@@ -120,7 +121,7 @@ address = ["10.0.1.1/24"]
 [control]
 socket = "{self.path}"
 [metrics]
-enabled = false
+{self.metrics}
 """)
 
     def start(self, lab, text):
@@ -134,13 +135,17 @@ enabled = false
         if not self.proc.alive():
             raise CommandFailed(f"greyhound ended:\n{self.proc.text()}")
 
-    def load(self):
+    def fill(self):
         """The big table, in transactions, while running; then the source may start."""
         started = time.perf_counter()
         for ops in self.work.changes(BATCH):
             self.call("transaction", {"ops": ops})
         self.load_seconds = time.perf_counter() - started
         self.source(up=True)
+
+    def load(self):
+        """The same, and back when packets are forwarded."""
+        self.fill()
         wait_for("greyhound to forward", lambda: self.sent() > 1000, 10)
 
     def source(self, up):
@@ -188,38 +193,61 @@ enabled = false
         return found
 
 
-class Testpmd(Measured):
+class Piped:
+    """A DPDK process with its input on a pipe, killed with the lab."""
+
+    def __init__(self, lab, name, mib, argv, stdout=None):
+        self.prefix = f"ghbench{os.getpid()}-{lab.serial}"
+        need_hugepages(lab, mib)
+        eal = ["--in-memory", "--no-pci", "-m", str(mib), "--file-prefix", self.prefix]
+        program, *rest = argv
+        self.log = lab.path(f"{name}.log")
+        with open(self.log, "wb") as out:
+            self.popen = subprocess.Popen([*BOTH, program, *eal, *rest], stdin=subprocess.PIPE, stdout=stdout or out,
+                                          stderr=out, start_new_session=True)
+        lab.on_close(self.stop)
+
+    def check(self):
+        """Raises with its log when it has ended."""
+        if self.popen.poll() is not None:
+            with open(self.log, errors="replace") as text:
+                raise CommandFailed(f"{self.popen.args[3]} ended:\n{text.read()}")
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    def stop(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait()
+        forget_eal(self.prefix)
+
+
+class Testpmd(Piped, Measured):
     """dpdk-testpmd in io mode, which looks at no packet; read over its telemetry socket."""
 
     name = "testpmd"
 
     def __init__(self, lab, work, source, sink):
-        self.prefix = f"ghbench{os.getpid()}-{lab.serial}"
-        need_hugepages(lab, memory_mib(work.frames))
         lcores = ",".join(f"{number}@{core}" for number, core in enumerate((0, *self.cores)))
-        argv = [*BOTH, "dpdk-testpmd", "--lcores", lcores, "--in-memory", "--no-pci", "-m",
-                str(memory_mib(work.frames)), "--file-prefix", self.prefix, "--vdev", source, "--vdev", sink,
-                "--", "-i", "--auto-start", *self.options(), "--forward-mode=io", "--burst=64", "--mbcache=512", f"--nb-cores={len(self.cores)}",
-                f"--total-num-mbufs={buffers(work.frames)}", "--no-flush-rx", "--txd=1024", "--rxd=1024"]
-        self.log = lab.path("testpmd.log")
-        with open(self.log, "wb") as out:
-            # An open pipe as input: at its end testpmd would quit.
-            self.popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True)
-        lab.on_close(self.stop)
+        # An open pipe as input: at its end testpmd would quit.
+        super().__init__(lab, "testpmd", memory_mib(work.frames), [
+            "dpdk-testpmd", "--lcores", lcores, "--vdev", source, "--vdev", sink,
+            "--", "-i", "--auto-start", *self.options(), "--forward-mode=io", "--burst=64", "--mbcache=512",
+            f"--nb-cores={len(self.cores)}", f"--total-num-mbufs={buffers(work.frames)}", "--no-flush-rx",
+            "--txd=1024", "--rxd=1024"])
         wait_for(f"testpmd (its log: {self.log})", lambda: self._connect() or self.popen.poll() is not None, 90)
-        if self.popen.poll() is not None:
-            with open(self.log, errors="replace") as text:
-                raise CommandFailed(f"testpmd ended:\n{text.read()}")
+        self.check()
 
     def options(self):
         return []
 
+    def fill(self):
+        """It has no tables."""
+
     def load(self):
         wait_for("testpmd to forward", self.sent, 30)
-
-    @property
-    def pid(self):
-        return self.popen.pid
 
     def _connect(self):
         try:
@@ -237,9 +265,3 @@ class Testpmd(Measured):
     def sent(self):
         stats = self.stats()
         return stats["opackets"] if stats else 0
-
-    def stop(self):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait()
-        forget_eal(self.prefix)

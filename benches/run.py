@@ -1,24 +1,26 @@
 #!/usr/bin/python3
-"""`make bench`: Greyhound beside dpdk-testpmd on the very same ports, one core.
+"""`make bench`: Greyhound beside its peers on the very same ports, and its other figures.
 
-Source net_pcap (infinite_rx) with distinct 64-byte frames, sink net_null. Both
-processes live on one core and take turns of a tenth of a second, since whoever
-shares the physical core moves absolute numbers by 1.8: each turn of ours is
-compared with the turn of testpmd next to it, and the median of these ratios is
-the result. testpmd only moves packets (io); we check, look up, wrap and count
-them. Before that a sample of the output is compared with what scapy builds,
-made by the same binary and configuration.
+The rows of rates (W1 to W8, O1, Z0, S1): source net_pcap (infinite_rx) with distinct
+64-byte frames, sink net_null. Both processes live on one core and take turns of a
+tenth of a second, since whoever shares the physical core moves absolute numbers by
+1.8: each turn of ours is compared with the turn of the peer next to it, and the
+median of these ratios is the result. testpmd only moves packets (io); we check,
+look up, wrap and count them. Before that a sample of the output is compared with
+what scapy builds, made by the same binary and configuration.
 
-    benches/run.py [--quick] [--only W1,W5] [--turns 21] [--enforce]
+The other rows: P1, F1, F2, F3 (native.py), L1 (latency.py), Z1 (loss.py), T1 (tunnels.py).
 
-Exit code 0 unless a sample differs or a row could not be measured; with
---enforce also when a bar is missed. Results go to target/bench/; a run of everything
-also rewrites the table and the charts of docs/performance.md, which says what each
-number means.
+    benches/run.py [--quick] [--only "W1 L1"] [--turns 21] [--charts] [--enforce]
+
+Exit code 0 unless a sample differs or a row could not be measured; with --enforce
+also when a bar is missed. Results go to target/bench/; a run of everything also
+rewrites the tables and draws the charts of docs/performance.md, which says what
+each number means.
 """
 
 import argparse
-import json
+import importlib.util
 import os
 import platform
 import re
@@ -30,31 +32,35 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 REPO = os.path.dirname(HERE)
 sys.path[:0] = [HERE, os.path.join(REPO, "tests/lab"), os.path.join(REPO, "tests/peers")]
 
+import built  # noqa: E402
+import charts  # noqa: E402
 import churn  # noqa: E402
 import frames as work_frames  # noqa: E402
+import latency  # noqa: E402
+import loss  # noqa: E402
+import native  # noqa: E402
 import ovs  # noqa: E402
 import peers  # noqa: E402
 import report  # noqa: E402
+import rows  # noqa: E402
 import scaling  # noqa: E402
 import spread  # noqa: E402
 import sweeps  # noqa: E402
+import tunnels  # noqa: E402
 import windows  # noqa: E402
 from greyhound import binary  # noqa: E402
-from lab import CommandFailed, Lab, Timeout, wait_for  # noqa: E402
+from lab import Lab, wait_for  # noqa: E402
 
 CORE = peers.CORE
 DOCS = os.path.join(REPO, "docs")
 SAMPLE = 96
 SWEEP_TURNS = 5
 ETHERTYPE_ARP = b"\x08\x06"
-QUICK = ("W1", "W2", "W4", "W5")
-# Ratios to the peer; the rows with 1M routes are compared with those of 100k (E5).
-BARS = {"W1": ("E1", 0.70), "W2": ("E2", 0.63), "W3": ("E2", 0.63), "W4": ("E3", 0.58), "W5": ("E3", 0.58),
-        "W6e": ("E6", 0.63), "W6d": ("E6", 0.58), "W7": ("E4", 0.58), "W8": ("E4", 0.53), "O1": ("O1", 5.0),
-        "Z0": ("F2", 0.95), "S1": ("S1", 0.95), "S2": ("S2", 1.3), "S2e": ("S2", 1.3)}
+WORKS = {work.name: work for work in work_frames.WORKS}
+OTHERS = {"P1": native.path, "F1": native.fib("lookup4", "lookup6"), "F2": native.fib("changes4", "changes6"),
+          "F3": native.fib("load"), "L1": latency.measure, "Z1": loss.measure, "T1": tunnels.measure}
+QUICK = ("W1", "W2", "W4", "W5", "P1", "L1", "Z1", "T1")
 PEERS = {"testpmd": peers.Testpmd, "ovs": ovs.OpenVSwitch}
-BAR_OF_HUGE = 0.9
-FOLDER = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(REPO, "target")), "bench")
 
 
 def sample(work, make):
@@ -138,24 +144,6 @@ def measure(work, turns, calibrator):
     return row
 
 
-def judged(work, row):
-    """The row with its name and its bar."""
-    bar_id, bar = BARS.get(work.name, (None, None))
-    row = {"id": work.name, "title": work.title, "peer": work.peer, "frames": work.frames,
-           "frame_bytes": work.sizes[0]} | row
-    return row | {"bar_id": bar_id, "bar": bar, "met": bar is None or row["ratio"] >= bar}
-
-
-def judge_huge(rows):
-    """The bar of the rows with 1M routes follows from those with 100k."""
-    by_id = {row["id"]: row for row in rows}
-    for row in rows:
-        base = by_id.get(row["id"].removesuffix("-1M"))
-        if row["id"].endswith("-1M") and base:
-            row["bar_id"], row["bar"] = "E5", round(BAR_OF_HUGE * base["ratio"], 3)
-            row["met"] = row["ratio"] >= row["bar"]
-
-
 def facts():
     """The machine and the programs, for the head of the table."""
     with open("/proc/cpuinfo") as file:
@@ -170,91 +158,110 @@ def facts():
             "turn_seconds": windows.TURN}
 
 
-def heading():
-    return (f"{'id':24} {'work':42} {'ratio':>6} {'[min, max]':>13} {'bar':>5}  {'Mpps':>5} {'ns':>5} "
-            f"{'peer':>5} {'ns':>5} {'quiet':>6}")
+def measure_work(work, turns, calibrator):
+    """The row of a piece of work, its output checked before."""
+    check_sample(work)
+    if work.peer == "ovs":
+        check_peer_sample(work, PEERS[work.peer])
+    one = {"scaling": scaling.measure, "spread": spread.measure}.get(work.peer, measure)
+    return [rows.rate(work, one(work, turns, calibrator))]
 
 
-def line(row):
-    def ns(key):
-        return f"{row[key]:5.1f}" if key in row else f"{'':5}"
-
-    bar = "" if row["bar"] is None else f"{row['bar']:.2f}"
-    mark = " " if row["bar"] is None else "+" if row["met"] else "-"
-    return (f"{row['id']:24} {row['title']:42} {row['ratio']:6.3f} [{row['ratio_min']:.2f}, {row['ratio_max']:.2f}] "
-            f"{bar:>5}{mark} {row['median']:5.1f} {ns('ns')} {row['peer_median']:5.1f} {ns('peer_ns')} "
-            f"{row['quiet_windows']:3}/{row['windows']}")
-
-
-def run(chosen, turns, calibrator, wrong, written):
-    """Measures the rows; adds to `wrong` those that could not be, and keeps
-    the file `written` up to date."""
-    rows = []
-    print(heading(), flush=True)
-    for work in chosen:
+def run(measures, written):
+    """Rows of {name: what measures it}. One that cannot be measured is a row, too,
+    which says why; the file `written` is kept up to date."""
+    found = []
+    for name, one in measures.items():
         try:
-            check_sample(work)
-            if work.peer == "ovs":
-                check_peer_sample(work, PEERS[work.peer])
-            one = {"scaling": scaling.measure, "spread": spread.measure}.get(work.peer, measure)
-            rows.append(judged(work, one(work, turns, calibrator)))
-        except (AssertionError, CommandFailed, Timeout, windows.Noisy) as error:
-            wrong.append(work.name)
-            print(f"{work.name:24} FAILED: {error}", flush=True)
-            continue
-        judge_huge(rows)
-        report.save(*written, rows)
-        print(line(rows[-1]), flush=True)
-    return rows
+            new = one()
+        except Exception as error:  # whatever it is, the others can be measured all the same
+            new = [rows.failed(name, error)]
+        found += new
+        rows.judge_huge(found)
+        report.save(*written, found)
+        for row in new:
+            print(rows.line(row), flush=True)
+    return found
 
 
-def draw_sweeps(calibrator, wrong, out):
-    """Measures and draws every sweep; those that were drawn."""
-    drawn = []
+def measures_of(names, turns, calibrator, quick):
+    """{name: what measures it}"""
+    def one(name):
+        if name in WORKS:
+            return lambda: measure_work(WORKS[name], turns, calibrator)
+        return lambda: OTHERS[name](calibrator, quick)
+
+    return {name: one(name) for name in names}
+
+
+def draw_sweeps(turns, calibrator, out):
+    """Measures and draws every sweep and the stages; ({file: title}, rows that failed)."""
+    drawn, wrong = {}, []
     for sweep in sweeps.SWEEPS:
-        print(f"\n{sweep.title}")
-        rows = run(sweep.works(), SWEEP_TURNS, calibrator, wrong, (out, f"sweep-{sweep.name}.json"))
-        if rows:
-            report.chart(DOCS, sweep, rows)
-            drawn.append(sweep)
-    return drawn
+        print(f"\n{sweep.title}\n{rows.heading()}")
+        measures = {work.name: lambda work=work: measure_work(work, turns, calibrator) for work in sweep.works()}
+        found = run(measures, (out, f"sweep-{sweep.name}.json"))
+        wrong += [row for row in found if "error" in row]
+        if good := [row for row in found if "error" not in row]:
+            charts.draw_sweep(DOCS, sweep, good)
+            drawn[charts.sweep_file(sweep)] = f"Throughput {sweep.title}"
+    try:
+        ticks = native.stages(turns < SWEEP_TURNS)
+        report.save(out, "stages.json", ticks)
+        charts.draw_stages(DOCS, ticks)
+        drawn[charts.STAGES] = "Ticks per packet by stage"
+    except Exception as error:  # as in `run`
+        wrong.append(rows.failed("stages", error))
+        print(rows.line(wrong[-1]))
+    return drawn, wrong
 
 
-def main():
+def arguments():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--quick", action="store_true", help=f"{', '.join(QUICK)} and fewer turns; under 5 minutes")
     args.add_argument("--only", default="", help="rows by id, comma separated")
-    args.add_argument("--turns", type=int, help="pairs of turns per row (21, quick: 9)")
+    args.add_argument("--turns", type=int, help="pairs of turns per row (21, quick: 9) and point of a chart (5)")
+    args.add_argument("--charts", action="store_true", help="measure and draw the charts, too (without --only: do so anyway)")
     args.add_argument("--enforce", action="store_true", help="a missed bar is an error")
-    args.add_argument("--out", default=FOLDER, help="where results.json goes")
+    args.add_argument("--out", default=built.FOLDER, help="where results.json goes")
     args = args.parse_args()
-    wanted = args.only.replace(",", " ").split() or (QUICK if args.quick else [w.name for w in work_frames.WORKS])
-    unknown = set(wanted) - {w.name for w in work_frames.WORKS}
-    if unknown:
-        sys.exit(f"no such row: {', '.join(sorted(unknown))}")
+    everything = [*WORKS, *OTHERS]
+    args.names = args.only.replace(",", " ").split() or (QUICK if args.quick else everything)
+    args.everything = not (args.only or args.quick)
+    if unknown := set(args.names) - set(everything):
+        sys.exit(f"no such row: {', '.join(sorted(unknown))}; there are {' '.join(everything)}")
+    return args
+
+
+def main():
+    args = arguments()
     if os.geteuid() or CORE not in os.sched_getaffinity(0) or 0 not in os.sched_getaffinity(0):
         sys.exit(f"the bench needs root and cores 0 (control) and {CORE} (measured)")
-    windows.need_programs("dpdk-testpmd", "rustc", "ovs-vsctl")
+    windows.need_programs("dpdk-testpmd", "rustc", "cargo", "cc", "ovs-vsctl")
+    if not importlib.util.find_spec("scapy"):
+        sys.exit(f"{sys.executable} has no scapy, which builds the frames that must come out: run this with /usr/bin/python3")
     found = facts()
     print(", ".join(f"{key} {value}" for key, value in found.items()))
-    wrong, everything = [], not (args.only or args.quick)
     with Lab() as lab:
-        os.makedirs(FOLDER, exist_ok=True)
         windows.prioritise_harness(lab, CORE)
-        calibrator = windows.Calibrator(lab, FOLDER, CORE)
+        calibrator = windows.Calibrator(lab, CORE)
         turns = args.turns or (9 if args.quick else 21)
-        rows = run([w for w in work_frames.WORKS if w.name in wanted], turns, calibrator, wrong,
-                   (args.out, "results.json"))
+        print(rows.heading(), flush=True)
+        results = run(measures_of(args.names, turns, calibrator, args.quick), (args.out, "results.json"))
         found["load_after"] = os.getloadavg()[0]
         report.save(args.out, "facts.json", found)
-        if everything:
-            drawn = draw_sweeps(calibrator, wrong, args.out)
-            report.document(os.path.join(DOCS, "performance.md"), found, rows, drawn)
-    missed = [row["id"] for row in rows if not row["met"]]
-    print(f"ratio: ours to the peer (testpmd io; O1: Open vSwitch), medians of alternated windows of {windows.TURN:g} s on core {CORE}. "
-          f"{'Below the bar: ' + ', '.join(missed) + '. ' if missed else 'No bar missed. '}Results: {args.out}/results.json")
+        drawn, wrong = {}, [row for row in results if "error" in row]
+        if args.everything or args.charts:
+            drawn, undrawn = draw_sweeps(args.turns or SWEEP_TURNS, calibrator, args.out)
+            wrong += undrawn
+        if args.everything:
+            report.document(os.path.join(DOCS, "performance.md"), found, results, drawn)
+    missed = [row["id"] for row in results if row["met"] is False and row not in wrong]
+    print(f"ratio: ours to the peer (testpmd io; O1: Open vSwitch), medians of alternated windows of {windows.TURN:g} s on "
+          f"core {CORE}. {'Below the bar: ' + ', '.join(missed) + '. ' if missed else 'No bar missed. '}"
+          f"Results: {args.out}/results.json")
     if wrong:
-        print(f"could not be measured: {', '.join(wrong)}")
+        print(f"could not be measured: {', '.join(row['id'] for row in wrong)}")
     return 1 if wrong or (args.enforce and missed) else 0
 
 

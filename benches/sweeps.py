@@ -6,6 +6,7 @@ Points are rows like those of the table, with fewer turns.
 from frames import GRE, Work
 
 FRAMES = 65536
+MANY = 262_144  # so that more of a big table is looked at
 LARGE = 16384  # frames of a source with large ones: they are kept in memory whole
 IMIX = (64,) * 7 + (594,) * 4 + (1514,)
 
@@ -34,7 +35,7 @@ def _sizes(name, largest, **work):
 
 
 def _routes(name, **work):
-    return [(n, Work(f"routes-{_slug(name)}-{n}", f"{name}, {n} routes", prefixes=n, frames=FRAMES, **work))
+    return [(n, Work(f"routes-{_slug(name)}-{n}", f"{name}, {n} routes", prefixes=n, frames=MANY, **work))
             for n in (1, 10, 100, 1000, 10_000, 100_000, 1_000_000)]
 
 
@@ -45,15 +46,15 @@ def _tunnels(name, **work):
 
 # 1514 bytes hold an IP datagram of 1500; 1490 one of 1476, what a GRE tunnel takes.
 SWEEPS = [
-    Sweep("size", "by frame size", "frame without FCS, bytes", {
+    Sweep("size", f"by frame size, {LARGE:,} frames", "frame without FCS, bytes", {
         "forward": _sizes("forward", 1514),
         "GRE encap": _sizes("GRE encap", 1490, kind=GRE, tunnels=1),
     }),
-    Sweep("routes", "by number of routes, 64 B", "routes", {
+    Sweep("routes", f"by number of routes, 64 B, {MANY:,} frames", "routes", {
         "forward": _routes("forward"),
         "GRE encap": _routes("GRE encap", kind=GRE, tunnels=1024),
     }),
-    Sweep("tunnels", "by number of tunnels, 64 B", "tunnels", {
+    Sweep("tunnels", f"by number of tunnels, 64 B, {FRAMES:,} frames", "tunnels", {
         "GRE encap": _tunnels("GRE encap", kind=GRE),
         "GRE decap": _tunnels("GRE decap", kind=GRE, decap=True),
     }),

@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import time
 
+import built
 from lab import CommandFailed
 
 TURN = 0.1   # seconds counted
@@ -36,15 +37,8 @@ class Noisy(Exception):
 class Calibrator:
     """The calibration loop as a process on the measured core."""
 
-    def __init__(self, lab, folder, core):
-        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "harness/calibrate.rs")
-        program = os.path.join(folder, "calibrate")
-        if not os.path.exists(program) or os.path.getmtime(program) < os.path.getmtime(source):
-            done = subprocess.run(["rustc", "--edition=2024", "-O", "-o", program, source],
-                                  capture_output=True, text=True)
-            if done.returncode:
-                raise CommandFailed(f"rustc {source}: {done.stderr}")
-        self.proc = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    def __init__(self, lab, core):
+        self.proc = subprocess.Popen([built.calibrate()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                      start_new_session=True)
         lab.on_close(self.stop)
         os.sched_setaffinity(self.proc.pid, {core})
@@ -71,6 +65,12 @@ def prioritise(pid):
     with contextlib.suppress(OSError):
         with open(f"/proc/{pid}/autogroup", "w") as file:
             file.write("-20")
+
+
+def at_once(pid):
+    """For a process that mostly sleeps: whenever it wants, the core is its."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
 
 
 def prioritise_harness(lab, core):
@@ -120,18 +120,22 @@ def _schedstat(path):
     return int(ran), int(waited)
 
 
+def waited(peer, threads):
+    """How long each of them was ready but without its core so far, ns."""
+    return [_schedstat(f"/proc/{peer.pid}/task/{thread}/schedstat")[1] for thread in threads]
+
+
 def turn(peer, threads, seconds):
     """(packets per second on its cores, bound of its relative error, share of
     the time that a packet thread was kept off its core) of one turn."""
-    stats = [f"/proc/{peer.pid}/task/{thread}/schedstat" for thread in threads]
     peer.thaw()
     try:
         time.sleep(SETTLE)
-        before = [_schedstat(stat)[1] for stat in stats]
+        before = waited(peer, threads)
         first, began, off = reading(peer)
         time.sleep(seconds)
         last, ended, off_too = reading(peer)
-        after = [_schedstat(stat)[1] for stat in stats]
+        after = waited(peer, threads)
     finally:
         peer.freeze()
     span = ended - began

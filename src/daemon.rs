@@ -44,8 +44,8 @@ mod ports;
 
 use plan::Plan;
 
-/// How long control sleeps when there was nothing to do: the delay of an ARP
-/// answer, and what an idle gateway costs.
+/// How long control sleeps when there was nothing to do and nobody asks: the
+/// delay of an ARP answer, and what an idle gateway costs.
 const REST: Duration = Duration::from_millis(1);
 
 /// Runs the gateway in the foreground until SIGTERM or SIGINT.
@@ -192,7 +192,7 @@ impl Gateway {
                 self.reload(path);
             }
             if self.service.turn(self.began.elapsed()) == 0 {
-                std::thread::sleep(REST);
+                self.service.rest(REST);
             }
         }
     }

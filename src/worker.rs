@@ -188,6 +188,7 @@ impl<I: PacketIo> Worker<I> {
         let (last, busy) = self.last;
         let passed = now.saturating_sub(last);
         self.counters.poll.total_ticks.add(passed);
+        self.counters.poll.longest_ticks.raise(passed);
         if busy {
             self.counters.poll.busy_ticks.add(passed);
         }

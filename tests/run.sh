@@ -119,7 +119,7 @@ image() {
 # The release binary is what the image and the smoke tests run. Its last minutes
 # are one thread's.
 release() { cargo build --release; }
-if [ "$only" != "  " ] && { wanted image || wanted smoke; }; then only+="release "; fi
+if [ "$only" != "  " ] && { wanted image || wanted smoke || wanted instructions; }; then only+="release "; fi
 
 step fmt "rustfmt" cargo fmt --all --check
 begin release release
@@ -133,6 +133,7 @@ begin memcheck memcheck
 begin image image
 step loom "loom models of how tables are published and reclaimed" \
     env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target/loom" cargo test --no-default-features --lib tables::model
+step instructions "instructions per packet, against what is committed" /usr/bin/python3 benches/instructions.py
 end memcheck "wire and tables under valgrind memcheck"
 end image "the container image, and one pcap case inside it"
 loud=1 step smoke "smoke on namespaces, with a stock Linux as peer" /usr/bin/python3 tests/smoke/run.py

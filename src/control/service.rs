@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, Select, Sender};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -89,6 +89,14 @@ impl<H: Hardware> Service<H> {
         }
         self.finish_pings(now);
         done
+    }
+
+    /// Sleeps until somebody asks something, or for `most`.
+    pub fn rest(&self, most: Duration) {
+        let mut anything = Select::new();
+        anything.recv(&self.calls);
+        // What has come stays in the channel for the next turn.
+        let _ = anything.ready_timeout(most);
     }
 
     /// Makes the running state that of a configuration file's text.

@@ -129,6 +129,7 @@ impl Totals {
                 busy: ratio(busy, total),
                 busy_seconds: ratio(busy, ticks_per_second),
                 ticks_per_packet: ratio(busy, packets),
+                longest_gap_seconds: ratio(poll.longest_ticks.get(), ticks_per_second),
                 stages: stages(&counters.stages),
             }
         };

@@ -49,6 +49,7 @@ impl Set {
     pub(crate) const ALL: Set = Set(u64::MAX);
 
     /// The first `n` packets.
+    #[inline(always)]
     pub(crate) fn first(n: usize) -> Set {
         if n < BURST { Set((1 << n) - 1) } else { Set::ALL }
     }
@@ -184,6 +185,7 @@ impl<B> Packets<B> {
 
     /// Forgets what was known of the burst before. `in_if` is where most of
     /// the packets arrived; most have an untagged Ethernet header.
+    #[inline(always)]
     pub(crate) fn begin(&mut self, in_if: IfId) {
         self.headers.begin();
         self.l3 = [ETHER_LEN as u8; BURST];

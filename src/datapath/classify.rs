@@ -25,6 +25,7 @@ const AHEAD: usize = 4;
 
 /// Reads the frames of a burst; the IPv4 packets among them, validated, are
 /// then in `pending`. Gives the bytes of all.
+#[inline(always)]
 pub(crate) fn classify<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
@@ -60,7 +61,7 @@ pub(crate) fn classify<B: PacketBuf>(
 
 /// The straight way, for as many as can take it: who they are, and the bytes
 /// of all.
-#[inline]
+#[inline(always)]
 fn straight<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &Turn<'_>,

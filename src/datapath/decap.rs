@@ -69,7 +69,7 @@ impl Opened {
 
 /// Reads what lies behind the outer headers of the packets in `tunnelled`.
 /// Afterwards their rows hold the inner headers, not yet validated.
-#[inline]
+#[inline(always)]
 pub(crate) fn open<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
@@ -175,7 +175,7 @@ const MISSING: [u8; IPV4_LEN] = [0; IPV4_LEN];
 /// Finds the tunnels of opened packets and checks what was inside. The good
 /// ones are then in `pending`, as received on their tunnel. With `deepest`
 /// none is let through: they are nested too deep.
-#[inline]
+#[inline(always)]
 pub(crate) fn admit<'t, B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'t>,

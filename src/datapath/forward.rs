@@ -17,7 +17,7 @@ use crate::wire::ipv4::IPV4_LEN;
 
 /// Sends the packets of `transit` their ways; those whose route says that they
 /// are for us are then in `local`.
-#[inline]
+#[inline(always)]
 pub(crate) fn forward<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,

@@ -197,6 +197,7 @@ impl Headers {
     };
 
     /// Nothing is known of any packet.
+    #[inline(always)]
     pub(crate) fn begin(&mut self) {
         self.fresh = Set::EMPTY;
         self.group = Set::EMPTY;

@@ -26,6 +26,7 @@ use crate::wire::{IPPROTO_GRE, IPPROTO_IPIP};
 
 /// Turns the fresh headers into columns and fills in their marks, with the
 /// instructions that this machine has.
+#[inline(always)]
 pub(crate) fn validate<B>(packets: &mut Packets<B>, turn: &Turn<'_>) {
     simd::headers::validate(turn.isa, &mut packets.headers, &turn.interfaces.own);
 }
@@ -85,6 +86,7 @@ fn header_sum(words: [u32; 5]) -> i32 {
 
 /// Sends validated packets on: `(transit, local)`, to the lookup or to the local
 /// stage.
+#[inline(always)]
 pub(crate) fn sort<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,

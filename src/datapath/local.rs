@@ -17,6 +17,7 @@ const ECHO_TTL: u8 = 64;
 
 /// Serves the packets of `local`; gives those that are tunnel packets. Echo
 /// replies, to be validated and looked up, are then in `replies`.
+#[inline(always)]
 pub(crate) fn serve<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,

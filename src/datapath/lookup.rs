@@ -18,6 +18,7 @@ pub(crate) type Adjacencies<'t> = [&'t Adjacency; BURST];
 static NOWHERE: Adjacency = Adjacency::NOWHERE;
 
 /// None looked up.
+#[inline(always)]
 pub(crate) fn none<'t>() -> Adjacencies<'t> {
     [&NOWHERE; BURST]
 }
@@ -25,6 +26,7 @@ pub(crate) fn none<'t>() -> Adjacencies<'t> {
 /// Looks up the destinations of the packets in `transit`; what they lead to is
 /// then in `adjacencies`. Those in between are looked up, too: a run of columns
 /// is quicker than a choice, and nobody asks for theirs.
+#[inline(always)]
 pub(crate) fn lookup<'t, B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &Turn<'t>,

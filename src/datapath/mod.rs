@@ -49,7 +49,7 @@ mod tests;
 use crate::buf::{Burst, PacketIo};
 use crate::exchange::WorkerEnd;
 use crate::ids::PortId;
-use crate::simd::Isa;
+use crate::simd::{self, Isa};
 use crate::stats::counters::{Stage, WorkerCounters};
 use crate::tables::Tables;
 use crate::tables::epoch::Guard;
@@ -114,7 +114,7 @@ impl<I: PacketIo> Path<I> {
     /// Handles the frames in the burst, received on `port`.
     pub(crate) fn receive(&mut self, io: &mut I, shared: Shared<'_>, port: PortId) {
         let count = self.packets.burst.len() as u64;
-        let bytes = self.frames(io, shared, port);
+        let bytes = self.isa.run(Receive { path: self, io, shared, port });
         let ledger = shared.counters.ledger(port);
         ledger.received.add(count);
         ledger.received_bytes.add(bytes);
@@ -124,24 +124,7 @@ impl<I: PacketIo> Path<I> {
     /// which counted them.
     pub(crate) fn take_over(&mut self, io: &mut I, shared: Shared<'_>, port: PortId) {
         shared.counters.ledger(port).taken.add(self.packets.burst.len() as u64);
-        self.frames(io, shared, port);
-    }
-
-    /// Gives the bytes of all frames.
-    #[inline(always)]
-    fn frames(&mut self, io: &mut I, shared: Shared<'_>, port: PortId) -> u64 {
-        let Path { packets, opened, outputs, punter, id, isa, laps } = self;
-        let count = packets.burst.len();
-        laps.begin(|| io.ticks());
-        let mut turn = turn(shared, port, punter, id, *isa);
-        let mut pending = Set::EMPTY;
-        let bytes = classify::classify(packets, &mut turn, &mut pending);
-        laps.lap(Stage::Classify, &shared.counters.stages, || io.ticks());
-        rounds(packets, opened, &mut turn, pending, laps, &|| io.ticks());
-        outputs.dispatch(io, packets, &mut turn);
-        laps.lap(Stage::Dispatch, &shared.counters.stages, || io.ticks());
-        laps.end(count, &shared.counters.stages);
-        bytes
+        self.isa.run(Receive { path: self, io, shared, port });
     }
 
     /// Handles a burst of what control handed over; gives how many packets.
@@ -165,6 +148,38 @@ impl<I: PacketIo> Path<I> {
     }
 }
 
+/// A burst from rx to the ports' outputs, for whichever instructions there are;
+/// gives the bytes of all frames.
+struct Receive<'a, 't, I: PacketIo> {
+    path: &'a mut Path<I>,
+    io: &'a mut I,
+    shared: Shared<'t>,
+    port: PortId,
+}
+
+impl<I: PacketIo> simd::Job for Receive<'_, '_, I> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        let Receive { path, io, shared, port } = self;
+        let Path { packets, opened, outputs, punter, id, isa, laps } = path;
+        let stages = &shared.counters.stages;
+        let count = packets.burst.len();
+        laps.begin(|| io.ticks());
+        let mut turn = turn(shared, port, punter, id, *isa);
+        let mut pending = Set::EMPTY;
+        let bytes = classify::classify(packets, &mut turn, &mut pending);
+        laps.lap(Stage::Classify, stages, || io.ticks());
+        rounds(packets, opened, &mut turn, pending, laps, &|| io.ticks());
+        outputs.dispatch(io, packets, &mut turn);
+        laps.lap(Stage::Dispatch, stages, || io.ticks());
+        laps.end(count, stages);
+        bytes
+    }
+}
+
+#[inline(always)]
 fn turn<'t>(
     shared: Shared<'t>,
     origin: PortId,
@@ -182,6 +197,7 @@ fn turn<'t>(
 ///
 /// A round takes one tunnel header off at most; the last lets none through. An
 /// echo request answered here comes round once more, as a reply.
+#[inline(always)]
 fn rounds<'t, B: crate::buf::PacketBuf>(
     packets: &mut Packets<B>,
     opened: &mut decap::Opened,

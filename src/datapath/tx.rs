@@ -50,6 +50,7 @@ impl<B: PacketBuf> Outputs<B> {
 
     /// Acts on the verdicts: each buffer of the burst moves into a port's
     /// output, is cut into several that do, or is freed.
+    #[inline(always)]
     pub(crate) fn dispatch<I: PacketIo<Buf = B>>(
         &mut self,
         io: &mut I,
@@ -79,7 +80,7 @@ impl<B: PacketBuf> Outputs<B> {
     /// What mostly happens: all packets of the burst leave by one interface,
     /// whose port has nothing waiting. The burst is then the port's, as it is,
     /// in one run. False, and nothing done, if it is otherwise.
-    #[inline]
+    #[inline(always)]
     fn take_whole(&mut self, packets: &mut Packets<B>, turn: &Turn<'_>) -> bool {
         let n = packets.burst.len().min(BURST);
         let (verdict, out_if) = (packets.verdict[0], packets.out_if[0]);

@@ -230,6 +230,8 @@ pub struct WorkerView {
     pub busy_seconds: f64,
     /// Ticks per packet in such turns.
     pub ticks_per_packet: f64,
+    /// The longest time between two polls since start, in seconds.
+    pub longest_gap_seconds: f64,
     /// Where they go, in the order of the path: of one burst in 64.
     #[serde(default)]
     pub stages: Vec<StageView>,

@@ -37,6 +37,14 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
+    /// Makes it `n` if it is less. Only the owning thread may call this.
+    #[inline]
+    pub fn raise(&self, n: u64) {
+        if n > self.0.load(Relaxed) {
+            self.0.store(n, Relaxed);
+        }
+    }
+
     /// Current value.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -123,6 +131,8 @@ pub struct LoopCounters {
     pub busy_ticks: Counter,
     /// Ticks spent in the loop altogether.
     pub total_ticks: Counter,
+    /// The longest turn, sleep after it included: for so long nobody polled.
+    pub longest_ticks: Counter,
     /// Ticks asleep (adaptive idling).
     pub slept_ticks: Counter,
 }
@@ -319,5 +329,20 @@ impl ControlCounters {
             held: self.held.load(Relaxed),
             imbalance: self.imbalance(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raising_keeps_the_largest() {
+        let counter = Counter::default();
+        let seen = [3, 7, 5].map(|n| {
+            counter.raise(n);
+            counter.get()
+        });
+        assert_eq!(seen, [3, 7, 7]);
     }
 }

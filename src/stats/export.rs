@@ -256,6 +256,12 @@ fn workers(page: &Page, workers: &[WorkerView]) -> prometheus::Result<()> {
         labels,
         cost,
     )?;
+    let gap = each().map(|(name, w)| (vec![name], w.longest_gap_seconds));
+    page.ratios(
+        ("worker_longest_gap_seconds", "Longest time between two polls since start."),
+        labels,
+        gap,
+    )?;
     stages(page, workers, &names)
 }
 

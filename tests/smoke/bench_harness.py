@@ -40,6 +40,25 @@ def smoke_bench_samples():
         raise AssertionError("the bench took a packet into the wrong tunnel for right")
 
 
+def smoke_bench_pacer():
+    """the paced source loses nothing at a running gateway, and sees what a stopped one loses"""
+    import frames
+    import loop
+    import peers
+
+    work = frames.Work("W2", "encap", frames.GRE, 1, frames=256)
+    with Lab() as lab:
+        one = loop.Loop(lab, work, peers.Greyhound)
+        (seen,) = one.pacer.run(20_000, 0.5)
+        assert seen["sent"] > 5000 and seen["refused"] == 0 and seen["received"] == seen["sent"], seen
+        assert seen["reordered"] == 0 and 0 < seen["p50"] <= seen["p99"] <= seen["most"], seen
+        assert one.process.strays() == {}
+        one.process.freeze()
+        (seen,) = one.pacer.run(20_000, 0.5)
+        one.process.thaw()
+        assert seen["received"] == 0 and seen["refused"] + seen["sent"] > 5000 < seen["refused"] + 4096, seen
+
+
 def smoke_bench_row():
     """one row is measured beside testpmd and written down"""
     with Lab() as lab:
