@@ -42,7 +42,6 @@ use crate::datapath::drop::DropReason;
 use crate::flow::FlowHash;
 use crate::ids::PortId;
 use crate::stats::counters::Ledger;
-use crate::tables::epoch::prefetch;
 use crate::wire::gre::GRE_LEN;
 use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_VLAN, IPPROTO_GRE, IPPROTO_IPIP};
 
@@ -121,11 +120,11 @@ impl<B: PacketBuf> SpreadEnd<B> {
         ledger: &Ledger,
     ) {
         const AHEAD: usize = 8;
-        burst.iter().take(AHEAD).for_each(fetch);
+        burst.iter().take(AHEAD).for_each(PacketBuf::prefetch);
         let (mut given, mut bytes) = (0, 0);
         let mut whose = [KEEP; BURST];
         for (at, buf) in burst.iter().enumerate() {
-            burst.get(at + AHEAD).into_iter().for_each(fetch);
+            burst.get(at + AHEAD).into_iter().for_each(PacketBuf::prefetch);
             let data = buf.data();
             let flow = flow(&self.hash, data);
             let to = flow.map_or(KEEP, |flow| self.deal[flow as usize >> 24]);
@@ -176,7 +175,7 @@ impl<B: PacketBuf> SpreadEnd<B> {
         let taken = ring.read_chunk(run).ok()?;
         burst.extend(taken.into_iter().map(|Parcel(buf, _)| buf));
         // They are in the giver's cache.
-        burst.iter().for_each(fetch);
+        burst.iter().for_each(PacketBuf::prefetch);
         Some(port)
     }
 
@@ -200,14 +199,6 @@ impl<B> Outlet<B> {
         let room = self.ring.slots().min(self.waiting.len());
         let Ok(chunk) = self.ring.write_chunk_uninit(room) else { return 0 };
         chunk.fill_from_iter(self.waiting.drain(..room).map(|buf| Parcel(buf, port))) as u64
-    }
-}
-
-/// Starts loading a packet's first bytes.
-#[inline(always)]
-fn fetch<B: PacketBuf>(buf: &B) {
-    if let Some(first) = buf.data().first() {
-        prefetch(first);
     }
 }
 

@@ -24,8 +24,9 @@ pub(crate) fn none<'t>() -> Adjacencies<'t> {
 }
 
 /// Looks up the destinations of the packets in `transit`; what they lead to is
-/// then in `adjacencies`. Those in between are looked up, too: a run of columns
-/// is quicker than a choice, and nobody asks for theirs.
+/// then in `adjacencies`. Those in between are looked up, too, since a run of
+/// columns is quicker than a choice; but they keep the next hop they met before:
+/// a packet to be cut is cut for that one.
 #[inline(always)]
 pub(crate) fn lookup<'t, B: PacketBuf>(
     packets: &mut Packets<B>,
@@ -34,6 +35,8 @@ pub(crate) fn lookup<'t, B: PacketBuf>(
     adjacencies: &mut Adjacencies<'t>,
 ) {
     let n = transit.end().min(BURST);
+    let others = Set::first(n) & !transit;
+    let before = if others.is_empty() { None } else { Some(packets.hop) };
     let hops = &mut packets.hop[..n];
     turn.tables.fib4.lookup_fetched(packets.headers.dst.first(n), hops, turn.guard);
     // An OR over the column, a few instructions for a burst: all that those pay
@@ -41,6 +44,11 @@ pub(crate) fn lookup<'t, B: PacketBuf>(
     let met = hops.iter().fold(0, |met, hop| met | hop.0);
     if met & NextHopId::GROUP != 0 {
         pick(packets, turn, transit);
+    }
+    if let Some(before) = before {
+        for slot in others.slots() {
+            packets.hop[slot.at()] = before[slot.at()];
+        }
     }
 
     let hops = &packets.hop[..n];

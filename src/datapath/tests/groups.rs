@@ -92,6 +92,26 @@ fn a_burst_of_groups_and_plain_routes_and_fragments() {
     }
 }
 
+/// A packet to be cut keeps its next hop though others of its burst are looked
+/// up once more.
+#[test]
+fn a_packet_is_cut_for_the_member_it_met() {
+    let mut bed = Testbed::new();
+    grouped(&bed);
+    let echo = Datagram::echo("10.0.0.163", "10.0.0.1", 8).frame();
+    let mut cut = 0;
+    for flow in 0..30 {
+        let large = udp(9, [1000 + flow, 80], 1464).frame();
+        let alone = bed.pass(EN0, &large).len();
+        cut += usize::from(alone == 2);
+        bed.receive(EN0, &large);
+        bed.receive(EN0, &echo);
+        assert_eq!(bed.turns().len(), alone + 1, "flow {flow}");
+    }
+    assert!(cut > 0, "no flow went into the tunnel, which takes 1476 bytes");
+    assert_eq!(bed.drops(), []);
+}
+
 #[test]
 fn an_echo_to_a_group_and_a_group_never_written() {
     let mut bed = Testbed::new();
