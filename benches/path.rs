@@ -559,7 +559,7 @@ fn main() {
     }
 }
 
-/// Ticks per packet by stage: of one burst in 64, as `show workers` has them.
+/// Ticks per packet by stage: of one burst in 61, as `show workers` has them.
 fn stages(rounds: usize) {
     let mut benches = benches();
     let mut taken = vec![[const { Vec::new() }; Stage::ALL.len()]; WORKS.len()];

@@ -20,7 +20,9 @@
 //! ring, so it stays in order. Fragments go by addresses alone. What has no
 //! flow (ARP, say) stays with the giver, and so does a tunnel with sequence
 //! numbers as a whole: its packets are one flow, or they would overtake each
-//! other (RFC 2890).
+//! other (RFC 2890). That is on receipt: what several workers send *into* a
+//! numbered tunnel may leave in another order than it was numbered (GR-11), as
+//! ever; do not spread ports that lead into one.
 //!
 //! **Cost.** Arrays move, not packets: a burst is one store with release order
 //! and one acquire load on either side, mbufs are not touched, and the pool is
@@ -34,6 +36,8 @@
 //!
 //! **Stop.** A worker that ends drops its rings' giving ends, then takes until
 //! all those who give to it have done the same: no packet is left behind.
+
+use std::sync::atomic::{Ordering, fence};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
@@ -188,8 +192,12 @@ impl<B: PacketBuf> SpreadEnd<B> {
     /// True when nothing will come any more: every giver has closed, and its
     /// ring is empty.
     pub fn is_over(&self) -> bool {
-        // In this order: what was put in before it closed is then seen.
-        self.inlets.iter().all(|ring| ring.is_abandoned() && ring.is_empty())
+        self.inlets.iter().all(|ring| {
+            let abandoned = ring.is_abandoned();
+            // What was put in before it closed is then seen: rtrb asks for it.
+            fence(Ordering::Acquire);
+            abandoned && ring.is_empty()
+        })
     }
 }
 

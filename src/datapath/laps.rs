@@ -1,10 +1,11 @@
 //! Where a burst's time goes: the clock read between stages, for one burst in
-//! [`EVERY`] only, since reading it costs as much as half a packet.
+//! [`EVERY`] only, since reading it costs as much as half a packet. With several
+//! queues in a turn, "transmit" is that of all of them.
 
 use crate::stats::counters::{Stage, StageCounters};
 
-/// One burst in so many is timed.
-const EVERY: u32 = 64;
+/// One burst in so many is timed: a prime, so that each queue has its turn.
+const EVERY: u32 = 61;
 
 /// A stop watch over the stages.
 #[derive(Debug, Default)]

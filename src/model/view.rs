@@ -232,7 +232,7 @@ pub struct WorkerView {
     pub ticks_per_packet: f64,
     /// The longest time between two polls since start, in seconds.
     pub longest_gap_seconds: f64,
-    /// Where they go, in the order of the path: of one burst in 64.
+    /// Where they go, in the order of the path: of one burst in 61.
     #[serde(default)]
     pub stages: Vec<StageView>,
 }

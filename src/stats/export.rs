@@ -272,7 +272,7 @@ fn stages(page: &Page, workers: &[WorkerView], names: &[String]) -> prometheus::
         workers.flat_map(|(name, w)| w.stages.iter().map(move |stage| (name, stage)))
     };
     page.counters(
-        ("worker_stage_ticks_total", "TSC ticks in a stage of the path, of one burst in 64."),
+        ("worker_stage_ticks_total", "TSC ticks in a stage of the path, of one burst in 61."),
         &["worker", "stage"],
         each().map(|(name, at)| (vec![name, at.stage.as_str()], at.ticks)),
     )?;
