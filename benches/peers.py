@@ -5,6 +5,7 @@ same pair of ports.
 """
 
 import contextlib
+import glob
 import json
 import os
 import re
@@ -77,6 +78,15 @@ class Measured:
 
     def freeze(self):
         os.kill(self.pid, signal.SIGSTOP)
+        # The signal is on its way when kill() returns, and each thread stops on its own.
+        wait_for(f"{self.name} to stand still", self.stands_still, 5, 0.0005)
+
+    def stands_still(self):
+        for path in glob.glob(f"/proc/{self.pid}/task/*/stat"):
+            with open(path) as file:
+                if file.read().rpartition(") ")[2][0] != "T":
+                    return False
+        return True
 
     def thaw(self):
         os.kill(self.pid, signal.SIGCONT)
