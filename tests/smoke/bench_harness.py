@@ -50,13 +50,16 @@ def smoke_bench_pacer():
     with Lab() as lab:
         one = loop.Loop(lab, work, peers.Greyhound)
         (seen,) = one.pacer.run(20_000, 0.5)
-        assert seen["sent"] > 5000 and seen["refused"] == 0 and seen["received"] == seen["sent"], seen
+        # The last of the hundred that tried the loop before may come back only now.
+        late = seen["received"] - seen["sent"]
+        assert seen["sent"] > 5000 and seen["refused"] == 0 and 0 <= late <= 100, seen
         assert seen["reordered"] == 0 and 0 < seen["p50"] <= seen["p99"] <= seen["most"], seen
         assert one.process.strays() == {}
         one.process.freeze()
         (seen,) = one.pacer.run(20_000, 0.5)
         one.process.thaw()
-        assert seen["received"] == 0 and seen["refused"] + seen["sent"] > 5000 < seen["refused"] + 4096, seen
+        # Its ring takes 4096; what was on its way back before is all that comes.
+        assert seen["received"] <= 100 and seen["sent"] <= 4096 + 100 and seen["refused"] > 900, seen
 
 
 def smoke_bench_row():
