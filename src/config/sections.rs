@@ -190,19 +190,13 @@ fn host_address(text: &str) -> Result<Ipv4Net, String> {
 
 /// True for what a host can have (RFC 1122 §3.2.1.3, RFC 1812 §5.3.7).
 fn is_unicast(address: Ipv4Addr) -> bool {
-    let bits = u32::from(address);
-    !martian::is_limited_broadcast(bits)
-        && !martian::is_multicast(bits)
-        && !martian::is_martian_source(bits)
+    !martian::is_martian_source(address.into())
 }
 
 /// True for what a route can lead to: single addresses, and networks that are
 /// not altogether multicast or reserved.
 pub(super) fn is_routable(to: Ipv4Net) -> bool {
-    let first = u32::from(to.addr());
-    let class_d_or_e = to.prefix_len() >= 4 && to.addr().octets()[0] >= 224;
-    let reserved = to.prefix_len() >= 8 && martian::is_martian_destination(first);
-    !(class_d_or_e || reserved)
+    martian::unroutable(to.network().into(), to.prefix_len()).is_none()
 }
 
 pub(super) fn unicast(text: &str) -> Result<Ipv4Addr, String> {

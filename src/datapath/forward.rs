@@ -36,38 +36,39 @@ pub(crate) fn forward<B: PacketBuf>(
         let adjacency = adjacencies[slot.at()];
         let total = packets.headers.total(slot);
         let plain = (total <= usize::from(adjacency.mtu)) & !held_up.contains(slot);
-        let sent = match adjacency.kind {
-            AdjacencyKind::Rewrite if plain => rewrite::apply(packets, slot, adjacency),
+        match adjacency.kind {
+            AdjacencyKind::Rewrite if plain => finish(packets, turn, slot, adjacency, &mut tally),
             AdjacencyKind::Tunnel
                 if plain
                     & !barred.contains(slot)
                     & (packets.headers.src.get(slot) != far_end(adjacency)) =>
             {
-                let done = encap::apply(packets, slot, adjacency, turn.id, &turn.tables.sequences);
-                if done {
-                    tally.add(adjacency.out_if, 1, total as u64);
-                }
-                done
+                finish(packets, turn, slot, adjacency, &mut tally);
             }
-            _ => {
-                odd(packets, turn, slot, adjacency, &mut tally, local);
-                continue;
-            }
-        };
-        settle(packets, turn, slot, adjacency, sent);
+            _ => odd(packets, turn, slot, adjacency, &mut tally, local),
+        }
     }
 }
 
-/// The verdict on a packet that was to be finished for its adjacency.
+/// Finishes a packet that its adjacency takes, and says so.
 #[inline(always)]
-fn settle<B: PacketBuf>(
+fn finish<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
     slot: Slot,
     adjacency: &Adjacency,
-    done: bool,
+    tally: &mut Tally<'_>,
 ) {
+    let tunnel = adjacency.kind == AdjacencyKind::Tunnel;
+    let done = if tunnel {
+        encap::apply(packets, slot, adjacency, turn.id, &turn.tables.sequences)
+    } else {
+        rewrite::apply(packets, slot, adjacency)
+    };
     if done {
+        if tunnel {
+            tally.add(adjacency.out_if, 1, packets.headers.total(slot) as u64);
+        }
         packets.verdict[slot.at()] = Verdict::send(adjacency.port);
         packets.out_if[slot.at()] = adjacency.underlay_if;
     } else {
@@ -147,17 +148,7 @@ fn odd<B: PacketBuf>(
         packets.verdict[slot.at()] = Verdict::CUT;
         return;
     }
-    let done = match kind {
-        AdjacencyKind::Tunnel => {
-            let done = encap::apply(packets, slot, adjacency, turn.id, &turn.tables.sequences);
-            if done {
-                tally.add(adjacency.out_if, 1, packets.headers.total(slot) as u64);
-            }
-            done
-        }
-        _ => rewrite::apply(packets, slot, adjacency),
-    };
-    settle(packets, turn, slot, adjacency, done);
+    finish(packets, turn, slot, adjacency, tally);
 }
 
 /// The drops that control is told of, so that it can send an ICMP error.

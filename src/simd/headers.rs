@@ -17,7 +17,7 @@ use crate::datapath::{GROUPS, Headers, LANES, Lanes, Row, WORDS, judge_lanes};
 #[inline]
 pub(crate) fn validate(isa: Isa, headers: &mut Headers, own: &[u32]) {
     match isa.0 {
-        Level::Portable => groups(headers, own, turn, gather, any_of),
+        Level::Portable => groups(headers, own, turn, matches),
         // SAFETY:
         // - `Isa::here` has made sure that this machine has the instructions.
         #[cfg(target_arch = "x86_64")]
@@ -35,9 +35,10 @@ fn groups(
     headers: &mut Headers,
     own: &[u32],
     turn: impl Fn(&[Row; LANES]) -> [Lanes; WORDS],
-    gather: impl Fn(&Lanes, u32) -> u64,
-    any_of: impl Fn(&Lanes, &[u32]) -> u64,
+    matches: impl Fn(&Lanes, u32, u32) -> u64,
 ) {
+    let any_of =
+        |lanes: &Lanes| own.iter().fold(0, |any, address| any | matches(lanes, u32::MAX, *address));
     for group in 0..GROUPS {
         if headers.fresh.group(group, LANES) == 0 {
             continue;
@@ -45,10 +46,10 @@ fn groups(
         let words = turn(headers.rows(group));
         headers.put(group, &words);
         let flags = judge_lanes(&words);
-        headers.marks.put(group, |flag| gather(&flags, flag));
+        headers.marks.put(group, |flag| matches(&flags, flag, flag));
         let [_, _, _, src, dst, _] = &words;
-        headers.marks.own.set_group(group, LANES, any_of(dst, own));
-        headers.marks.own_source.set_group(group, LANES, any_of(src, own));
+        headers.marks.own.set_group(group, LANES, any_of(dst));
+        headers.marks.own_source.set_group(group, LANES, any_of(src));
     }
     headers.keep_originated();
 }
@@ -65,17 +66,10 @@ fn turn(rows: &[Row; LANES]) -> [Lanes; WORDS] {
     columns
 }
 
-/// One flag of all lanes, a bit each.
+/// The lanes that have a value in the bits of a mask, a bit each.
 #[inline(always)]
-fn gather(flags: &Lanes, flag: u32) -> u64 {
-    let bits = flags.iter().enumerate().map(|(lane, found)| u64::from(found & flag != 0) << lane);
-    bits.fold(0, |all, bit| all | bit)
-}
-
-/// The lanes that have one of some values, a bit each.
-#[inline(always)]
-fn any_of(lanes: &Lanes, values: &[u32]) -> u64 {
-    let bits = lanes.iter().enumerate().map(|(n, lane)| u64::from(values.contains(lane)) << n);
+fn matches(lanes: &Lanes, mask: u32, value: u32) -> u64 {
+    let bits = lanes.iter().enumerate().map(|(n, lane)| u64::from(lane & mask == value) << n);
     bits.fold(0, |all, bit| all | bit)
 }
 
@@ -86,39 +80,22 @@ fn avx2(headers: &mut Headers, own: &[u32]) {
         headers,
         own,
         |rows| turn_avx2(rows),
-        |flags, flag| gather_avx2(flags, flag),
-        |lanes, values| values.iter().fold(0, |all, value| all | equal_avx2(lanes, *value)),
+        |lanes, mask, value| matches_avx2(lanes, mask, value),
     );
 }
 
-/// The lanes that have a value.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 #[inline]
-fn equal_avx2(lanes: &Lanes, value: u32) -> u64 {
+fn matches_avx2(lanes: &Lanes, mask: u32, value: u32) -> u64 {
     use std::arch::x86_64::*;
-    let wanted = _mm256_set1_epi32(value.cast_signed());
+    let (mask, value) =
+        (_mm256_set1_epi32(mask.cast_signed()), _mm256_set1_epi32(value.cast_signed()));
     let half = |from: usize| {
         // SAFETY:
         // - 32 of the 64 bytes of `lanes`, from a half on, are readable.
         let lanes = unsafe { _mm256_loadu_si256(lanes[from..from + 8].as_ptr().cast()) };
-        let found = _mm256_cmpeq_epi32(lanes, wanted);
-        u64::from(_mm256_movemask_ps(_mm256_castsi256_ps(found)).cast_unsigned())
-    };
-    half(0) | half(8) << 8
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-#[inline]
-fn gather_avx2(flags: &Lanes, flag: u32) -> u64 {
-    use std::arch::x86_64::*;
-    let wanted = _mm256_set1_epi32(flag.cast_signed());
-    let half = |from: usize| {
-        // SAFETY:
-        // - 32 of the 64 bytes of `flags`, from a half on, are readable.
-        let flags = unsafe { _mm256_loadu_si256(flags[from..from + 8].as_ptr().cast()) };
-        let found = _mm256_cmpeq_epi32(_mm256_and_si256(flags, wanted), wanted);
+        let found = _mm256_cmpeq_epi32(_mm256_and_si256(lanes, mask), value);
         u64::from(_mm256_movemask_ps(_mm256_castsi256_ps(found)).cast_unsigned())
     };
     half(0) | half(8) << 8
@@ -185,32 +162,21 @@ fn avx512(headers: &mut Headers, own: &[u32]) {
         headers,
         own,
         |rows| turn_avx512(rows),
-        |flags, flag| gather_avx512(flags, flag),
-        |lanes, values| values.iter().fold(0, |all, value| all | equal_avx512(lanes, *value)),
+        |lanes, mask, value| matches_avx512(lanes, mask, value),
     );
 }
 
-/// The lanes that have a value.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 #[inline]
-fn equal_avx512(lanes: &Lanes, value: u32) -> u64 {
-    use std::arch::x86_64::{_mm512_cmpeq_epi32_mask, _mm512_loadu_si512, _mm512_set1_epi32};
+fn matches_avx512(lanes: &Lanes, mask: u32, value: u32) -> u64 {
+    use std::arch::x86_64::*;
+    let (mask, value) =
+        (_mm512_set1_epi32(mask.cast_signed()), _mm512_set1_epi32(value.cast_signed()));
     // SAFETY:
     // - the 64 bytes of `lanes` are readable.
     let lanes = unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) };
-    _mm512_cmpeq_epi32_mask(lanes, _mm512_set1_epi32(value.cast_signed())).into()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-#[inline]
-fn gather_avx512(flags: &Lanes, flag: u32) -> u64 {
-    use std::arch::x86_64::{_mm512_loadu_si512, _mm512_set1_epi32, _mm512_test_epi32_mask};
-    // SAFETY:
-    // - the 64 bytes of `flags` are readable.
-    let flags = unsafe { _mm512_loadu_si512(flags.as_ptr().cast()) };
-    _mm512_test_epi32_mask(flags, _mm512_set1_epi32(flag.cast_signed())).into()
+    _mm512_cmpeq_epi32_mask(_mm512_and_si512(lanes, mask), value).into()
 }
 
 /// Rows to columns: a 16 × 8 transposition of words.

@@ -3,10 +3,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::sample::Index;
 
 use super::*;
-use crate::tables::tests::{LONG, SHORT, race};
+use crate::tables::tests::{LONG, SHORT, fib_ops, race};
 
 stride!(
     /// Every prefix length, and groups that are cheap to fill.
@@ -84,14 +83,7 @@ impl Oracle {
     }
 }
 
-/// What is done to a FIB.
-#[derive(Clone, Debug)]
-enum Op {
-    Insert(u32, u8, u32),
-    Remove(Index),
-    RemoveAny(u32, u8),
-    Collect,
-}
+type Op = fib_ops::Op<u32>;
 
 /// A prefix near one of three places, so that all lengths nest and touch.
 fn prefix(width: u8) -> impl Strategy<Value = (u32, u8)> {
@@ -106,13 +98,7 @@ fn prefix(width: u8) -> impl Strategy<Value = (u32, u8)> {
 }
 
 fn ops(width: u8, most: usize) -> impl Strategy<Value = Vec<Op>> {
-    let op = prop_oneof![
-        6 => (prefix(width), 1u32..40).prop_map(|((a, l), hop)| Op::Insert(a, l, hop)),
-        4 => any::<Index>().prop_map(Op::Remove),
-        1 => prefix(width).prop_map(|(a, l)| Op::RemoveAny(a, l)),
-        1 => Just(Op::Collect),
-    ];
-    prop::collection::vec(op, 1..most)
+    fib_ops::ops(move || prefix(width), most)
 }
 
 /// A FIB beside its oracle.
@@ -249,11 +235,7 @@ proptest! {
         }
         let reader = pair.domain.reader();
         let _still = reader.pin();
-        let inserts = change.iter().filter_map(|op| match op {
-            Op::Insert(address, len, _) => Some((*address, *len)),
-            _ => None,
-        });
-        prop_assume!(pair.fib.can_insert(inserts).is_ok());
+        prop_assume!(pair.fib.can_insert(fib_ops::inserts(&change)).is_ok());
         for op in &change {
             match *op {
                 Op::Insert(address, len, hop) => {

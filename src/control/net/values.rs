@@ -71,15 +71,10 @@ pub(super) fn routable(to: Ipv4Net) -> Result<(), Refusal> {
     if to.trunc() != to {
         return Err(Refusal::HostBits(to, to.trunc()));
     }
-    let first = u32::from(to.network());
-    let what = if to.prefix_len() >= 4 && first >= 0xe000_0000 {
-        "multicast or reserved"
-    } else if to.prefix_len() >= 8 && martian::is_martian_destination(first) {
-        "a reserved range"
-    } else {
-        return Ok(());
-    };
-    Err(Refusal::Unroutable(to, what))
+    match martian::unroutable(to.network().into(), to.prefix_len()) {
+        Some(what) => Err(Refusal::Unroutable(to, what)),
+        None => Ok(()),
+    }
 }
 
 /// A link address that one station can have.

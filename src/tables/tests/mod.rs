@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
+pub(super) mod fib_ops;
 mod together;
 
 /// Lets `writer` change a table for `time` while two readers read it. Each

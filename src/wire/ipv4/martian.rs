@@ -45,6 +45,19 @@ pub const fn is_limited_broadcast(address: u32) -> bool {
     address == u32::MAX
 }
 
+/// What keeps a route from leading to a network (its first address, its length):
+/// all of it is multicast or reserved.
+#[must_use]
+pub const fn unroutable(network: u32, len: u8) -> Option<&'static str> {
+    if len >= 4 && network >= 0xe000_0000 {
+        Some("multicast or reserved")
+    } else if len >= 8 && is_martian_destination(network) {
+        Some("a reserved range")
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

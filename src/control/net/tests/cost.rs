@@ -35,20 +35,11 @@ fn cost(m: &mut Machine, work: impl FnOnce(&mut Machine)) -> Cost {
 fn spec(n: u32) -> TunnelSpec {
     let at = |base: &str| Some(Ipv4Addr::from(u32::from(ip(base)) + n));
     TunnelSpec {
-        name: format!("gre{n}"),
-        kind: TunnelKind::Gre,
         local: Some(ip("203.0.113.1")),
         remote: at("50.0.0.1"),
         address: Some(ip("10.1")),
         peer: at("60.0.0.1"),
-        link0: true,
-        link1: true,
-        mtu: None,
-        ttl: 64,
-        dscp: Dscp::Copy,
-        df: OuterDf::Set,
-        gre: GreOptions::default(),
-        up: true,
+        ..bare(&format!("gre{n}"))
     }
 }
 

@@ -54,23 +54,7 @@ fn a_static_entry_that_moves_to_another_port_leaves_nothing_behind() {
 #[test]
 fn created_is_what_was_not_there_before() {
     let mut m = Machine::new();
-    let tunnel = TunnelSpec {
-        name: "gre7".into(),
-        kind: TunnelKind::Gre,
-        local: None,
-        remote: None,
-        address: None,
-        peer: None,
-        link0: true,
-        link1: true,
-        mtu: None,
-        ttl: 64,
-        dscp: Dscp::Copy,
-        df: OuterDf::Set,
-        up: true,
-        gre: Default::default(),
-    };
-    let put = Op::PutTunnel { tunnel };
+    let put = Op::PutTunnel { tunnel: bare("gre7") };
     assert_eq!(m.ok(put.clone()).created, ["gre7"]);
     assert_eq!(m.ok(put.clone()).created, [""; 0], "it was there");
     let both = m.try_all(&[create("gre8"), destroy("gre8")]).unwrap().0;

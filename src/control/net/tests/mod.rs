@@ -169,6 +169,26 @@ impl Machine {
     }
 }
 
+/// A GRE tunnel with nothing set but what always is.
+pub(super) fn bare(name: &str) -> TunnelSpec {
+    TunnelSpec {
+        name: name.into(),
+        kind: TunnelKind::Gre,
+        local: None,
+        remote: None,
+        address: None,
+        peer: None,
+        link0: true,
+        link1: true,
+        mtu: None,
+        ttl: 64,
+        dscp: Dscp::Copy,
+        df: OuterDf::Set,
+        gre: GreOptions::default(),
+        up: true,
+    }
+}
+
 /// The frame an adjacency makes of an inner datagram, its changing fields
 /// patched as the path does: checked by `etherparse`.
 pub(super) fn frame(adjacency: &Adjacency, inner: &[u8]) -> Vec<u8> {

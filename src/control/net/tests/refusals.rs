@@ -109,20 +109,10 @@ fn a_configuration_hears_all_of_it_with_places() {
     let mut m = Machine::new();
     let at = |at: &str, op| Located { at: at.into(), op };
     let bad = TunnelSpec {
-        name: "gre2".into(),
-        kind: TunnelKind::Gre,
         local: Some(ip("10.1")),
         remote: Some(ip("10.1")),
-        address: None,
-        peer: None,
-        link0: true,
         link1: false,
-        mtu: None,
-        ttl: 64,
-        dscp: Dscp::Copy,
-        df: OuterDf::Set,
-        gre: GreOptions::default(),
-        up: true,
+        ..bare("gre2")
     };
     let to_self = TunnelSpec { name: "gre3".into(), remote: Some(ip("10.1")), ..bad.clone() };
     let to_self = TunnelSpec { local: Some(ip("10.9")), ..to_self };
