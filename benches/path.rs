@@ -304,6 +304,7 @@ fn set_up(work: Work) -> Bench {
         tunnels: 8192,
         decap_keys: 8192,
         fib_groups: 1024,
+        fib6_groups: 1024,
     }));
     let mut random = Random(0x1234_5678_9abc_def1);
     base(&tables);
@@ -377,7 +378,7 @@ fn decap_tables(tables: &Tables, encap: Encapsulation, tunnels: u32) {
     for n in 0..tunnels {
         let id = 16 + n;
         let entry =
-            Tunnel { interface: IfId(id), up: true, table: TableId(0), remote: FAR + n, resync: 1 };
+            Tunnel { interface: IfId(id), up: true, remote: FAR + n, resync: 1, ..Tunnel::NONE };
         tables.tunnels.set(id as usize, entry, &guard);
         let key = DecapKey::ipv4(TableId(0), FAR + n, SOURCE, protocol, None);
         tables.decap.insert(key, id, &guard).unwrap();

@@ -29,6 +29,8 @@ reasons! {
         LocalFragment = "local_fragment",
         /// The next hop's link address is not known yet: control holds the packet and asks.
         Resolve = "resolve",
+        /// IPv6 neighbour discovery (RFC 4861).
+        Nd = "nd",
     }
 }
 
@@ -52,7 +54,7 @@ pub struct PuntSlot {
     /// The adjacency met, if the lookup was reached.
     pub next_hop: NextHopId,
     /// For [`DropReason::FragmentationNeeded`]: the largest datagram that
-    /// would have gone through (RFC 1191).
+    /// would have gone through (RFC 1191, RFC 8201).
     pub mtu: u16,
     /// Arrived as a link-layer broadcast or multicast (no ICMP error then).
     pub link_group: bool,
@@ -60,7 +62,8 @@ pub struct PuntSlot {
     /// [`InjectKind::Originate`] after resolution.
     pub originated: bool,
     /// [`PuntReason::Arp`]: the frame from its Ethernet header on, VLAN tag
-    /// removed. Everything else: the IPv4 datagram as received, TTL untouched.
+    /// removed. Everything else: the datagram as received, TTL untouched, of the
+    /// family its first four bits say.
     pub bytes: Bytes,
 }
 
@@ -74,14 +77,14 @@ pub enum InjectKind {
         /// The interface whose transmit counters move.
         out_if: IfId,
     },
-    /// An IPv4 datagram made here: looked up, TTL untouched.
+    /// A datagram of either family made here: looked up, TTL untouched.
     Originate,
-    /// A held IPv4 datagram on its way through: looked up, TTL decremented.
+    /// A held datagram on its way through: looked up, TTL decremented.
     Forward {
         /// Where it had arrived.
         in_if: IfId,
     },
-    /// A reassembled IPv4 datagram addressed to us: to the local / tunnel
+    /// A reassembled datagram addressed to us: to the local / tunnel
     /// decision.
     Receive {
         /// Where its fragments had arrived.

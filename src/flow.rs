@@ -88,7 +88,7 @@ pub fn ports(word: u32, protocol: u8, behind: &[u8]) -> u32 {
 
 /// Both halves of the product, one over the other.
 #[inline(always)]
-fn fold(a: u64, b: u64) -> u64 {
+pub(crate) fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
 }

@@ -97,6 +97,23 @@ pub const NEXT_HOP_END: usize = MAX_NEXT_HOPS + MAX_GROUPS;
 
 const _: () = assert!(MAX_NEXT_HOPS.is_power_of_two() && MAX_GROUPS <= MAX_NEXT_HOPS);
 
+/// A version of the Internet Protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(address: std::net::IpAddr) -> Family {
+        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+}
+
 /// A routing table number. 0 today; VRFs get their own later. It is part of
 /// every lookup and of every decapsulation key from the start.
 #[derive(

@@ -244,7 +244,13 @@ mod tests {
     }
 
     fn start(idle: Idle) -> Running {
-        let config = TablesConfig { adjacencies: 64, tunnels: 64, decap_keys: 16, fib_groups: 4 };
+        let config = TablesConfig {
+            adjacencies: 64,
+            tunnels: 64,
+            decap_keys: 16,
+            fib_groups: 4,
+            fib6_groups: 64,
+        };
         let tables = Arc::new(Tables::new(config));
         let counters = Arc::new(WorkerCounters::new(4));
         let (end, control) = exchange(ExchangeConfig { slots: 16, room: 256 });

@@ -34,6 +34,9 @@ const BY_TEST: &[(DropReason, &str)] = &[
     (DropReason::TooLarge, "a_datagram_larger_than_a_slot_does_not_go_to_control"),
 ];
 
+/// Reasons that control can not be configured to meet yet.
+const COMING: &[PuntReason] = &[PuntReason::Nd];
+
 const LAN: PortId = PortId(0);
 const NET: PortId = PortId(1);
 
@@ -130,8 +133,9 @@ fn every_drop_and_punt_reason_has_a_case() {
         }
     }
     for reason in PuntReason::ALL {
-        if !counted.contains_key(&format!("punted.{}", reason.label())) {
-            problems.push(format!("no case counts a punt {}", reason.label()));
+        let counts = counted.contains_key(&format!("punted.{}", reason.label()));
+        if counts == COMING.contains(reason) {
+            problems.push(format!("cases that count a punt {}: {counts}", reason.label()));
         }
     }
     let source = include_str!("cases.rs");

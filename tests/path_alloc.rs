@@ -184,7 +184,7 @@ fn fill(tables: &Tables) {
     for (net, hop) in [(0x16, 1), (0x14, 2), (0x17, 3), (0x18, 4)] {
         tables.fib4.insert(net << 24, 8, NextHopId(hop)).unwrap();
     }
-    let entry = Tunnel { interface: IfId(10), up: true, table: TableId(0), remote: FAR, resync: 1 };
+    let entry = Tunnel { interface: IfId(10), up: true, remote: FAR, resync: 1, ..Tunnel::NONE };
     tables.tunnels.set(10, entry, &guard);
     let key = DecapKey::ipv4(TableId(0), FAR, OWN, 47, None);
     tables.decap.insert(key, 10, &guard).unwrap();
@@ -217,6 +217,7 @@ fn churn(tables: &Tables, control: &mut ControlEnd, stop: &AtomicBool) -> u64 {
                 table: TableId(0),
                 remote: FAR,
                 resync: 1,
+                ..Tunnel::NONE
             };
             tables.tunnels.set(10, entry, &guard);
             let key = DecapKey::ipv4(TableId(0), FAR, OWN, 4, Some(some % 16));
@@ -238,8 +239,13 @@ fn churn(tables: &Tables, control: &mut ControlEnd, stop: &AtomicBool) -> u64 {
 
 #[test]
 fn the_worker_allocates_and_frees_nothing_while_tables_churn() {
-    let config =
-        TablesConfig { adjacencies: 4096, tunnels: 64, decap_keys: 4096, fib_groups: 70_000 };
+    let config = TablesConfig {
+        adjacencies: 4096,
+        tunnels: 64,
+        decap_keys: 4096,
+        fib_groups: 70_000,
+        fib6_groups: 64,
+    };
     let tables = Arc::new(Tables::new(config));
     fill(&tables);
     let counters = Arc::new(WorkerCounters::new(64));

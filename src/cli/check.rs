@@ -82,8 +82,13 @@ address = ["203.0.113.1/24", "198.51.100.0/31"]
             max_mtu: 9000,
         };
         let ports = (0..).zip(&state.ports).map(port).collect();
-        let room =
-            TablesConfig { adjacencies: 4096, tunnels: 1024, decap_keys: 512, fib_groups: 512 };
+        let room = TablesConfig {
+            adjacencies: 4096,
+            tunnels: 1024,
+            decap_keys: 512,
+            fib_groups: 512,
+            fib6_groups: 64,
+        };
         let mut net = Net::new(Arc::new(Tables::new(room)), ports);
         net.transact(&config::ops(&state), &|_| false).err().map_or(Vec::new(), |e| e.problems)
     }

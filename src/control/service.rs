@@ -346,7 +346,13 @@ mod tests {
     fn service() -> Service<Device> {
         let text = "[[port]]\nname = \"en0\"\ndevice = \"net_null0\"\n";
         let Config { settings, state } = config::parse(text).unwrap();
-        let tables = TablesConfig { adjacencies: 256, tunnels: 64, decap_keys: 64, fib_groups: 16 };
+        let tables = TablesConfig {
+            adjacencies: 256,
+            tunnels: 64,
+            decap_keys: 64,
+            fib_groups: 16,
+            fib6_groups: 64,
+        };
         let port = PortFacts {
             spec: state.ports[0].clone(),
             id: PortId(0),

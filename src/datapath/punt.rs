@@ -21,11 +21,13 @@ pub(crate) struct Rate {
 /// ARP frames.
 pub(crate) const ARP_RATE: Rate = Rate { per_second: 10_000, burst: 500 };
 /// ICMP addressed to us, but for echo requests, which the path answers.
-pub(crate) const LOCAL_ICMP_RATE: Rate = Rate { per_second: 10_000, burst: 200 };
+pub(crate) const LOCAL_ICMP_RATE: Rate = Rate { per_second: 10_000, burst: 150 };
 /// Fragments addressed to us: outer fragments of tunnel packets are traffic.
 pub(crate) const LOCAL_FRAGMENT_RATE: Rate = Rate { per_second: 100_000, burst: 500 };
 /// Packets waiting for a neighbour's link address.
-pub(crate) const RESOLVE_RATE: Rate = Rate { per_second: 10_000, burst: 300 };
+pub(crate) const RESOLVE_RATE: Rate = Rate { per_second: 10_000, burst: 198 };
+/// Neighbour discovery, ARP's twin.
+pub(crate) const ND_RATE: Rate = Rate { per_second: 10_000, burst: 200 };
 /// Notices; control's own limit on ICMP errors is below it.
 pub(crate) const NOTICE_RATE: Rate = Rate { per_second: 5_000, burst: 400 };
 /// Notices of packets that were too big, apart from the others: a scan that
@@ -38,6 +40,7 @@ const _: () = assert!(
         + LOCAL_ICMP_RATE.burst
         + LOCAL_FRAGMENT_RATE.burst
         + RESOLVE_RATE.burst
+        + ND_RATE.burst
         + NOTICE_RATE.burst
         + TOO_BIG_RATE.burst
         <= SLOTS as u64
@@ -50,6 +53,7 @@ const fn rate(reason: PuntReason) -> Rate {
         PuntReason::LocalIcmp => LOCAL_ICMP_RATE,
         PuntReason::LocalFragment => LOCAL_FRAGMENT_RATE,
         PuntReason::Resolve => RESOLVE_RATE,
+        PuntReason::Nd => ND_RATE,
     }
 }
 

@@ -60,6 +60,7 @@ impl Default for BenchOptions {
                 tunnels: 1 << 12,
                 decap_keys: 1 << 12,
                 fib_groups: 1 << 10,
+                fib6_groups: 1 << 10,
             },
             interfaces: 1 << 12,
         }

@@ -45,8 +45,11 @@ pub enum AdjacencyKind {
     Resolve,
     /// Put the link header in front and send.
     Rewrite,
-    /// Put link header and outer IP (and GRE) in front and send.
+    /// Put link header and outer IPv4 (and GRE) in front and send.
     Tunnel,
+    /// Put link header and outer IPv6 (and a limit on nesting, and GRE) in front
+    /// and send.
+    Tunnel6,
 }
 
 /// The header a tunnel adjacency puts between link header and packet.
@@ -56,13 +59,13 @@ pub enum Encapsulation {
     /// Not a tunnel.
     #[default]
     None,
-    /// IPv4 + GRE (RFC 2784, RFC 2890), 24 to 36 bytes.
+    /// Outer IP + GRE (RFC 2784, RFC 2890; RFC 7676 over IPv6).
     Gre,
-    /// IPv4 (RFC 2003), 20 bytes.
+    /// Outer IP alone (RFC 2003, RFC 4213, RFC 2473).
     Ipip,
 }
 
-/// How the outer IPv4 header's changing fields are set.
+/// How the outer header's changing fields are set.
 pub mod flags {
     /// Copy the inner DF bit to the outer header (RFC 2003 §3.1). When clear,
     /// outer DF is always set (RFC 7588 §3.3.2.1).
@@ -77,6 +80,10 @@ pub mod flags {
     /// The GRE header ends with a sequence number to be filled in (RFC 2890
     /// §2.2); taken from the sequence of the tunnel, `out_if`.
     pub const GRE_SEQUENCE: u8 = 1 << 4;
+    /// What is too large for the underlay with its headers goes in whole, and
+    /// the *outer* datagram is cut: outer DF clear, or a fragment header on an
+    /// outer IPv6 (RFC 2473 §7). The adjacency's MTU may then be more than fits.
+    pub const CUT_OUTER: u8 = 1 << 5;
 }
 
 /// One slot of the adjacency table: one or two cache lines, see the module's
@@ -86,7 +93,8 @@ pub mod flags {
 pub struct Adjacency {
     /// What to do.
     pub kind: AdjacencyKind,
-    /// The tunnel header, for [`AdjacencyKind::Tunnel`].
+    /// The tunnel header, for [`AdjacencyKind::Tunnel`] and
+    /// [`AdjacencyKind::Tunnel6`].
     pub encap: Encapsulation,
     /// Port to send on.
     pub port: PortId,

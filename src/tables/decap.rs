@@ -20,11 +20,12 @@
 //! * a key that is present throughout a lookup is found: every slot on its way
 //!   counts it.
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use super::epoch::{Domain, Guard, Limbo, Quad, prefetch, zeroed};
 use super::sync::{AtomicU64, Mutex, lock};
-use super::tunnel::{DecapKey, TunnelIndex};
+use super::tunnel::{DecapKey, EndsHash, Received, TunnelIndex};
 
 /// Words of a slot.
 const LOW: usize = 0;
@@ -53,6 +54,7 @@ pub struct DecapFull {
 pub struct DecapMap {
     slots: Box<[Quad]>,
     capacity: usize,
+    ends: EndsHash,
     domain: Domain,
     writer: Mutex<Writer>,
 }
@@ -74,6 +76,7 @@ impl DecapMap {
         DecapMap {
             slots: zeroed(slots),
             capacity,
+            ends: EndsHash::random(),
             domain: domain.clone(),
             writer: Mutex::new(Writer {
                 len: 0,
@@ -81,6 +84,21 @@ impl DecapMap {
                 retired: Limbo::new(domain),
                 probes: 0,
             }),
+        }
+    }
+
+    /// The key of what a tunnel receives. Ends of two families are nobody's: a
+    /// key that no packet has.
+    pub fn key_of(&self, received: &Received) -> DecapKey {
+        let Received { table, source, destination, protocol, key } = *received;
+        match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                DecapKey::ipv4(table, source.into(), destination.into(), protocol, key)
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                self.ends.ipv6(table, source.into(), destination.into(), protocol, key)
+            }
+            _ => DecapKey(u128::MAX),
         }
     }
 

@@ -52,6 +52,10 @@ pub struct Interfaces {
     /// it need not be looked up to know that it is not ours. When false (the
     /// default, always right) each packet into a tunnel costs a second lookup.
     pub own_complete: bool,
+    /// [`Interfaces::own`] for IPv6.
+    pub own6: ArrayVec<u128, OWN_FAST>,
+    /// [`Interfaces::own_complete`] for [`Interfaces::own6`].
+    pub own6_complete: bool,
     /// Answer ICMP echo requests.
     pub echo: bool,
 }

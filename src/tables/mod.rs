@@ -3,6 +3,7 @@
 //! ```text
 //!   packet ─▶ decap: DecapMap ──tunnel──▶ tunnels: Chunked<Tunnel>
 //!          └▶ fib4: DIR-24-8 ──next hop─▶ adjacencies: Chunked<Adjacency> ─▶ wire
+//!             fib6: trie     ──────┘
 //!                          └───group────▶ groups, by flow hash ─▶ next hop
 //!             interfaces: Published<Interfaces>     (tens of entries, swapped whole)
 //! ```
@@ -49,6 +50,7 @@ use chunked::Chunked;
 use decap::DecapMap;
 use epoch::{Domain, Guard, Limbo, Published, Reader};
 use fib4::Fib4;
+use fib6::Fib6;
 use group::Groups;
 use interfaces::Interfaces;
 use sequence::Sequences;
@@ -66,25 +68,34 @@ pub struct TablesConfig {
     pub decap_keys: usize,
     /// FIB groups of 256 entries: one for each /24 that holds a longer prefix.
     pub fib_groups: usize,
+    /// IPv6 FIB groups, no more than there are prefixes, and twice as many jumps.
+    pub fib6_groups: usize,
 }
 
 impl Default for TablesConfig {
-    /// As large as the numbers in [`crate::ids`] allow, and 128 Ki FIB groups
-    /// (128 MiB if all are in use).
+    /// As large as the numbers in [`crate::ids`] allow, 128 Ki FIB groups (128
+    /// MiB if all are in use), and 512 Ki of IPv6 (32 MiB, and as much for jumps).
     fn default() -> TablesConfig {
         TablesConfig {
             adjacencies: MAX_NEXT_HOPS,
             tunnels: MAX_INTERFACES,
             decap_keys: MAX_INTERFACES,
             fib_groups: 1 << 17,
+            fib6_groups: 1 << 19,
         }
     }
 }
+
+/// IPv6 FIB jumps for each group: a prefix alone below an entry costs one, and a
+/// change is reserved three.
+const JUMPS_PER_GROUP: usize = 2;
 
 /// All tables; one `Arc<Tables>` is shared by the workers and control.
 pub struct Tables {
     /// IPv4 destination → next hop.
     pub fib4: Fib4,
+    /// IPv6 destination → next hop.
+    pub fib6: Fib6,
     /// Group → next hop, by flow hash.
     pub groups: Groups,
     /// The hash that groups are met with: of all workers and control alike.
@@ -111,6 +122,7 @@ impl Tables {
         let domain = Domain::new();
         Tables {
             fib4: Fib4::new(&domain, config.fib_groups),
+            fib6: Fib6::new(&domain, config.fib6_groups, JUMPS_PER_GROUP * config.fib6_groups),
             groups: Groups::new(&domain, MAX_GROUPS),
             flow: FlowHash::random(),
             adjacencies: Chunked::new(&domain, config.adjacencies),
@@ -146,6 +158,7 @@ impl Tables {
     pub fn collect(&self) {
         let guard = self.pin();
         self.fib4.seal(&guard);
+        self.fib6.seal(&guard);
         self.groups.seal(&guard);
         self.adjacencies.seal(&guard);
         self.decap.seal(&guard);
@@ -154,6 +167,7 @@ impl Tables {
         drop(guard);
         self.domain.advance();
         self.fib4.reclaim();
+        self.fib6.reclaim();
         self.groups.reclaim();
         self.adjacencies.reclaim();
         self.decap.reclaim();
@@ -166,6 +180,7 @@ impl Tables {
     pub fn bytes(&self) -> usize {
         let guard = self.pin();
         self.fib4.stats().bytes
+            + self.fib6.stats().bytes
             + self.groups.bytes(&guard)
             + self.adjacencies.bytes(&guard)
             + self.decap.bytes()

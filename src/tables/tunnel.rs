@@ -1,18 +1,40 @@
 //! Tunnels as a received packet meets them: which tunnel an outer header
 //! belongs to ([`DecapKey`]), and what to check after taking it off.
 
+use std::net::IpAddr;
+
+use crate::flow::fold;
 use crate::ids::{IfId, TableId};
+
+/// What a tunnel's packets look like from outside: control's own, exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Received {
+    /// Routing table of the outer header.
+    pub table: TableId,
+    /// Outer source; of the same family as `destination`.
+    pub source: IpAddr,
+    /// Outer destination.
+    pub destination: IpAddr,
+    /// Protocol (the last next header of IPv6).
+    pub protocol: u8,
+    /// GRE key: present and 0 is not absent.
+    pub key: Option<u32>,
+}
 
 /// What selects the tunnel of a received packet: exact match.
 ///
 /// ```text
-///  bits 0..32    source (outer), host byte order
-///       32..64   destination (outer)
+///  bits 0..32    source (outer), host byte order   │ of IPv6: a seeded hash
+///       32..64   destination (outer)               │ of both
 ///       64..96   GRE key, 0 when absent
 ///       96..104  IP protocol (47 GRE, 4 IPIP)
 ///       104      key present: "present and 0" is not "absent"
+///       105      IPv6
 ///       112..128 routing table of the outer header
 /// ```
+///
+/// Two pairs of IPv6 addresses may have one hash, if hardly ever; so what a key
+/// of IPv6 finds is compared with [`Tunnel::local6`] and [`Tunnel::remote6`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DecapKey(pub u128);
 
@@ -25,22 +47,59 @@ impl DecapKey {
         protocol: u8,
         key: Option<u32>,
     ) -> DecapKey {
-        DecapKey(
-            u128::from(source)
-                | u128::from(destination) << 32
-                | u128::from(key.unwrap_or(0)) << 64
-                | u128::from(protocol) << 96
-                | u128::from(key.is_some()) << 104
-                | u128::from(table.0) << 112,
-        )
+        let ends = u64::from(source) | u64::from(destination) << 32;
+        DecapKey(u128::from(ends) | DecapKey::rest(table, protocol, key))
+    }
+
+    /// All but the addresses.
+    fn rest(table: TableId, protocol: u8, key: Option<u32>) -> u128 {
+        u128::from(key.unwrap_or(0)) << 64
+            | u128::from(protocol) << 96
+            | u128::from(key.is_some()) << 104
+            | u128::from(table.0) << 112
+    }
+}
+
+/// The hash that stands for a pair of IPv6 addresses in a [`DecapKey`]. Seeded,
+/// so that nobody can make up packets that all meet one tunnel's key.
+#[derive(Clone, Copy, Debug)]
+pub struct EndsHash {
+    seed: [u64; 4],
+}
+
+impl EndsHash {
+    /// One that nobody can guess.
+    pub fn random() -> EndsHash {
+        use std::hash::{BuildHasher, RandomState};
+        EndsHash { seed: std::array::from_fn(|n| RandomState::new().hash_one(n)) }
+    }
+
+    /// A key for an outer IPv6 header; addresses in host byte order.
+    #[inline(always)]
+    pub fn ipv6(
+        &self,
+        table: TableId,
+        source: u128,
+        destination: u128,
+        protocol: u8,
+        key: Option<u32>,
+    ) -> DecapKey {
+        const IPV6: u128 = 1 << 105;
+        let [a, b, c, d] = self.seed;
+        let half = |address: u128, high: u64, low: u64| {
+            fold((address >> 64) as u64 ^ high, address as u64 ^ low)
+        };
+        let ends = half(source, a, b).rotate_left(32) ^ half(destination, c, d);
+        DecapKey(u128::from(ends) | IPV6 | DecapKey::rest(table, protocol, key))
     }
 }
 
 /// Index of a [`Tunnel`] in the tunnel table; equal to its interface number.
 pub type TunnelIndex = u32;
 
-/// One slot of the tunnel table: what decapsulation needs.
+/// One slot of the tunnel table: what decapsulation needs, in one cache line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(align(64))]
 pub struct Tunnel {
     /// The tunnel interface: its counters.
     pub interface: IfId,
@@ -49,8 +108,12 @@ pub struct Tunnel {
     /// Routing table for the inner packet.
     pub table: TableId,
     /// Outer address of the far end: an inner destination equal to it would
-    /// loop (RFC 2784 §3.1).
+    /// loop (RFC 2784 §3.1). 0 for an outer IPv6.
     pub remote: u32,
+    /// Our outer IPv6 address, host byte order; 0 for an outer IPv4.
+    pub local6: u128,
+    /// The far end's outer IPv6 address; 0 for an outer IPv4.
+    pub remote6: u128,
     /// Seconds of nothing but out-of-sequence packets after which the next is
     /// taken; 0: never.
     pub resync: u16,
@@ -58,8 +121,15 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// An unused slot: down, and nobody's counters.
-    pub const NONE: Tunnel =
-        Tunnel { interface: IfId::NONE, up: false, table: TableId(0), remote: 0, resync: 0 };
+    pub const NONE: Tunnel = Tunnel {
+        interface: IfId::NONE,
+        up: false,
+        table: TableId(0),
+        remote: 0,
+        local6: 0,
+        remote6: 0,
+        resync: 0,
+    };
 }
 
 impl Default for Tunnel {
@@ -77,5 +147,29 @@ mod tests {
         let key = |k| DecapKey::ipv4(TableId(0), 1, 2, 47, k);
         assert_ne!(key(None), key(Some(0)));
         assert_ne!(DecapKey::ipv4(TableId(1), 1, 2, 47, None), key(None));
+    }
+
+    #[test]
+    fn whatever_differs_in_an_ipv6_header_makes_another_key() {
+        let hash = EndsHash::random();
+        let same = hash.ipv6(TableId(0), 1, 2, 47, None);
+        assert_eq!(hash.ipv6(TableId(0), 1, 2, 47, None), same);
+        let mut all = vec![
+            same,
+            hash.ipv6(TableId(1), 1, 2, 47, None),
+            hash.ipv6(TableId(0), 2, 1, 47, None),
+            hash.ipv6(TableId(0), 1, 2, 4, None),
+            hash.ipv6(TableId(0), 1, 2, 47, Some(0)),
+            hash.ipv6(TableId(0), 1, 2, 47, Some(1)),
+            DecapKey::ipv4(TableId(0), 1, 2, 47, None),
+        ];
+        for bit in 0..128 {
+            all.push(hash.ipv6(TableId(0), 1 ^ 1 << bit, 2, 47, None));
+            all.push(hash.ipv6(TableId(0), 1, 2 ^ 1 << bit, 47, None));
+        }
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
     }
 }

@@ -52,6 +52,18 @@ pub const IPPROTO_UDP: u8 = 17;
 pub const IPPROTO_IPV6: u8 = 41;
 /// IP protocol number of GRE (RFC 2784).
 pub const IPPROTO_GRE: u8 = 47;
+/// Next header: hop-by-hop options (RFC 8200 §4.3).
+pub const IPPROTO_HOP_BY_HOP: u8 = 0;
+/// Next header: routing (RFC 8200 §4.4).
+pub const IPPROTO_ROUTING: u8 = 43;
+/// Next header: fragment (RFC 8200 §4.5).
+pub const IPPROTO_FRAGMENT: u8 = 44;
+/// IP protocol number of ICMPv6 (RFC 4443).
+pub const IPPROTO_ICMPV6: u8 = 58;
+/// Next header: nothing follows (RFC 8200 §4.7).
+pub const IPPROTO_NONE: u8 = 59;
+/// Next header: destination options (RFC 8200 §4.6).
+pub const IPPROTO_DESTINATION_OPTIONS: u8 = 60;
 /// IP protocol number of minimal encapsulation (RFC 2004).
 pub const IPPROTO_MINIMAL: u8 = 55;
 

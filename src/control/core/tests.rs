@@ -23,6 +23,7 @@ fn control(workers: usize) -> (Control, Vec<WorkerEnd>) {
         tunnels: 1 << 13,
         decap_keys: 1 << 13,
         fib_groups: 64,
+        fib6_groups: 64,
     };
     let exchanges = (0..workers).map(|_| exchange(ExchangeConfig { slots: 1024, room: 128 }));
     let (theirs, ours): (Vec<_>, Vec<_>) = exchanges.unzip();

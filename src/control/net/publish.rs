@@ -185,7 +185,8 @@ impl Net {
         }
         let ports = if changed { self.port_entries() } else { current.ports.clone() };
         let echo = self.desired.icmp.echo;
-        self.tables.interfaces.replace(Interfaces { ports, own, own_complete, echo }, guard);
+        let snapshot = Interfaces { ports, own, own_complete, echo, ..Interfaces::default() };
+        self.tables.interfaces.replace(snapshot, guard);
     }
 
     /// Outer sources of tunnels first, then all others as far as they fit, and

@@ -176,6 +176,7 @@ pub(super) fn slot(desired: &Desired, key: Key, id: IfId) -> Tunnel {
         table: TableId(0),
         remote: u32::from(remote),
         resync: config.gre.sequence_resync,
+        ..Tunnel::default()
     }
 }
 

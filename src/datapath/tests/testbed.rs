@@ -98,8 +98,13 @@ impl Testbed {
     }
 
     fn with(room: usize, first_id: u16) -> Testbed {
-        let config =
-            TablesConfig { adjacencies: 1024, tunnels: 64, decap_keys: 64, fib_groups: 256 };
+        let config = TablesConfig {
+            adjacencies: 1024,
+            tunnels: 64,
+            decap_keys: 64,
+            fib_groups: 256,
+            fib6_groups: 64,
+        };
         let mut tables = Tables::new(config);
         tables.flow = FlowHash::fixed(1);
         let tables = Arc::new(tables);
@@ -196,7 +201,7 @@ impl Testbed {
     pub fn tunnel_in(&self, id: IfId, local: &str, remote: &str, up: bool, protocol: u8) {
         let guard = self.tables.pin();
         let (local, remote) = (host(local), host(remote));
-        let tunnel = Tunnel { interface: id, up, table: TableId(0), remote, resync: 1 };
+        let tunnel = Tunnel { interface: id, up, remote, resync: 1, ..Tunnel::NONE };
         self.tables.tunnels.set(id.index(), tunnel, &guard);
         let key = DecapKey::ipv4(TableId(0), remote, local, protocol, None);
         self.tables.decap.insert(key, id.0, &guard).unwrap();
@@ -207,7 +212,7 @@ impl Testbed {
     pub fn keyed(&self, id: IfId, remote: &str, key: Option<u32>) {
         let guard = self.tables.pin();
         let (local, remote) = (host("203.0.113.1"), host(remote));
-        let tunnel = Tunnel { interface: id, up: true, table: TableId(0), remote, resync: 1 };
+        let tunnel = Tunnel { interface: id, up: true, remote, resync: 1, ..Tunnel::NONE };
         self.tables.tunnels.set(id.index(), tunnel, &guard);
         let key = DecapKey::ipv4(TableId(0), remote, local, 47, key);
         self.tables.decap.insert(key, id.0, &guard).unwrap();

@@ -8,7 +8,13 @@ use adjacency::AdjacencyKind;
 use tunnel::DecapKey;
 
 fn small() -> Arc<Tables> {
-    let config = TablesConfig { adjacencies: 256, tunnels: 64, decap_keys: 64, fib_groups: 4 };
+    let config = TablesConfig {
+        adjacencies: 256,
+        tunnels: 64,
+        decap_keys: 64,
+        fib_groups: 4,
+        fib6_groups: 64,
+    };
     Arc::new(Tables::new(config))
 }
 
@@ -37,7 +43,10 @@ fn default_tables_have_room_for_every_number() {
     let map = MAX_INTERFACES * 2 * 33;
     let spines = ((MAX_NEXT_HOPS + MAX_INTERFACES) / chunked::CHUNK + MAX_GROUPS) * 8;
     let sequences = MAX_INTERFACES * 16;
-    assert_eq!(tables.bytes(), (64 << 20) + (128 << 20) + (2 << 17) + map + spines + sequences);
+    // Of IPv6: level 1 and all jumps, but no group yet.
+    let fib6 = (4 << 20) + (1 << 20) * 32;
+    let fib4 = (64 << 20) + (128 << 20) + (2 << 17);
+    assert_eq!(tables.bytes(), fib4 + fib6 + map + spines + sequences);
 }
 
 /// Control makes and unmakes tunnels, each with its adjacency, a host route

@@ -320,7 +320,8 @@ fn a_bad_last_op_leaves_nothing_behind() {
 
 #[test]
 fn a_full_table_refuses_and_leaves_nothing_behind() {
-    let config = TablesConfig { adjacencies: 40, tunnels: 8, decap_keys: 2, fib_groups: 2 };
+    let config =
+        TablesConfig { adjacencies: 40, tunnels: 8, decap_keys: 2, fib_groups: 2, fib6_groups: 64 };
     let mut m = Machine::with(Tables::new(config));
     m.all(&[address("en0", "10.0.0.1/30"), create("gre0"), create("gre1"), create("gre2")]);
     m.all(&[endpoints("gre0", "10.1", "77.1"), endpoints("gre1", "10.1", "77.2")]);

@@ -383,7 +383,7 @@ fn too_many_groups_are_refused_and_change_nothing() {
 }
 
 const TINY: TablesConfig =
-    TablesConfig { adjacencies: 8, tunnels: 8, decap_keys: 8, fib_groups: 1 };
+    TablesConfig { adjacencies: 8, tunnels: 8, decap_keys: 8, fib_groups: 1, fib6_groups: 64 };
 
 #[test]
 fn the_hash_of_a_machine_is_its_own() {

@@ -64,8 +64,13 @@ pub(super) fn port(n: u8) -> PortFacts {
 }
 
 pub(super) fn small() -> Tables {
-    let config =
-        TablesConfig { adjacencies: 4096, tunnels: 1024, decap_keys: 512, fib_groups: 512 };
+    let config = TablesConfig {
+        adjacencies: 4096,
+        tunnels: 1024,
+        decap_keys: 512,
+        fib_groups: 512,
+        fib6_groups: 64,
+    };
     let mut tables = Tables::new(config);
     tables.flow = crate::flow::FlowHash::fixed(1);
     tables
