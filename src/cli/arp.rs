@@ -1,7 +1,7 @@
 //! `arp`: show, set, publish and delete link addresses, with BSD's words
 //! (technote T10).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::words::{Usage, Words, address, letters};
 use super::{BsdArgs, Failure, Session};
@@ -56,7 +56,7 @@ pub fn run(args: &BsdArgs, session: &mut Session<'_>) -> Result<(), Failure> {
 fn show(only: Option<Ipv4Addr>, json: bool, session: &mut Session<'_>) -> Result<(), Failure> {
     let mut entries: Vec<NeighbourView> = session.call(Call::ShowNeighbours)?;
     if let Some(address) = only {
-        entries.retain(|e| e.address == address);
+        entries.retain(|e| e.address == IpAddr::V4(address));
         if entries.is_empty() {
             let what = format!("{address} ({address})");
             return Err(Failure::Absent { what, missing: "no entry" });

@@ -46,7 +46,7 @@ pub enum Failure {
     },
     /// `ping` without an answer.
     #[error("no reply from {0}")]
-    NoReply(std::net::Ipv4Addr),
+    NoReply(std::net::IpAddr),
     /// `replay` with a case that came out otherwise.
     #[error("not every packet and counter is as expected")]
     Differs,

@@ -2,7 +2,7 @@
 //! BSD's ping prints them (technote T5).
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -39,8 +39,8 @@ const TICK: Duration = Duration::from_millis(50);
 /// What to send.
 #[derive(Clone, Debug, PartialEq)]
 struct Plan {
-    to: Ipv4Addr,
-    from: Option<Ipv4Addr>,
+    to: IpAddr,
+    from: Option<IpAddr>,
     /// Probes; `None`: until interrupted.
     count: Option<u32>,
     interval: Duration,
@@ -187,7 +187,7 @@ impl Sums {
         }
     }
 
-    fn render(&self, to: Ipv4Addr) -> String {
+    fn render(&self, to: IpAddr) -> String {
         let (sent, received) = (self.sent, self.received);
         let lost = sent.saturating_sub(received);
         let percent = 100.0 * f64::from(lost) / f64::from(sent.max(1));
@@ -213,7 +213,7 @@ const SECONDS: &str = "a number of seconds, such as 0.2";
 
 fn parse(words: &[String]) -> Result<Plan, Usage> {
     let mut plan = Plan {
-        to: Ipv4Addr::UNSPECIFIED,
+        to: Ipv4Addr::UNSPECIFIED.into(),
         from: None,
         count: None,
         interval: Duration::from_secs(1),
@@ -240,14 +240,14 @@ fn parse(words: &[String]) -> Result<Plan, Usage> {
             "-t" | "-T" => plan.ttl = within(value(TTL)?, TTL, |n| n > 0)?,
             "-i" => plan.interval = seconds(value(SECONDS)?)?,
             "-W" => plan.wait = wait(value(WAIT)?)?,
-            "-I" => plan.from = Some(address(value("a source address")?)?),
+            "-I" => plan.from = Some(address(value("a source address")?)?.into()),
             "-D" if joined.is_none() => plan.dont_fragment = true,
             "-n" if joined.is_none() => {}
             _ if word.starts_with('-') => {
                 let expected = "-c, -i, -s, -t, -T, -D, -I or -W";
                 return Err(Usage::Unknown { word: word.to_owned(), expected });
             }
-            _ if to.is_none() => to = Some(address(word)?),
+            _ if to.is_none() => to = Some(address(word)?.into()),
             _ => {
                 let expected = "one destination";
                 return Err(Usage::Unknown { word: word.to_owned(), expected });
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn lines_and_what_they_mean() {
-        assert_eq!(plain().to, Ipv4Addr::new(12, 0, 0, 2));
+        assert_eq!(plain().to, IpAddr::from([12, 0, 0, 2]));
         let four = Plan { count: Some(4), ..plain() };
         let all = Plan {
             count: Some(2),
@@ -305,7 +305,7 @@ mod tests {
             size: 1448,
             ttl: 3,
             dont_fragment: true,
-            from: Some(Ipv4Addr::new(10, 0, 0, 1)),
+            from: Some(IpAddr::from([10, 0, 0, 1])),
             ..plain()
         };
         for (text, expected) in [
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn answers_and_summary_print_as_in_bsd() {
-        let from = Ipv4Addr::new(12, 0, 0, 2);
+        let from = IpAddr::from([12, 0, 0, 2]);
         let mut sums = Sums { sent: 4, ..Sums::default() };
         for rtt_ms in [0.3, 0.1] {
             sums.add(&PingView::Reply { from, bytes: 56, ttl: 64, rtt_ms });
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn nothing_received_is_all_lost() {
         let sums = Sums { sent: 2, ..Sums::default() };
-        let text = sums.render(Ipv4Addr::new(12, 0, 0, 2));
+        let text = sums.render(IpAddr::from([12, 0, 0, 2]));
         assert!(text.ends_with("0 packets received, 100.0% packet loss\n"), "{text}");
     }
 

@@ -11,7 +11,7 @@
 //! sockets, no ports and no clock of its own: `now` is the time since start,
 //! so replay can run it on virtual time.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,7 +107,8 @@ impl Control {
     /// All that is wrong; nothing has changed.
     pub fn transact(&mut self, ops: &[Located], now: Duration) -> Result<Outcome, ApiError> {
         let neighbours = &self.engines.neighbours;
-        let (outcome, events) = self.net.transact(ops, &|address| neighbours.knows(address))?;
+        let (outcome, events) =
+            self.net.transact(ops, &|address| neighbours.knows(address.into()))?;
         for name in &outcome.created {
             if let Some(id) = self.net.interface_named(name) {
                 self.totals.begin(id);
@@ -212,7 +213,7 @@ impl Control {
             let state = self
                 .net
                 .interface_named(&underlay.interface)
-                .and_then(|link| self.engines.neighbours.state_of(link, underlay.next_hop));
+                .and_then(|link| self.engines.neighbours.state_of(link, underlay.next_hop.into()));
             if let Some(state) = state {
                 state.clone_into(&mut underlay.state);
             }
@@ -299,25 +300,25 @@ impl Topology for Hands<'_> {
     fn links(&self) -> Vec<Link> {
         self.net.links()
     }
-    fn owns(&self, address: Ipv4Addr) -> bool {
+    fn owns(&self, address: IpAddr) -> bool {
         self.net.owns(address)
     }
-    fn source(&self, interface: IfId, to: Ipv4Addr) -> Option<Ipv4Addr> {
+    fn source(&self, interface: IfId, to: IpAddr) -> Option<IpAddr> {
         self.net.source(interface, to)
     }
-    fn on_link(&self, link: IfId, address: Ipv4Addr) -> bool {
+    fn on_link(&self, link: IfId, address: IpAddr) -> bool {
         self.net.on_link(link, address)
     }
-    fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+    fn is_broadcast(&self, address: IpAddr) -> bool {
         self.net.is_broadcast(address)
     }
-    fn way(&self, to: Ipv4Addr) -> Way {
+    fn way(&self, to: IpAddr) -> Way {
         self.net.way(to)
     }
     fn way_of(&self, datagram: &[u8]) -> Option<Way> {
         self.net.way_of(datagram)
     }
-    fn only_by_default(&self, to: Ipv4Addr) -> bool {
+    fn only_by_default(&self, to: IpAddr) -> bool {
         self.net.only_by_default(to)
     }
 }
@@ -327,11 +328,15 @@ impl Actions for Hands<'_> {
     fn inject(&mut self, kind: InjectKind, bytes: &[u8]) -> bool {
         self.ends.iter_mut().any(|end| end.inject(kind, bytes))
     }
-    fn neighbour_resolved(&mut self, link: IfId, address: Ipv4Addr, mac: Mac) {
-        self.net.neighbour_resolved(link, address, mac);
+    fn neighbour_resolved(&mut self, link: IfId, address: IpAddr, mac: Mac) {
+        if let IpAddr::V4(address) = address {
+            self.net.neighbour_resolved(link, address, mac);
+        }
     }
-    fn neighbour_lost(&mut self, link: IfId, address: Ipv4Addr, failed: bool) {
-        self.net.neighbour_lost(link, address, failed);
+    fn neighbour_lost(&mut self, link: IfId, address: IpAddr, failed: bool) {
+        if let IpAddr::V4(address) = address {
+            self.net.neighbour_lost(link, address, failed);
+        }
     }
 }
 

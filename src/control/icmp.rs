@@ -3,20 +3,22 @@
 //!
 //! ```text
 //!   notice (a copy) ─┐
-//!   held, given up ──┼─▶ forbidden? (IC-03) ─▶ rate (IC-04) ─▶ source (IC-06) ─▶ inject
+//!   held, given up ──┼─▶ forbidden? (IC-03, C6-02) ─▶ rate (IC-04, C6-03) ─▶ source (IC-06) ─▶ inject
 //!   reassembly late ─┘
 //!   ICMP to us ──▶ echo reply or error: to the ping engine · the rest: dropped, by reason
 //! ```
 //!
 //! Echo requests are answered on the worker; here come only those it does not
-//! answer. RFC 792, RFC 1812 §4.3, RFC 1191.
+//! answer. Both families share the rates and the order of things; what is said
+//! and what is forbidden is each one's own. RFC 792, RFC 1812 §4.3, RFC 1191,
+//! RFC 4443.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::neighbours::Held;
-use super::ping::Ping;
+use super::ping::{ErrorKind, Ping, Reply};
 use super::reassembly::Expired;
 use super::tally::{ControlDrop, TokenBucket, inject};
 use super::topology::{Way, World};
@@ -25,10 +27,10 @@ use crate::exchange::{Cause, InjectKind, PuntSlot};
 use crate::model::spec::IcmpSpec;
 use crate::stats::counters::ControlCounters;
 use crate::wire::IPPROTO_ICMP;
-use crate::wire::icmp::error::{
-    ErrorSender, IcmpErrorKind, QUOTE_MAX, build_error, may_answer_with_error,
-};
-use crate::wire::icmp::{ECHO_REPLY, ECHO_REQUEST, validate};
+use crate::wire::icmp::error::{ErrorSender, IcmpErrorKind, QUOTE_MAX};
+use crate::wire::icmp::{self, ICMP_LEN};
+use crate::wire::icmp6::error::Icmp6ErrorKind;
+use crate::wire::icmp6::{self, Datagram};
 use crate::wire::ipv4::{self, Ipv4Header};
 
 /// TTL of what is made here (RFC 1812 §4.3.2.2: fresh, not the cause's).
@@ -68,28 +70,28 @@ impl Icmp {
     /// The copy itself is not counted; it ended on the worker.
     pub fn on_notice(&mut self, world: &mut impl World, now: Duration, slot: &PuntSlot) {
         let Cause::Notice(reason) = slot.cause else { return };
-        let kind = match reason {
-            DropReason::TtlExpired => IcmpErrorKind::TtlExceeded,
-            DropReason::NoRoute => IcmpErrorKind::NetUnreachable,
-            DropReason::Unreachable => IcmpErrorKind::HostUnreachable,
-            DropReason::FragmentationNeeded => IcmpErrorKind::FragmentationNeeded { mtu: slot.mtu },
-            DropReason::PortUnreachable => IcmpErrorKind::PortUnreachable,
-            DropReason::ProtocolUnreachable => IcmpErrorKind::ProtocolUnreachable,
+        let fault = match reason {
+            DropReason::TtlExpired => Fault::TtlExceeded,
+            DropReason::NoRoute => Fault::NoRoute,
+            DropReason::Unreachable => Fault::Unreachable,
+            DropReason::FragmentationNeeded => Fault::TooBig { mtu: slot.mtu },
+            DropReason::PortUnreachable => Fault::Port,
+            DropReason::ProtocolUnreachable => Fault::Protocol,
             _ => return,
         };
-        self.error(world, now, kind, slot.bytes.get(), slot.link_group);
+        self.error(world, now, fault, slot.bytes.get(), slot.link_group);
     }
 
     /// Host unreachable for a packet whose neighbour did not answer (AR-02,
-    /// IC-09).
+    /// IC-09, ND-02).
     pub fn unreachable(&mut self, world: &mut impl World, now: Duration, packet: &Held) {
-        self.error(world, now, IcmpErrorKind::HostUnreachable, &packet.bytes, false);
+        self.error(world, now, Fault::Unreachable, &packet.bytes, false);
     }
 
-    /// Time exceeded for a datagram that was not complete in time (RFC 792;
-    /// only its first fragment is answered).
+    /// Time exceeded for a datagram that was not complete in time (RFC 792,
+    /// RFC 8200 §4.5; only its first fragment is answered).
     pub fn reassembly_expired(&mut self, world: &mut impl World, now: Duration, late: &Expired) {
-        self.error(world, now, IcmpErrorKind::ReassemblyTimeExceeded, &late.first, false);
+        self.error(world, now, Fault::ReassemblyTime, &late.first, false);
     }
 
     /// Takes ICMP addressed to us that the worker did not answer.
@@ -102,21 +104,15 @@ impl Icmp {
     }
 
     fn local(&self, now: Duration, bytes: &[u8], ping: &mut Ping) -> Result<(), ControlDrop> {
-        let ip = ipv4::validate(bytes, false).map_err(|_| ControlDrop::DatagramInvalid)?;
-        if ip.protocol != IPPROTO_ICMP || ip.is_fragment() {
-            return Err(ControlDrop::DatagramInvalid);
-        }
-        let message = &bytes[ip.header_len()..ip.total_len()];
-        let icmp = validate(message).map_err(|_| ControlDrop::IcmpInvalid)?;
-        match icmp.kind {
-            ECHO_REPLY if ping.on_reply(now, ip, message) => Ok(()),
-            ECHO_REPLY => Err(ControlDrop::IcmpUnexpected),
-            ECHO_REQUEST if self.spec.echo => Err(ControlDrop::EchoRefused),
-            ECHO_REQUEST => Err(ControlDrop::EchoOff),
-            _ => {
-                let kind = IcmpErrorKind::of(icmp).ok_or(ControlDrop::IcmpUnsupported)?;
+        match Message::read(bytes)? {
+            Message::Echo(reply) if reply.echo.reply => {
+                ping.on_reply(now, &reply).then_some(()).ok_or(ControlDrop::IcmpUnexpected)
+            }
+            Message::Echo(_) if self.spec.echo => Err(ControlDrop::EchoRefused),
+            Message::Echo(_) => Err(ControlDrop::EchoOff),
+            Message::Error { from, kind, quote } => {
                 // About a ping of ours or about a tunnel's packet: read either way.
-                ping.on_error(ip.src_addr(), kind, message);
+                ping.on_error(from, kind, quote);
                 Ok(())
             }
         }
@@ -129,48 +125,165 @@ impl Icmp {
         &mut self,
         world: &mut impl World,
         now: Duration,
-        kind: IcmpErrorKind,
+        fault: Fault,
         offending: &[u8],
         link_group: bool,
     ) {
-        if kind == IcmpErrorKind::TtlExceeded && !self.spec.time_exceeded {
+        if fault == Fault::TtlExceeded && !self.spec.time_exceeded {
             return; // IC-10: may be switched off, is on by default
         }
         let offending = &untruncated(offending)[..];
-        let Some(ip) = Ipv4Header::ref_from(offending) else { return };
-        let (source, destination) = (ip.src_addr(), ip.dst_addr());
-        if !may_answer_with_error(offending, link_group)
-            || world.is_broadcast(source)
-            || world.is_broadcast(destination)
-        {
-            return; // IC-03
-        }
+        let Some(source) = answerable(world, fault, offending, link_group) else { return };
         self.counters.originated.add(1);
-        let bucket = match kind {
-            IcmpErrorKind::FragmentationNeeded { .. } => &mut self.too_big,
+        let bucket = match fault {
+            Fault::TooBig { .. } => &mut self.too_big,
             _ => &mut self.bucket,
         };
         if !bucket.take(now) {
-            return self.counters.drop_packet(ControlDrop::IcmpRateLimited); // IC-04
+            return self.counters.drop_packet(ControlDrop::IcmpRateLimited); // IC-04, C6-03
         }
         let Some(address) = return_address(world, source) else {
             return self.counters.drop_packet(ControlDrop::IcmpNoReturn);
         };
-        self.next_id = self.next_id.wrapping_add(1);
-        let sender = ErrorSender { address, ttl: TTL, id: self.next_id };
-        match build_error(kind, sender, offending) {
-            Ok(packet) => {
-                inject(world, &self.counters, InjectKind::Originate, &packet);
+        let sent = match address {
+            IpAddr::V4(address) => {
+                self.next_id = self.next_id.wrapping_add(1);
+                let sender = ErrorSender { address, ttl: TTL, id: self.next_id };
+                icmp::error::build_error(fault.v4(), sender, offending)
+                    .is_ok_and(|packet| self.send(world, &packet))
             }
-            Err(_) => self.counters.drop_packet(ControlDrop::DatagramInvalid),
+            IpAddr::V6(address) => {
+                icmp6::error::build_error(fault.v6(offending), address, TTL, offending)
+                    .is_ok_and(|packet| self.send(world, &packet))
+            }
+        };
+        if !sent {
+            self.counters.drop_packet(ControlDrop::DatagramInvalid);
         }
+    }
+
+    /// Hands over an error; what the exchange does not take is counted there.
+    fn send(&self, world: &mut impl World, packet: &[u8]) -> bool {
+        inject(world, &self.counters, InjectKind::Originate, packet);
+        true
+    }
+}
+
+/// What is to be told, whatever the family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    NoRoute,
+    Unreachable,
+    Protocol,
+    Port,
+    TooBig { mtu: u16 },
+    TtlExceeded,
+    ReassemblyTime,
+}
+
+impl Fault {
+    fn v4(self) -> IcmpErrorKind {
+        match self {
+            Fault::NoRoute => IcmpErrorKind::NetUnreachable,
+            Fault::Unreachable => IcmpErrorKind::HostUnreachable,
+            Fault::Protocol => IcmpErrorKind::ProtocolUnreachable,
+            Fault::Port => IcmpErrorKind::PortUnreachable,
+            Fault::TooBig { mtu } => IcmpErrorKind::FragmentationNeeded { mtu },
+            Fault::TtlExceeded => IcmpErrorKind::TtlExceeded,
+            Fault::ReassemblyTime => IcmpErrorKind::ReassemblyTimeExceeded,
+        }
+    }
+
+    /// An unknown protocol is a next header that nobody recognises: the
+    /// message points at the field of `offending` that names it.
+    fn v6(self, offending: &[u8]) -> Icmp6ErrorKind {
+        match self {
+            Fault::NoRoute => Icmp6ErrorKind::NoRoute,
+            Fault::Unreachable => Icmp6ErrorKind::AddressUnreachable,
+            Fault::Protocol => {
+                let datagram = Datagram::parse_first(offending, icmp6::error::QUOTE_MAX);
+                let upper = datagram.ok().and_then(|datagram| datagram.upper());
+                let pointer = upper.map_or(0, |upper| upper.named_at as u32);
+                Icmp6ErrorKind::ParameterProblem { code: 1, pointer }
+            }
+            Fault::Port => Icmp6ErrorKind::PortUnreachable,
+            Fault::TooBig { mtu } => Icmp6ErrorKind::PacketTooBig { mtu: mtu.into() },
+            Fault::TtlExceeded => Icmp6ErrorKind::HopLimitExceeded,
+            Fault::ReassemblyTime => Icmp6ErrorKind::ReassemblyTimeExceeded,
+        }
+    }
+}
+
+/// The source of `offending`, if an error about it may be sent there (IC-03,
+/// C6-02).
+fn answerable(
+    world: &impl World,
+    fault: Fault,
+    offending: &[u8],
+    link_group: bool,
+) -> Option<IpAddr> {
+    if let Some(ip) = Ipv4Header::ref_from(offending).filter(|ip| ip.version() == 4) {
+        let (source, destination) = (ip.src_addr().into(), ip.dst_addr().into());
+        let may = icmp::error::may_answer_with_error(offending, link_group)
+            && !world.is_broadcast(source)
+            && !world.is_broadcast(destination);
+        return may.then_some(source);
+    }
+    let datagram = Datagram::parse_first(offending, icmp6::error::QUOTE_MAX).ok()?;
+    let may = icmp6::error::may_answer_with_error(fault.v6(offending), offending, link_group);
+    may.then_some(datagram.ends.source.into())
+}
+
+/// An ICMP message to us, of either family, checked.
+enum Message<'a> {
+    Echo(Reply),
+    Error { from: IpAddr, kind: ErrorKind, quote: &'a [u8] },
+}
+
+impl<'a> Message<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Message<'a>, ControlDrop> {
+        match bytes.first().map(|first| first >> 4) {
+            Some(6) => Message::read6(bytes),
+            _ => Message::read4(bytes),
+        }
+    }
+
+    fn read4(bytes: &'a [u8]) -> Result<Message<'a>, ControlDrop> {
+        let ip = ipv4::validate(bytes, false).map_err(|_| ControlDrop::DatagramInvalid)?;
+        if ip.protocol != IPPROTO_ICMP || ip.is_fragment() {
+            return Err(ControlDrop::DatagramInvalid);
+        }
+        let message = &bytes[ip.header_len()..ip.total_len()];
+        let header = icmp::validate(message).map_err(|_| ControlDrop::IcmpInvalid)?;
+        let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
+        if let Some(echo) = header.echo() {
+            let size = message.len() - ICMP_LEN;
+            return Ok(Message::Echo(Reply { from, to, ttl: ip.ttl, echo, size }));
+        }
+        let kind = IcmpErrorKind::of(header).ok_or(ControlDrop::IcmpUnsupported)?;
+        Ok(Message::Error { from, kind: ErrorKind::V4(kind), quote: &message[ICMP_LEN..] })
+    }
+
+    fn read6(bytes: &'a [u8]) -> Result<Message<'a>, ControlDrop> {
+        let datagram = Datagram::parse(bytes).map_err(|_| ControlDrop::DatagramInvalid)?;
+        let message = datagram.icmp6().ok_or(ControlDrop::DatagramInvalid)?;
+        let header =
+            icmp6::validate(datagram.ends, message).map_err(|_| ControlDrop::IcmpInvalid)?;
+        let (from, to) = (datagram.ends.source.into(), datagram.ends.destination.into());
+        if let Some(echo) = icmp6::echo(header) {
+            let size = message.len() - ICMP_LEN;
+            return Ok(Message::Echo(Reply { from, to, ttl: datagram.hop_limit, echo, size }));
+        }
+        let kind = Icmp6ErrorKind::of(header).ok_or(ControlDrop::IcmpUnsupported)?;
+        Ok(Message::Error { from, kind: ErrorKind::V6(kind), quote: &message[ICMP_LEN..] })
     }
 }
 
 /// The datagram, or, where a notice holds only its beginning but all that is
 /// quoted, the same with zeros for the rest, so that its lengths agree.
 fn untruncated(datagram: &[u8]) -> std::borrow::Cow<'_, [u8]> {
-    let total = Ipv4Header::ref_from(datagram).map_or(0, Ipv4Header::total_len);
+    let ip = Ipv4Header::ref_from(datagram).filter(|ip| ip.version() == 4);
+    let total = ip.map_or(0, Ipv4Header::total_len);
     if (QUOTE_MAX..total).contains(&datagram.len()) {
         let mut whole = datagram.to_vec();
         whole.resize(total, 0);
@@ -181,7 +294,7 @@ fn untruncated(datagram: &[u8]) -> std::borrow::Cow<'_, [u8]> {
 
 /// Our address on the interface by which a packet to `to` leaves (IC-06); of a
 /// tunnel its inner one. If that has none, any address of ours: the router-id.
-pub(super) fn return_address(world: &impl World, to: Ipv4Addr) -> Option<Ipv4Addr> {
+pub(super) fn return_address(world: &impl World, to: IpAddr) -> Option<IpAddr> {
     let here = match world.way(to) {
         Way::Neighbour { link, address } => world.source(link, address),
         Way::Tunnel { tunnel, underlay: Some(_) } => world.source(tunnel, to),

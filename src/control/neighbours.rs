@@ -18,7 +18,7 @@
 //! RFC 1027 (AR-06), RFC 5227 (probes, conflicts, announcements).
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -196,13 +196,13 @@ impl Neighbours {
 
     /// True if a learned entry for the address exists (`arp -d` asks).
     #[must_use]
-    pub fn knows(&self, address: Ipv4Addr) -> bool {
+    pub fn knows(&self, address: IpAddr) -> bool {
         self.table.of_address(address).any(|(_, entry)| entry.state.is_learned())
     }
 
     /// State of one entry, in the words of [`NeighbourView::state`].
     #[must_use]
-    pub fn state_of(&self, link: IfId, address: Ipv4Addr) -> Option<&'static str> {
+    pub fn state_of(&self, link: IfId, address: IpAddr) -> Option<&'static str> {
         self.table.get(&(link, address)).map(|entry| entry.state.name())
     }
 
@@ -244,7 +244,7 @@ impl Neighbours {
 
     /// Forgets learned entries for the address on every link; true if there
     /// was one.
-    pub fn forget(&mut self, world: &mut impl World, address: Ipv4Addr) -> bool {
+    pub fn forget(&mut self, world: &mut impl World, address: IpAddr) -> bool {
         let learned = self.table.of_address(address).filter(|(_, e)| e.state.is_learned());
         let keys: Vec<Key> = learned.map(|(key, _)| key).collect();
         keys.iter().for_each(|key| self.remove(world, *key));
@@ -271,7 +271,7 @@ impl Neighbours {
         }
     }
 
-    fn address_added(&mut self, world: &mut impl World, link: IfId, address: Ipv4Addr) {
+    fn address_added(&mut self, world: &mut impl World, link: IfId, address: IpAddr) {
         // What is ours is nobody's neighbour.
         if self.table.get(&(link, address)).is_some_and(|e| e.state.is_learned()) {
             self.remove(world, (link, address));
@@ -279,7 +279,7 @@ impl Neighbours {
         self.announce(world, link, address, None);
     }
 
-    fn address_removed(&mut self, world: &mut impl World, link: IfId, address: Ipv4Addr) {
+    fn address_removed(&mut self, world: &mut impl World, link: IfId, address: IpAddr) {
         self.defences.remove(&(link, address));
         // Neighbours of the subnet that went with it. Ask the world first:
         // another address may still cover them.

@@ -3,10 +3,11 @@
 //! exchange).
 //!
 //! A probe is known by identifier, sequence number and destination. Its data
-//! is a pattern and carries nothing of ours. RFC 792, RFC 1122 §3.2.2.6.
+//! is a pattern and carries nothing of ours. RFC 792, RFC 1122 §3.2.2.6, RFC 4443
+//! §4.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +20,12 @@ use crate::exchange::InjectKind;
 use crate::model::view::PingView;
 use crate::stats::counters::ControlCounters;
 use crate::wire::icmp::error::IcmpErrorKind;
-use crate::wire::icmp::{ECHO_REQUEST, Echo, ICMP_LEN, IcmpHeader};
-use crate::wire::ipv4::fragment::{FragmentError, FragmentPlan};
+use crate::wire::icmp::{Echo, ICMP_LEN, IcmpHeader};
+use crate::wire::icmp6::error::{Icmp6ErrorKind, MIN_MTU};
+use crate::wire::icmp6::{self, Datagram, Ends, IPV6_LEN};
+use crate::wire::ipv4::fragment::{Fragment, FragmentError, FragmentPlan};
 use crate::wire::ipv4::{IPV4_LEN, IPV4_MAX_TOTAL, Ipv4Header, Ipv4Repr};
-use crate::wire::{EmitError, IPPROTO_ICMP};
+use crate::wire::{IPPROTO_ICMP, IPPROTO_ICMPV6};
 
 /// Most probes under way at once.
 pub const MAX_PENDING: usize = 1024;
@@ -34,9 +37,9 @@ pub const MAX_SIZE: usize = IPV4_MAX_TOTAL - IPV4_LEN - ICMP_LEN;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PingRequest {
     /// Destination.
-    pub to: Ipv4Addr,
+    pub to: IpAddr,
     /// Source; default: our address on the interface it leaves by.
-    pub from: Option<Ipv4Addr>,
+    pub from: Option<IpAddr>,
     /// ICMP identifier: one per `ping` run.
     pub ident: u16,
     /// ICMP sequence number.
@@ -60,13 +63,21 @@ pub struct PingToken(u64);
 pub enum PingError {
     /// Nowhere to send it, or no address to send it from.
     #[error("no route to {0}")]
-    NoRoute(Ipv4Addr),
+    NoRoute(IpAddr),
     /// The source asked for is not ours.
     #[error("{0} is not an address of this gateway")]
-    NotOurs(Ipv4Addr),
+    NotOurs(IpAddr),
+    /// Source and destination of two families.
+    #[error("{from} and {to} are not of the same family")]
+    Families {
+        /// Source.
+        from: IpAddr,
+        /// Destination.
+        to: IpAddr,
+    },
     /// A broadcast or multicast address.
     #[error("{0} is a broadcast or multicast address: only hosts can be pinged")]
-    Broadcast(Ipv4Addr),
+    Broadcast(IpAddr),
     /// More data than a datagram, or with DF set a packet buffer, can carry.
     #[error("{size} bytes of data are too many: at most {most} can be sent")]
     TooLong {
@@ -82,7 +93,7 @@ pub enum PingError {
     #[error("a ping of {to} with identifier {ident} and sequence {sequence} is under way already")]
     UnderWay {
         /// Destination.
-        to: Ipv4Addr,
+        to: IpAddr,
         /// Identifier.
         ident: u16,
         /// Sequence number.
@@ -97,12 +108,12 @@ pub enum PingError {
 }
 
 /// Identifier, sequence number, destination.
-type Key = (u16, u16, Ipv4Addr);
+type Key = (u16, u16, IpAddr);
 
 #[derive(Debug)]
 struct Pending {
     token: PingToken,
-    from: Ipv4Addr,
+    from: IpAddr,
     sent: Duration,
     deadline: Duration,
 }
@@ -113,7 +124,8 @@ pub struct Ping {
     /// Largest datagram that can be handed to a worker whole, bytes.
     room: usize,
     next_token: u64,
-    next_id: u16,
+    /// Identification of the next datagram, or of its fragments.
+    next_id: u32,
     pending: BTreeMap<Key, Pending>,
     done: Vec<(PingToken, PingView)>,
     counters: Arc<ControlCounters>,
@@ -143,7 +155,8 @@ impl Ping {
     ) -> Result<PingToken, PingError> {
         let PingRequest { to, ident, sequence, .. } = *request;
         let from = self.check(world, request)?;
-        let datagram = self.datagram(request, from).map_err(|_| too_long(request, MAX_SIZE))?;
+        self.next_id = self.next_id.wrapping_add(1);
+        let datagram = self.datagram(request, from)?;
         self.send(world, request, &datagram)?;
         let token = PingToken(self.next_token);
         self.next_token += 1;
@@ -154,7 +167,7 @@ impl Ping {
     }
 
     /// The source to use, if there is nothing wrong with the request.
-    fn check(&self, world: &impl World, request: &PingRequest) -> Result<Ipv4Addr, PingError> {
+    fn check(&self, world: &impl World, request: &PingRequest) -> Result<IpAddr, PingError> {
         let PingRequest { to, ident, sequence, .. } = *request;
         if world.is_broadcast(to) {
             return Err(PingError::Broadcast(to));
@@ -175,34 +188,65 @@ impl Ping {
         }
     }
 
-    fn datagram(&mut self, request: &PingRequest, from: Ipv4Addr) -> Result<Vec<u8>, EmitError> {
-        self.next_id = self.next_id.wrapping_add(1);
-        let payload_len = ICMP_LEN + usize::from(request.size);
-        let ip = Ipv4Repr {
-            src: from,
-            dst: request.to,
-            protocol: IPPROTO_ICMP,
-            ttl: request.ttl,
-            tos: 0,
-            id: self.next_id,
-            df: request.dont_fragment,
-            payload_len,
-        };
-        let mut bytes: Vec<u8> = (0..IPV4_LEN + payload_len).map(|i| i as u8).collect();
-        ip.emit(&mut bytes)?;
+    fn datagram(&self, request: &PingRequest, from: IpAddr) -> Result<Vec<u8>, PingError> {
         let echo = Echo { reply: false, ident: request.ident, sequence: request.sequence };
+        let payload_len = ICMP_LEN + usize::from(request.size);
         // The pattern behind the header is the data; `emit` sums it.
-        echo.emit(&mut bytes[IPV4_LEN..])?;
-        Ok(bytes)
+        let pattern =
+            |header: usize| -> Vec<u8> { (0..header + payload_len).map(|i| i as u8).collect() };
+        let refuse = |_| too_long(request, MAX_SIZE);
+        match (from, request.to) {
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let ends = Ends { source, destination };
+                let mut bytes = pattern(IPV6_LEN);
+                icmp6::emit_header(ends, request.ttl, 0, payload_len, &mut bytes)
+                    .map_err(refuse)?;
+                icmp6::emit_echo(echo, ends, &mut bytes[IPV6_LEN..]).map_err(refuse)?;
+                Ok(bytes)
+            }
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let ip = Ipv4Repr {
+                    src,
+                    dst,
+                    protocol: IPPROTO_ICMP,
+                    ttl: request.ttl,
+                    tos: 0,
+                    id: self.next_id as u16,
+                    df: request.dont_fragment,
+                    payload_len,
+                };
+                let mut bytes = pattern(IPV4_LEN);
+                ip.emit(&mut bytes).map_err(refuse)?;
+                echo.emit(&mut bytes[IPV4_LEN..]).map_err(refuse)?;
+                Ok(bytes)
+            }
+            (from, to) => Err(PingError::Families { from, to }),
+        }
     }
 
-    /// Injects the datagram, cut where it does not fit a slot.
+    /// Injects the datagram, cut where it has to be.
     fn send(
         &mut self,
         world: &mut impl World,
         request: &PingRequest,
         datagram: &[u8],
     ) -> Result<(), PingError> {
+        let pieces = match request.to {
+            IpAddr::V4(_) => self.pieces4(request, datagram)?,
+            IpAddr::V6(_) => self.pieces6(request, datagram)?,
+        };
+        let mut all_taken = true;
+        for (i, piece) in pieces.iter().enumerate() {
+            let made =
+                if i == 0 { &self.counters.originated } else { &self.counters.fragments_created };
+            made.add(1);
+            all_taken &= inject(world, &self.counters, InjectKind::Originate, piece);
+        }
+        all_taken.then_some(()).ok_or(PingError::QueueFull)
+    }
+
+    /// IPv4 is cut where it does not fit a slot; the path does the rest.
+    fn pieces4(&self, request: &PingRequest, datagram: &[u8]) -> Result<Vec<Vec<u8>>, PingError> {
         let most = self.room.saturating_sub(IPV4_LEN + ICMP_LEN);
         let plan = FragmentPlan::new(datagram, self.room).map_err(|error| match error {
             FragmentError::DontFragment
@@ -210,49 +254,47 @@ impl Ping {
             | FragmentError::Malformed
             | FragmentError::BeyondDatagram => too_long(request, most),
         })?;
-        let mut all_taken = true;
-        let mut piece_bytes = Vec::with_capacity(self.room.min(datagram.len()));
-        for (i, piece) in plan.clone().enumerate() {
-            piece_bytes.clear();
-            piece_bytes.resize(piece.header_len, 0);
-            plan.emit_header(&piece, &mut piece_bytes).map_err(|_| too_long(request, most))?;
+        let cut = |piece: Fragment| {
+            let mut bytes = vec![0; piece.header_len];
+            plan.emit_header(&piece, &mut bytes).map_err(|_| too_long(request, most))?;
             let start = IPV4_LEN + piece.offset;
-            piece_bytes.extend_from_slice(&datagram[start..start + piece.len]);
-            let made =
-                if i == 0 { &self.counters.originated } else { &self.counters.fragments_created };
-            made.add(1);
-            all_taken &= inject(world, &self.counters, InjectKind::Originate, &piece_bytes);
-        }
-        all_taken.then_some(()).ok_or(PingError::QueueFull)
+            bytes.extend_from_slice(&datagram[start..start + piece.len]);
+            Ok(bytes)
+        };
+        plan.clone().map(cut).collect()
     }
 
-    /// An echo reply to us, its message validated. False if nobody waits for
-    /// it.
-    pub fn on_reply(&mut self, now: Duration, ip: &Ipv4Header, message: &[u8]) -> bool {
-        let Some(echo) = header(message).and_then(IcmpHeader::echo) else {
-            return false;
-        };
-        let key = (echo.ident, echo.sequence, ip.src_addr());
-        let ours = |p: &Pending| p.from == ip.dst_addr() && now < p.deadline;
+    /// No router cuts IPv6: unless told not to, we do, to what every link takes
+    /// (as BSD's ping6).
+    fn pieces6(&self, request: &PingRequest, datagram: &[u8]) -> Result<Vec<Vec<u8>>, PingError> {
+        if request.dont_fragment || datagram.len() <= MIN_MTU {
+            let most = self.room.saturating_sub(IPV6_LEN + ICMP_LEN);
+            let fits = datagram.len() <= self.room;
+            return fits.then(|| vec![datagram.to_vec()]).ok_or(too_long(request, most));
+        }
+        Ok(icmp6::fragments(datagram, MIN_MTU, self.next_id))
+    }
+
+    /// An echo reply to us. False if nobody waits for it.
+    pub fn on_reply(&mut self, now: Duration, reply: &Reply) -> bool {
+        let key = (reply.echo.ident, reply.echo.sequence, reply.from);
+        let ours = |p: &Pending| p.from == reply.to && now < p.deadline;
         let Some(pending) = self.take(key, ours) else { return false };
         let view = PingView::Reply {
-            from: ip.src_addr(),
-            bytes: message.len() - ICMP_LEN,
-            ttl: ip.ttl,
+            from: reply.from,
+            bytes: reply.size,
+            ttl: reply.ttl,
             rtt_ms: now.saturating_sub(pending.sent).as_secs_f64() * 1e3,
         };
         self.done.push((pending.token, view));
         true
     }
 
-    /// An ICMP error to us, its message validated. False if it is not about a
-    /// probe of ours.
-    pub fn on_error(&mut self, from: Ipv4Addr, kind: IcmpErrorKind, message: &[u8]) -> bool {
-        let Some((key, source)) = message.get(ICMP_LEN..).and_then(quoted_probe) else {
-            return false;
-        };
+    /// An ICMP error to us. False if it is not about a probe of ours.
+    pub fn on_error(&mut self, from: IpAddr, kind: ErrorKind, quote: &[u8]) -> bool {
+        let Some((key, source)) = quoted_probe(quote) else { return false };
         let Some(pending) = self.take(key, |p| p.from == source) else { return false };
-        self.done.push((pending.token, PingView::Error { from, message: text(kind) }));
+        self.done.push((pending.token, PingView::Error { from, message: kind.text() }));
         true
     }
 
@@ -299,14 +341,29 @@ fn too_long(request: &PingRequest, most: usize) -> PingError {
 /// The probe that an error quotes, and its source. The quote may end behind
 /// the eighth byte of the echo request, and routers on the way changed its TTL
 /// and checksum: neither is looked at.
-fn quoted_probe(quote: &[u8]) -> Option<(Key, Ipv4Addr)> {
+fn quoted_probe(quote: &[u8]) -> Option<(Key, IpAddr)> {
+    let (echo, from, to) = match quote.first()? >> 4 {
+        4 => quoted4(quote)?,
+        6 => quoted6(quote)?,
+        _ => return None,
+    };
+    (!echo.reply).then_some(((echo.ident, echo.sequence, to), from))
+}
+
+fn quoted4(quote: &[u8]) -> Option<(Echo, IpAddr, IpAddr)> {
     let ip = Ipv4Header::ref_from(quote)?;
-    if ip.version() != 4 || ip.protocol != IPPROTO_ICMP || ip.is_later_fragment() {
+    if ip.protocol != IPPROTO_ICMP || ip.is_later_fragment() {
         return None;
     }
-    let icmp = header(quote.get(ip.header_len()..)?)?;
-    let echo = icmp.echo().filter(|_| icmp.kind == ECHO_REQUEST)?;
-    Some(((echo.ident, echo.sequence, ip.dst_addr()), ip.src_addr()))
+    let echo = header(quote.get(ip.header_len()..)?)?.echo()?;
+    Some((echo, ip.src_addr().into(), ip.dst_addr().into()))
+}
+
+fn quoted6(quote: &[u8]) -> Option<(Echo, IpAddr, IpAddr)> {
+    let datagram = Datagram::parse_first(quote, IPV6_LEN).ok()?;
+    let upper = datagram.upper().filter(|u| u.protocol == IPPROTO_ICMPV6 && !u.later)?;
+    let echo = icmp6::echo(header(datagram.bytes.get(upper.offset..)?)?)?;
+    Some((echo, datagram.ends.source.into(), datagram.ends.destination.into()))
 }
 
 /// The ICMP header at the start of `message`.
@@ -314,8 +371,41 @@ fn header(message: &[u8]) -> Option<&IcmpHeader> {
     IcmpHeader::ref_from_prefix(message).ok().map(|(header, _)| header)
 }
 
-/// What `ping` prints of an error.
-fn text(kind: IcmpErrorKind) -> String {
+/// An echo message to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Who sent it.
+    pub from: IpAddr,
+    /// Which of our addresses it is for.
+    pub to: IpAddr,
+    /// TTL or hop limit as received.
+    pub ttl: u8,
+    /// Identifier and sequence number.
+    pub echo: Echo,
+    /// Bytes of data behind the ICMP header.
+    pub size: usize,
+}
+
+/// An ICMP error, of either family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// RFC 792.
+    V4(IcmpErrorKind),
+    /// RFC 4443.
+    V6(Icmp6ErrorKind),
+}
+
+impl ErrorKind {
+    /// What `ping` prints of it.
+    fn text(self) -> String {
+        match self {
+            ErrorKind::V4(kind) => text4(kind),
+            ErrorKind::V6(kind) => text6(kind),
+        }
+    }
+}
+
+fn text4(kind: IcmpErrorKind) -> String {
     match kind {
         IcmpErrorKind::NetUnreachable => "Destination Net Unreachable".into(),
         IcmpErrorKind::HostUnreachable => "Destination Host Unreachable".into(),
@@ -328,6 +418,26 @@ fn text(kind: IcmpErrorKind) -> String {
         IcmpErrorKind::TtlExceeded => "Time to live exceeded".into(),
         IcmpErrorKind::ReassemblyTimeExceeded => "Frag reassembly time exceeded".into(),
         IcmpErrorKind::ParameterProblem { pointer } => {
+            format!("Parameter problem: pointer = {pointer}")
+        }
+    }
+}
+
+fn text6(kind: Icmp6ErrorKind) -> String {
+    match kind {
+        Icmp6ErrorKind::NoRoute => "No Route to Destination".into(),
+        Icmp6ErrorKind::AdministrativelyProhibited => {
+            "Destination Administratively Unreachable".into()
+        }
+        Icmp6ErrorKind::BeyondScope => "Destination Unreachable Beyond Scope".into(),
+        Icmp6ErrorKind::AddressUnreachable => "Destination Host Unreachable".into(),
+        Icmp6ErrorKind::PortUnreachable => "Destination Port Unreachable".into(),
+        Icmp6ErrorKind::SourcePolicy => "Source Address Failed Policy".into(),
+        Icmp6ErrorKind::RejectRoute => "Reject Route to Destination".into(),
+        Icmp6ErrorKind::PacketTooBig { mtu } => format!("Packet too big mtu = {mtu}"),
+        Icmp6ErrorKind::HopLimitExceeded => "Time to live exceeded".into(),
+        Icmp6ErrorKind::ReassemblyTimeExceeded => "Frag reassembly time exceeded".into(),
+        Icmp6ErrorKind::ParameterProblem { pointer, .. } => {
             format!("Parameter problem: pointer = {pointer}")
         }
     }

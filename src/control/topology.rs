@@ -2,11 +2,11 @@
 //! resolved state, and what they may do. The engines are written against these
 //! two traits only, so they test without tables, ports or a planner.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::exchange::InjectKind;
 use crate::ids::{IfId, Mac, PortId};
-use crate::wire::ipv4::Ipv4Header;
+use crate::wire::destination;
 
 /// An interface that has link addresses: a port or a VLAN sub-interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum Way {
         /// The port or VLAN.
         link: IfId,
         /// The neighbour: the destination itself, or a gateway.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// Into a tunnel, whose underlay leaves by a link if it is resolved.
     Tunnel {
@@ -45,7 +45,7 @@ pub enum Way {
         tunnel: IfId,
         /// Underlay link and the neighbour on it that outer packets go to;
         /// `None`: the tunnel is not running, and its packets are unreachable.
-        underlay: Option<(IfId, Ipv4Addr)>,
+        underlay: Option<(IfId, IpAddr)>,
     },
     /// Nowhere.
     Unreachable,
@@ -60,32 +60,32 @@ pub trait Topology {
     fn links(&self) -> Vec<Link>;
 
     /// True if the address is one of ours, on any interface.
-    fn owns(&self, address: Ipv4Addr) -> bool;
+    fn owns(&self, address: IpAddr) -> bool;
 
     /// Our address to use on an interface towards a destination: on a link the
     /// one whose subnet has `to`, else the first; on a tunnel its inner
     /// address; `None` if unnumbered.
-    fn source(&self, interface: IfId, to: Ipv4Addr) -> Option<Ipv4Addr>;
+    fn source(&self, interface: IfId, to: IpAddr) -> Option<IpAddr>;
 
     /// True if the address lies in a subnet connected to this link, or a route
     /// says that its host is there.
-    fn on_link(&self, link: IfId, address: Ipv4Addr) -> bool;
+    fn on_link(&self, link: IfId, address: IpAddr) -> bool;
 
-    /// True if it is the network or broadcast address of a connected subnet,
-    /// 255.255.255.255, or multicast.
-    fn is_broadcast(&self, address: Ipv4Addr) -> bool;
+    /// True if it is multicast, 255.255.255.255, or the network or broadcast
+    /// address of a connected IPv4 subnet.
+    fn is_broadcast(&self, address: IpAddr) -> bool;
 
     /// Longest match for a destination, resolved.
-    fn way(&self, to: Ipv4Addr) -> Way;
+    fn way(&self, to: IpAddr) -> Way;
 
     /// Where this very datagram would go now: of several paths, the one of its
     /// flow. `None` if it is too short for a header.
     fn way_of(&self, datagram: &[u8]) -> Option<Way> {
-        Some(self.way(Ipv4Header::ref_from(datagram)?.dst_addr()))
+        Some(self.way(destination(datagram)?))
     }
 
     /// True if that match is the default route.
-    fn only_by_default(&self, to: Ipv4Addr) -> bool;
+    fn only_by_default(&self, to: IpAddr) -> bool;
 }
 
 /// What an engine is given: both sides at once.
@@ -97,19 +97,20 @@ impl<T: Topology + Actions> World for T {}
 /// order it happened, after it was published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// An own address is on a link now: announce it (gratuitous ARP).
+    /// An own address is on a link now: announce it (gratuitous ARP; for IPv6
+    /// also ask first whether somebody else has it).
     AddressAdded {
         /// The link.
         link: IfId,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// An own address left a link.
     AddressRemoved {
         /// The link.
         link: IfId,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// A link went away or down: forget its neighbours and what is held for
     /// them.
@@ -122,7 +123,7 @@ pub enum Event {
         /// The link.
         link: IfId,
         /// The neighbour.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its link address.
         mac: Mac,
     },
@@ -131,14 +132,14 @@ pub enum Event {
         /// The link.
         link: IfId,
         /// The neighbour.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// A published (proxy) entry is configured.
     Published {
         /// The link it is published on.
         link: IfId,
         /// The address answered for.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Link address given out.
         mac: Mac,
     },
@@ -147,12 +148,12 @@ pub enum Event {
         /// The link.
         link: IfId,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// `arp -d ADDRESS`: forget a learned entry too.
     Forget {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// `arp -d -a`: forget all learned entries.
     ForgetAll,
@@ -173,9 +174,9 @@ pub trait Actions {
     /// A neighbour's link address is known now, or changed: adjacencies that
     /// depend on it are planned and published before this returns, so that
     /// packets injected next meet them.
-    fn neighbour_resolved(&mut self, link: IfId, address: Ipv4Addr, mac: Mac);
+    fn neighbour_resolved(&mut self, link: IfId, address: IpAddr, mac: Mac);
 
     /// A neighbour did not answer or its entry went away. `failed`: packets
     /// meet "unreachable" for now; otherwise they are held and asked for again.
-    fn neighbour_lost(&mut self, link: IfId, address: Ipv4Addr, failed: bool);
+    fn neighbour_lost(&mut self, link: IfId, address: IpAddr, failed: bool);
 }

@@ -11,7 +11,7 @@
 //! are answered in order. A line over [`MAX_LINE`] bytes is answered with an
 //! error and the connection is closed, since its end cannot be trusted.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -124,10 +124,10 @@ pub enum Call {
     /// Send one echo request and wait for what comes: [`super::view::PingView`].
     Ping {
         /// Destination.
-        to: Ipv4Addr,
+        to: IpAddr,
         /// Source; default: the address of the interface it leaves by.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        from: Option<Ipv4Addr>,
+        from: Option<IpAddr>,
         /// ICMP identifier: one per `ping` run.
         ident: u16,
         /// ICMP sequence number.

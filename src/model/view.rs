@@ -1,7 +1,7 @@
 //! What `show`, `ifconfig`, `route`, `arp` and `netstat` print: resolved state
 //! and counters at one moment, as JSON objects and as the rows of tables.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -147,7 +147,7 @@ pub struct PathView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeighbourView {
     /// Address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Link address, once known.
     pub mac: Option<Mac>,
     /// Interface.
@@ -329,7 +329,7 @@ pub enum PingView {
     /// An echo reply.
     Reply {
         /// Who answered.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// ICMP payload bytes.
         bytes: usize,
         /// TTL of the reply.
@@ -340,7 +340,7 @@ pub enum PingView {
     /// An ICMP error about the probe.
     Error {
         /// Who sent it.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// What it says.
         message: String,
     },

@@ -23,11 +23,14 @@
 //! Addresses are `u32` in host order where they are compared or looked up and
 //! [`std::net::Ipv4Addr`] where people read them.
 
+use std::net::IpAddr;
+
 pub mod arp;
 pub mod checksum;
 pub mod ether;
 pub mod gre;
 pub mod icmp;
+pub mod icmp6;
 pub mod ipv4;
 pub mod udp;
 
@@ -66,6 +69,20 @@ pub const IPPROTO_NONE: u8 = 59;
 pub const IPPROTO_DESTINATION_OPTIONS: u8 = 60;
 /// IP protocol number of minimal encapsulation (RFC 2004).
 pub const IPPROTO_MINIMAL: u8 = 55;
+
+/// Destination of a datagram of either family; `None` if it is too short for a
+/// header or has another version.
+#[must_use]
+pub fn destination(datagram: &[u8]) -> Option<IpAddr> {
+    match datagram.first()? >> 4 {
+        4 => Some(ipv4::Ipv4Header::ref_from(datagram)?.dst_addr().into()),
+        6 => {
+            let header = datagram.first_chunk::<40>()?;
+            Some(IpAddr::from(*header.last_chunk::<16>()?))
+        }
+        _ => None,
+    }
+}
 
 /// Why a header was not written. Nothing has been written then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

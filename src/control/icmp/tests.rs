@@ -1,14 +1,16 @@
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::control::ping::{Ping, PingRequest};
 use crate::control::tally::fake::*;
 use crate::exchange::{Bytes, PuntReason};
 use crate::ids::NextHopId;
 use crate::wire::icmp::error::ERROR_MAX;
-use crate::wire::icmp::{DESTINATION_UNREACHABLE, Echo, ICMP_LEN, TIME_EXCEEDED};
+use crate::wire::icmp::{DESTINATION_UNREACHABLE, Echo, TIME_EXCEEDED};
 use crate::wire::ipv4::{FLAG_MF, IPV4_LEN, Ipv4Repr, fill_checksum};
 
-const BEYOND: Ipv4Addr = Ipv4Addr::new(8, 8, 8, 8);
-const C_OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+const BEYOND: IpAddr = IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8));
+const C_OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 
 struct Bench {
     engine: Icmp,
@@ -20,8 +22,8 @@ struct Bench {
 /// An error as etherparse reads it.
 #[derive(Debug, PartialEq, Eq)]
 struct Error {
-    from: Ipv4Addr,
-    to: Ipv4Addr,
+    from: IpAddr,
+    to: IpAddr,
     ttl: u8,
     kind: u8,
     code: u8,
@@ -37,8 +39,8 @@ fn read((kind, bytes): &(InjectKind, Vec<u8>)) -> Error {
     let (header, data) = (icmp.header(), icmp.payload());
     assert_eq!(header.icmp_type.calc_checksum(data), icmp.checksum());
     Error {
-        from: ip.header().source_addr(),
-        to: ip.header().destination_addr(),
+        from: ip.header().source_addr().into(),
+        to: ip.header().destination_addr().into(),
         ttl: ip.header().ttl(),
         kind: icmp.type_u8(),
         code: icmp.code_u8(),
@@ -157,18 +159,18 @@ fn ic03_no_error_where_none_may_be() {
     let mut error = good.clone();
     (error[9], error[20]) = (1, 3);
     assert!(fill_checksum(&mut error));
-    let subnet_broadcast = Ipv4Addr::new(10, 255, 255, 255);
+    let subnet_broadcast = IpAddr::V4(Ipv4Addr::new(10, 255, 255, 255));
     for (what, packet) in [
         ("an ICMP error", error),
         ("a bad header", bad_sum),
         ("a later fragment", changed(&[(6, 0), (7, 1)])),
         ("to multicast", changed(&[(16, 224)])),
-        ("to the limited broadcast", udp(HOST, Ipv4Addr::BROADCAST, 1, b"")),
+        ("to the limited broadcast", udp(HOST, IpAddr::V4(Ipv4Addr::BROADCAST), 1, b"")),
         ("to a subnet's broadcast", udp(HOST, subnet_broadcast, 1, b"")),
         ("from a subnet's broadcast", udp(subnet_broadcast, BEYOND, 1, b"")),
-        ("from net 0", udp(Ipv4Addr::new(0, 1, 2, 3), BEYOND, 1, b"")),
-        ("from loopback", udp(Ipv4Addr::new(127, 0, 0, 1), BEYOND, 1, b"")),
-        ("from multicast", udp(Ipv4Addr::new(230, 0, 0, 1), BEYOND, 1, b"")),
+        ("from net 0", udp(IpAddr::V4(Ipv4Addr::new(0, 1, 2, 3)), BEYOND, 1, b"")),
+        ("from loopback", udp(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1)), BEYOND, 1, b"")),
+        ("from multicast", udp(IpAddr::V4(Ipv4Addr::new(230, 0, 0, 1)), BEYOND, 1, b"")),
     ] {
         assert_eq!(b.about(DropReason::TtlExpired, &packet), [], "{what}");
     }
@@ -209,16 +211,19 @@ fn ic05_quotes_up_to_576_bytes_as_received() {
 #[test]
 fn ic06_t19_the_source_is_of_the_interface_it_leaves_by() {
     let mut b = Bench::new();
-    b.world.addresses.push((GRE0, Ipv4Addr::new(10, 9, 9, 1), 32));
+    b.world.addresses.push((GRE0, IpAddr::V4(Ipv4Addr::new(10, 9, 9, 1)), 32));
     let way = Way::Tunnel { tunnel: GRE0, underlay: Some((EN1, ROUTER)) };
     b.world.routes.push((MOBILE.into(), way));
     for (source, from) in [
         (HOST, OWN),
-        (Ipv4Addr::new(192, 168, 20, 5), Ipv4Addr::new(192, 168, 20, 1)),
+        (IpAddr::V4(Ipv4Addr::new(192, 168, 20, 5)), IpAddr::V4(Ipv4Addr::new(192, 168, 20, 1))),
         (BEYOND, C_OUTSIDE),
-        (MOBILE, Ipv4Addr::new(10, 9, 9, 1)),
+        (MOBILE, IpAddr::V4(Ipv4Addr::new(10, 9, 9, 1))),
     ] {
-        let sent = b.about(DropReason::TtlExpired, &udp(source, Ipv4Addr::new(9, 9, 9, 9), 1, b""));
+        let sent = b.about(
+            DropReason::TtlExpired,
+            &udp(source, IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9)), 1, b""),
+        );
         assert_eq!((sent[0].from, sent[0].to), (from, source));
     }
     // The note's own picture: C's inner address is en0's.
@@ -232,7 +237,7 @@ fn ic06_unnumbered_interfaces_borrow_the_router_id() {
     let way = Way::Tunnel { tunnel: GRE0, underlay: Some((EN1, ROUTER)) };
     b.world.routes.push((MOBILE.into(), way));
     assert_eq!(b.about(DropReason::TtlExpired, &udp(MOBILE, BEYOND, 1, b""))[0].from, OWN);
-    b.world.routes = vec![(ipnet::Ipv4Net::default(), Way::Unreachable)];
+    b.world.routes = vec![(ipnet::IpNet::default(), Way::Unreachable)];
     assert_eq!(b.about(DropReason::TtlExpired, &udp(FAR, HOST, 1, b"")), []);
     assert_eq!(b.dropped(ControlDrop::IcmpNoReturn), 1);
 }
@@ -272,10 +277,10 @@ fn ar02_held_packets_that_failed_and_late_reassembly_are_answered() {
     assert_eq!((sent[1].kind, sent[1].code), (11, 1));
 }
 
-fn icmp(from: Ipv4Addr, to: Ipv4Addr, message: &[u8]) -> Vec<u8> {
+fn icmp(from: IpAddr, to: IpAddr, message: &[u8]) -> Vec<u8> {
     let ip = Ipv4Repr {
-        src: from,
-        dst: to,
+        src: v4(from),
+        dst: v4(to),
         protocol: 1,
         ttl: 60,
         tos: 0,

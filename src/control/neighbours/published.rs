@@ -6,6 +6,7 @@
 //! itself. Whether it answers is decided anew for each request; the state kept
 //! here is what was last seen, so that becoming active can be announced.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::table::Key;
@@ -126,7 +127,7 @@ impl Neighbours {
         link: &Link,
         arp: &ArpRepr,
     ) -> Result<(), ControlDrop> {
-        let (address, mac) = (arp.sender_ip, arp.sender_mac);
+        let (address, mac) = (IpAddr::from(arp.sender_ip), arp.sender_mac);
         let Some(entry) = self.published.get_mut(&(link.id, address)) else { return Ok(()) };
         let lately = |claim: &Claim| now.saturating_sub(claim.warned) < self.config.defend;
         let warned = entry.claim.filter(lately);

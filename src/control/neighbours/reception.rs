@@ -3,7 +3,7 @@
 //! us; add an unknown sender if it is; only then the operation. Replies go to
 //! the sender's hardware address on the arrival link.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::table::{Key, State};
@@ -52,7 +52,7 @@ impl Neighbours {
             return if known { Ok(()) } else { Err(ControlDrop::ArpNotForUs) };
         };
         if !probe && !known {
-            self.learn(world, now, (in_if, arp.sender_ip), arp.sender_mac);
+            self.learn(world, now, (in_if, arp.sender_ip.into()), arp.sender_mac);
         }
         if arp.operation == ARP_REQUEST {
             let mac = match answer {
@@ -72,7 +72,8 @@ impl Neighbours {
         link: &Link,
         arp: &ArpRepr,
     ) -> Result<(), ControlDrop> {
-        let key = (link.id, arp.sender_ip);
+        let sender = arp.sender_ip.into();
+        let key = (link.id, sender);
         if arp.sender_mac.is_multicast() || arp.sender_mac == Mac::default() {
             return Err(ControlDrop::ArpBadSenderMac); // AR-03
         }
@@ -84,7 +85,7 @@ impl Neighbours {
         if arp.sender_ip.is_unspecified() {
             return Ok(());
         }
-        if world.owns(arp.sender_ip) {
+        if world.owns(sender) {
             // Two of our ports may hear each other.
             if world.links().iter().any(|other| other.mac == arp.sender_mac) {
                 return Err(ControlDrop::ArpOwnEcho);
@@ -92,7 +93,7 @@ impl Neighbours {
             self.defend(world, now, link, arp);
             return Err(ControlDrop::ArpConflict);
         }
-        if !world.on_link(link.id, arp.sender_ip) || world.is_broadcast(arp.sender_ip) {
+        if !world.on_link(link.id, sender) || world.is_broadcast(sender) {
             return Err(ControlDrop::ArpForeignSender);
         }
         self.check_published_claim(world, now, link, arp)
@@ -101,7 +102,7 @@ impl Neighbours {
     /// Somebody else uses our address: say so, and claim it back (RFC 5227
     /// §2.4 (b)), both at most once in a while.
     fn defend(&mut self, world: &mut impl World, now: Duration, link: &Link, arp: &ArpRepr) {
-        let (address, mac) = (arp.sender_ip, arp.sender_mac);
+        let (address, mac) = (IpAddr::from(arp.sender_ip), arp.sender_mac);
         let key = (link.id, address);
         let lately = |last: &Duration| now.saturating_sub(*last) < self.config.defend;
         if self.defences.get(&key).is_some_and(lately) {
@@ -125,7 +126,7 @@ impl Neighbours {
         in_if: IfId,
         arp: &ArpRepr,
     ) -> Result<bool, ControlDrop> {
-        let key = (in_if, arp.sender_ip);
+        let key = (in_if, IpAddr::from(arp.sender_ip));
         let Some(entry) = self.table.get(&key) else { return Ok(false) };
         let moved = entry.moved;
         match entry.state {
@@ -178,12 +179,12 @@ impl Neighbours {
 
     /// Whether we are the target, in person or for somebody we publish.
     fn answer_for(&mut self, world: &impl World, link: &Link, arp: &ArpRepr) -> Option<Answer> {
-        let target = arp.target_ip;
+        let target = arp.target_ip.into();
         if world.owns(target) {
             // Ours, but of another wire: nobody here has to ask for it.
             return world.on_link(link.id, target).then_some(Answer::Own);
         }
-        if arp.operation != ARP_REQUEST || target == arp.sender_ip {
+        if arp.operation != ARP_REQUEST || arp.is_announcement() {
             return None;
         }
         self.published_answer(world, (link.id, target)).map(Answer::Published)
@@ -194,10 +195,11 @@ impl Neighbours {
         &mut self,
         world: &mut impl World,
         link: IfId,
-        address: Ipv4Addr,
+        address: IpAddr,
         published: Option<Mac>,
     ) {
         let Some(link) = world.link(link).filter(|link| link.up) else { return };
+        let IpAddr::V4(address) = address else { return };
         let arp = ArpRepr::announcement(published.unwrap_or(link.mac), address);
         self.send(world, &link, Mac::BROADCAST, &arp);
     }

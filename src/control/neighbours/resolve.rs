@@ -2,7 +2,7 @@
 //! for each address (AR-04), and only a neighbour that does not answer is
 //! unreachable (AR-02).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::Neighbours;
@@ -109,8 +109,12 @@ impl Neighbours {
 
     fn request(&mut self, world: &mut impl World, (link, address): Key, to: Mac) {
         let Some(link) = world.link(link).filter(|link| link.up) else { return };
-        let source = world.source(link.id, address).unwrap_or(Ipv4Addr::UNSPECIFIED);
-        self.send(world, &link, to, &ArpRepr::request(link.mac, source, address));
+        let IpAddr::V4(target) = address else { return };
+        let source = match world.source(link.id, address) {
+            Some(IpAddr::V4(source)) => source,
+            _ => Ipv4Addr::UNSPECIFIED,
+        };
+        self.send(world, &link, to, &ArpRepr::request(link.mac, source, target));
     }
 
     /// A deadline passed.

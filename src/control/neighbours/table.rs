@@ -3,14 +3,18 @@
 //! address, whatever the link.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::held::Held;
 use crate::ids::{IfId, Mac};
 
+/// The least and the greatest address: IPv4 comes before IPv6.
+const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const LAST: IpAddr = IpAddr::V6(Ipv6Addr::from_bits(u128::MAX));
+
 /// An address on a link.
-pub(super) type Key = (IfId, Ipv4Addr);
+pub(super) type Key = (IfId, IpAddr);
 
 /// What is known of a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +99,7 @@ pub(super) struct Table {
     entries: BTreeMap<Key, Entry>,
     timers: BTreeSet<(Duration, Key)>,
     ages: BTreeSet<(u8, Duration, Key)>,
-    links: BTreeSet<(Ipv4Addr, IfId)>,
+    links: BTreeSet<(IpAddr, IfId)>,
 }
 
 impl Table {
@@ -108,12 +112,12 @@ impl Table {
     }
 
     pub fn on_link(&self, link: IfId) -> impl Iterator<Item = (&Key, &Entry)> {
-        let all = (link, Ipv4Addr::UNSPECIFIED)..=(link, Ipv4Addr::BROADCAST);
+        let all = (link, FIRST)..=(link, LAST);
         self.entries.range(all)
     }
 
     /// Entries of an address on any link.
-    pub fn of_address(&self, address: Ipv4Addr) -> impl Iterator<Item = (Key, &Entry)> {
+    pub fn of_address(&self, address: IpAddr) -> impl Iterator<Item = (Key, &Entry)> {
         let all = (address, IfId(0))..=(address, IfId::NONE);
         let keys = self.links.range(all).map(|(address, link)| (*link, *address));
         keys.filter_map(|key| Some((key, self.entries.get(&key)?)))

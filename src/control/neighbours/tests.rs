@@ -1,7 +1,7 @@
 //! ARP by hand-made frames (etherparse builds and reads them), on the world of
 //! [`crate::control::tally::fake`].
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,15 +32,15 @@ pub(super) struct Sent {
     pub vlan: Option<u16>,
     pub to: Mac,
     pub op: u16,
-    pub sender: (Mac, Ipv4Addr),
-    pub target: (Mac, Ipv4Addr),
+    pub sender: (Mac, IpAddr),
+    pub target: (Mac, IpAddr),
 }
 
 fn mac(bytes: &[u8]) -> Mac {
     Mac(bytes.try_into().expect("six bytes"))
 }
 
-fn ip(bytes: &[u8]) -> Ipv4Addr {
+fn ip(bytes: &[u8]) -> IpAddr {
     let bytes: [u8; 4] = bytes.try_into().expect("four bytes");
     bytes.into()
 }
@@ -64,15 +64,15 @@ fn read((kind, frame): &(InjectKind, Vec<u8>)) -> Sent {
 }
 
 /// An ARP frame as a host would send it.
-pub(super) fn arp(op: u16, sender: (Mac, Ipv4Addr), target: (Mac, Ipv4Addr), to: Mac) -> Vec<u8> {
+pub(super) fn arp(op: u16, sender: (Mac, IpAddr), target: (Mac, IpAddr), to: Mac) -> Vec<u8> {
     let packet = etherparse::ArpPacket::new(
         etherparse::ArpHardwareId::ETHERNET,
         etherparse::EtherType::IPV4,
         etherparse::ArpOperation(op),
         &sender.0.0,
-        &sender.1.octets(),
+        &v4(sender.1).octets(),
         &target.0.0,
-        &target.1.octets(),
+        &v4(target.1).octets(),
     )
     .expect("addresses of the right length");
     let mut frame = Vec::new();
@@ -84,11 +84,11 @@ pub(super) fn arp(op: u16, sender: (Mac, Ipv4Addr), target: (Mac, Ipv4Addr), to:
     frame
 }
 
-pub(super) fn who_has(sender: (Mac, Ipv4Addr), target: Ipv4Addr) -> Vec<u8> {
+pub(super) fn who_has(sender: (Mac, IpAddr), target: IpAddr) -> Vec<u8> {
     arp(1, sender, (NEVER, target), Mac::BROADCAST)
 }
 
-pub(super) fn is_at(sender: (Mac, Ipv4Addr), target: (Mac, Ipv4Addr)) -> Vec<u8> {
+pub(super) fn is_at(sender: (Mac, IpAddr), target: (Mac, IpAddr)) -> Vec<u8> {
     arp(2, sender, target, target.0)
 }
 
@@ -152,7 +152,7 @@ impl Bench {
         self.counters.dropped_for(reason)
     }
 
-    pub fn view(&self, address: Ipv4Addr) -> NeighbourView {
+    pub fn view(&self, address: IpAddr) -> NeighbourView {
         let views = self.engine.views(&|id| format!("if{}", id.0), Duration::ZERO);
         views.into_iter().find(|v| v.address == address).expect("an entry")
     }

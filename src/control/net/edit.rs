@@ -405,7 +405,7 @@ impl<'a> Edit<'a> {
         }
         self.put(Item::Neighbour(address, None));
         self.put(Item::Published(address, None));
-        self.events.push(Event::Forget { address });
+        self.events.push(Event::Forget { address: address.into() });
         Ok(())
     }
 

@@ -88,7 +88,7 @@ impl Net {
         let Object::Published(address) = object else { return None };
         let (key, _) = self.desired.published.get(address)?;
         let link = self.links.id(*key)?;
-        let elsewhere = match self.way(*address) {
+        let elsewhere = match self.way((*address).into()) {
             Way::Neighbour { link: leaves, .. } => leaves != link,
             Way::Tunnel { underlay, .. } => underlay.is_some(),
             Way::Local | Way::Broadcast | Way::Unreachable => false,
@@ -133,7 +133,7 @@ impl Net {
                         continue;
                     }
                     if let Some(link) = old.and_then(|(key, _)| id(key)) {
-                        events.push(Event::Unpublished { link, address: *address });
+                        events.push(Event::Unpublished { link, address: (*address).into() });
                     }
                     came.extend(new.and_then(|entry| self.published_event(*address, entry)));
                 }
@@ -159,7 +159,7 @@ impl Net {
     fn published_event(&self, address: Ipv4Addr, (key, mac): (Key, Option<Mac>)) -> Option<Event> {
         let link = self.links.id(key)?;
         let mac = mac.or_else(|| Some(self.links.states.get(&link)?.link.mac))?;
-        Some(Event::Published { link, address, mac })
+        Some(Event::Published { link, address: address.into(), mac })
     }
 
     /// Addresses that came to a link or left it.
@@ -176,11 +176,14 @@ impl Net {
         };
         let (had, has) = (list(old), list(self.desired.links.get(&key)));
         let left = had.iter().filter(|address| !has.contains(address));
-        events.extend(left.map(|address| Event::AddressRemoved { link, address: *address }));
+        events
+            .extend(left.map(|address| Event::AddressRemoved { link, address: (*address).into() }));
         // A link that came up announces all of them, below.
         if !done.up.contains(&link) {
             let came = has.iter().filter(|address| !had.contains(address));
-            events.extend(came.map(|address| Event::AddressAdded { link, address: *address }));
+            events.extend(
+                came.map(|address| Event::AddressAdded { link, address: (*address).into() }),
+            );
         }
     }
 
@@ -190,10 +193,12 @@ impl Net {
         for link in done.up.iter().copied() {
             let Some(state) = self.links.states.get(&link) else { continue };
             let addresses = state.address.iter().map(ipnet::Ipv4Net::addr);
-            came.extend(addresses.map(|address| Event::AddressAdded { link, address }));
+            came.extend(
+                addresses.map(|address| Event::AddressAdded { link, address: address.into() }),
+            );
             let range = (link, Ipv4Addr::UNSPECIFIED)..=(link, Ipv4Addr::BROADCAST);
             for ((_, address), entry) in self.neighbours.range(range) {
-                let address = *address;
+                let address = (*address).into();
                 came.extend(entry.fixed.map(|mac| Event::StaticAdded { link, address, mac }));
             }
         }
@@ -217,9 +222,9 @@ fn static_events(
     }
     let moved = old.map(|(link, _)| link) != new.map(|(link, _)| link);
     if let (Some((link, _)), true) = (old, moved) {
-        events.push(Event::StaticRemoved { link, address });
+        events.push(Event::StaticRemoved { link, address: address.into() });
     }
-    events.extend(new.map(|(link, mac)| Event::StaticAdded { link, address, mac }));
+    events.extend(new.map(|(link, mac)| Event::StaticAdded { link, address: address.into(), mac }));
 }
 
 /// Adds the first few and says how many more there are.

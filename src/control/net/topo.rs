@@ -1,6 +1,6 @@
 //! What the protocol engines see of it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::Net;
 use super::hops::Hop;
@@ -8,7 +8,7 @@ use super::links::host;
 use super::rib::Candidate;
 use crate::control::topology::{Link, Topology, Way};
 use crate::ids::IfId;
-use crate::wire::ipv4::Ipv4Header;
+use crate::wire::destination;
 
 impl Topology for Net {
     fn link(&self, id: IfId) -> Option<Link> {
@@ -19,43 +19,49 @@ impl Topology for Net {
         self.links.states.values().map(|state| state.link).collect()
     }
 
-    fn owns(&self, address: Ipv4Addr) -> bool {
+    fn owns(&self, address: IpAddr) -> bool {
+        let IpAddr::V4(address) = address else { return false };
         self.desired.index.owners(address).next().is_some()
     }
 
-    fn source(&self, interface: IfId, to: Ipv4Addr) -> Option<Ipv4Addr> {
+    fn source(&self, interface: IfId, to: IpAddr) -> Option<IpAddr> {
+        let IpAddr::V4(to) = to else { return None };
         if let Some(state) = self.links.states.get(&interface) {
             let near = state.address.iter().find(|net| net.contains(&to));
-            return near.or(state.address.first()).map(ipnet::Ipv4Net::addr);
+            return near.or(state.address.first()).map(|net| net.addr().into());
         }
         let key = self.tunnels.get(&interface)?.key;
-        self.desired.tunnels.get(&key)?.pair.map(|(address, _)| address)
+        self.desired.tunnels.get(&key)?.pair.map(|(address, _)| address.into())
     }
 
-    fn on_link(&self, link: IfId, address: Ipv4Addr) -> bool {
+    fn on_link(&self, link: IfId, address: IpAddr) -> bool {
+        let IpAddr::V4(to) = address else { return false };
         let state = self.links.states.get(&link);
         let in_subnet =
-            state.is_some_and(|state| state.address.iter().any(|net| net.contains(&address)));
+            state.is_some_and(|state| state.address.iter().any(|net| net.contains(&to)));
         // Hosts that a route to the link says are there.
         in_subnet || self.way(address) == Way::Neighbour { link, address }
     }
 
-    fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+    fn is_broadcast(&self, address: IpAddr) -> bool {
+        let IpAddr::V4(address) = address else { return address.is_multicast() };
         address.is_broadcast()
             || address.is_multicast()
             || self.rib.get(host(address)).candidates().contains(&Candidate::Broadcast)
     }
 
-    fn way(&self, to: Ipv4Addr) -> Way {
+    fn way(&self, to: IpAddr) -> Way {
+        let IpAddr::V4(to) = to else { return Way::Unreachable };
         self.way_of_flow(to, self.tables.flow.ends(0, to.into(), 0, 0))
     }
 
     fn way_of(&self, datagram: &[u8]) -> Option<Way> {
-        let to = Ipv4Header::ref_from(datagram)?.dst_addr();
+        let IpAddr::V4(to) = destination(datagram)? else { return Some(Way::Unreachable) };
         Some(self.way_of_flow(to, self.tables.flow.datagram(datagram)))
     }
 
-    fn only_by_default(&self, to: Ipv4Addr) -> bool {
+    fn only_by_default(&self, to: IpAddr) -> bool {
+        let IpAddr::V4(to) = to else { return false };
         self.longest(to).is_some_and(|(prefix, _)| prefix.prefix_len() == 0)
     }
 }
@@ -74,11 +80,11 @@ impl Net {
         match hop {
             Some(Hop::Local) => Way::Local,
             Some(Hop::Broadcast) => Way::Broadcast,
-            Some(Hop::Link(link)) => Way::Neighbour { link, address: to },
-            Some(Hop::Neighbour(link, address)) => Way::Neighbour { link, address },
+            Some(Hop::Link(link)) => Way::Neighbour { link, address: to.into() },
+            Some(Hop::Neighbour(link, address)) => Way::Neighbour { link, address: address.into() },
             Some(Hop::Tunnel(tunnel)) => {
                 let below = self.tunnels.get(&tunnel).and_then(|state| state.underlay.ok());
-                let underlay = below.map(|below| (below.link, below.next_hop));
+                let underlay = below.map(|below| (below.link, below.next_hop.into()));
                 Way::Tunnel { tunnel, underlay }
             }
             Some(Hop::Blackhole | Hop::Unreachable | Hop::Paths(_)) | None => Way::Unreachable,

@@ -1,3 +1,5 @@
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::control::tally::ControlDrop;
 use crate::control::tally::fake::*;
@@ -12,7 +14,7 @@ struct Bench {
     counters: Arc<ControlCounters>,
 }
 
-fn request(to: Ipv4Addr) -> PingRequest {
+fn request(to: IpAddr) -> PingRequest {
     PingRequest {
         to,
         from: None,
@@ -47,15 +49,20 @@ impl Bench {
 
     fn reply(&mut self, ms: u64, packet: &[u8]) -> bool {
         let ip = ipv4::validate(packet, false).expect("valid");
-        self.engine.on_reply(at(ms), ip, &packet[ip.header_len()..])
+        let message = &packet[ip.header_len()..];
+        let header = header(message).expect("a header");
+        let Some(echo) = header.echo().filter(|echo| echo.reply) else { return false };
+        let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
+        let size = message.len() - ICMP_LEN;
+        self.engine.on_reply(at(ms), &Reply { from, to, ttl: ip.ttl, echo, size })
     }
 
     fn error(&mut self, kind: IcmpErrorKind, about: &[u8]) -> bool {
-        let sender = ErrorSender { address: ROUTER, ttl: 60, id: 1 };
+        let sender = ErrorSender { address: v4(ROUTER), ttl: 60, id: 1 };
         let error = build_error(kind, sender, about).expect("valid cause");
         let message = &error[IPV4_LEN..];
         let kind = IcmpErrorKind::of(validate_icmp(message).expect("valid")).expect("an error");
-        self.engine.on_error(ROUTER, kind, message)
+        self.engine.on_error(ROUTER, ErrorKind::V4(kind), &message[ICMP_LEN..])
     }
 }
 
@@ -66,13 +73,13 @@ fn the_probe_is_what_etherparse_would_send() {
     let packet = b.sent();
     let data: Vec<u8> = (28..84).collect();
     let mut theirs = Vec::new();
-    etherparse::PacketBuilder::ipv4(OWN.octets(), HOST.octets(), 9)
+    etherparse::PacketBuilder::ipv4(v4(OWN).octets(), v4(HOST).octets(), 9)
         .icmpv4_echo_request(77, 3)
         .write(&mut theirs, &data)
         .expect("to memory");
     assert_eq!(packet[20..], theirs[20..]);
     let ip = Ipv4Repr::of(ipv4::validate(&packet, false).expect("valid"));
-    assert_eq!((ip.src, ip.dst, ip.ttl, ip.df), (OWN, HOST, 9, true));
+    assert_eq!((ip.src, ip.dst, ip.ttl, ip.df), (v4(OWN), v4(HOST), 9, true));
 }
 
 #[test]
@@ -141,9 +148,12 @@ fn errors_about_other_things_are_not_ours() {
     reply[20] = 0;
     assert!(!b.error(IcmpErrorKind::TtlExceeded, &reply));
     assert!(!b.error(IcmpErrorKind::TtlExceeded, &udp(OWN, FAR, 9, b"")));
-    for len in 0..36 {
-        let quote = [&[11, 0, 0, 0, 0, 0, 0, 0][..], &packet].concat();
-        assert!(!b.engine.on_error(ROUTER, IcmpErrorKind::TtlExceeded, &quote[..len]), "{len}");
+    for len in 0..28 {
+        let quote = &packet[..len];
+        assert!(
+            !b.engine.on_error(ROUTER, ErrorKind::V4(IcmpErrorKind::TtlExceeded), quote),
+            "{len}"
+        );
     }
     assert!(b.error(IcmpErrorKind::TtlExceeded, &packet));
 }
@@ -169,13 +179,13 @@ fn an_own_address_can_be_pinged_and_so_can_the_tunnel() {
     answer_echo(&mut packet, 64, 1).expect("the worker answers");
     assert!(b.reply(1, &packet));
     let inner = Ipv4Addr::new(10, 9, 9, 1);
-    b.world.addresses.push((GRE0, inner, 32));
+    b.world.addresses.push((GRE0, inner.into(), 32));
     let way = Way::Tunnel { tunnel: GRE0, underlay: Some((EN1, ROUTER)) };
     b.world.routes.push((MOBILE.into(), way));
     b.start(request(MOBILE)).expect("sent");
     assert_eq!(b.sent()[12..16], inner.octets());
     b.start(PingRequest { from: Some(OWN), sequence: 4, ..request(MOBILE) }).expect("sent");
-    assert_eq!(b.sent()[12..16], OWN.octets());
+    assert_eq!(b.sent()[12..16], v4(OWN).octets());
 }
 
 #[test]
@@ -216,7 +226,7 @@ fn what_cannot_be_sent_is_refused_with_a_reason() {
             "198.51.100.2 is not an address of this gateway",
         ),
         (
-            request(Ipv4Addr::new(10, 255, 255, 255)),
+            request(Ipv4Addr::new(10, 255, 255, 255).into()),
             "10.255.255.255 is a broadcast or multicast address: only hosts can be pinged",
         ),
         (

@@ -80,7 +80,7 @@ fn piece(id: u16, offset: usize, more: bool, payload: &[u8]) -> Vec<u8> {
     bytes.extend(id.to_be_bytes());
     bytes.extend(flags.to_be_bytes());
     bytes.extend([61, 47, 0, 0]);
-    bytes.extend(FAR.octets());
+    bytes.extend(v4(FAR).octets());
     bytes.extend(Ipv4Addr::new(203, 0, 113, 1).octets());
     bytes.extend_from_slice(payload);
     assert!(fill_checksum(&mut bytes));

@@ -5,11 +5,11 @@
 //!               en0.20 (192.168.20.1/24)   └─ gre0 (inner 10.0.0.1, when it is up)
 //! ```
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::control::topology::{Actions, Link, Topology, Way};
 use crate::exchange::InjectKind;
@@ -23,17 +23,17 @@ pub(crate) const GRE0: IfId = IfId(9);
 pub(crate) const EN0_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xc0]);
 pub(crate) const EN1_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xc1]);
 pub(crate) const HOST_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xaa]);
-pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 163);
-pub(crate) const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 254);
-pub(crate) const MOBILE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 25);
-pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+pub(crate) const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 163));
+pub(crate) const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+pub(crate) const ROUTER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 254));
+pub(crate) const MOBILE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 25));
+pub(crate) const FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 2));
 
 /// What an engine did to the neighbours' adjacencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Did {
-    Resolved(IfId, Ipv4Addr, Mac),
-    Lost(IfId, Ipv4Addr, bool),
+    Resolved(IfId, IpAddr, Mac),
+    Lost(IfId, IpAddr, bool),
 }
 
 /// The world.
@@ -41,9 +41,9 @@ pub(crate) enum Did {
 pub(crate) struct Fake {
     pub links: Vec<Link>,
     /// Own addresses with their interface and subnet.
-    pub addresses: Vec<(IfId, Ipv4Addr, u8)>,
+    pub addresses: Vec<(IfId, IpAddr, u8)>,
     /// Longest match wins; connected subnets need no line here.
-    pub routes: Vec<(Ipv4Net, Way)>,
+    pub routes: Vec<(IpNet, Way)>,
     pub injected: Vec<(InjectKind, Vec<u8>)>,
     pub did: Vec<Did>,
     /// Packets the exchange still takes.
@@ -63,10 +63,10 @@ impl Default for Fake {
             ],
             addresses: vec![
                 (EN0, OWN, 8),
-                (EN1, Ipv4Addr::new(203, 0, 113, 1), 24),
-                (EN0_20, Ipv4Addr::new(192, 168, 20, 1), 24),
+                (EN1, IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)), 24),
+                (EN0_20, IpAddr::V4(Ipv4Addr::new(192, 168, 20, 1)), 24),
             ],
-            routes: vec![(Ipv4Net::default(), default)],
+            routes: vec![(Ipv4Net::default().into(), default)],
             injected: Vec::new(),
             did: Vec::new(),
             room: usize::MAX,
@@ -79,7 +79,7 @@ impl Fake {
     pub fn tunnel_up(&mut self) {
         self.addresses.push((GRE0, OWN, 32));
         let way = Way::Tunnel { tunnel: GRE0, underlay: Some((EN1, ROUTER)) };
-        self.routes.push((Ipv4Net::from(MOBILE), way));
+        self.routes.push((IpNet::from(MOBILE), way));
     }
 
     /// What was injected since the last call.
@@ -93,7 +93,7 @@ impl Fake {
     }
 
     /// The longest match among subnets and routes.
-    fn longest(&self, to: Ipv4Addr) -> Option<(Ipv4Net, Way)> {
+    fn longest(&self, to: IpAddr) -> Option<(IpNet, Way)> {
         let connected = self.links.iter().filter(|l| l.up).flat_map(|l| {
             let way = Way::Neighbour { link: l.id, address: to };
             self.subnets(l.id).map(move |net| (net, way))
@@ -102,11 +102,12 @@ impl Fake {
         all.filter(|(net, _)| net.contains(&to)).max_by_key(|(net, _)| net.prefix_len())
     }
 
-    fn subnets(&self, link: IfId) -> impl Iterator<Item = Ipv4Net> {
+    fn subnets(&self, link: IfId) -> impl Iterator<Item = IpNet> {
         self.addresses
             .iter()
-            .filter(move |(id, _, len)| *id == link && *len < 32)
-            .filter_map(|&(_, address, len)| Ipv4Net::new(address, len).ok())
+            .filter(move |(id, ..)| *id == link)
+            .filter_map(|&(_, address, len)| IpNet::new(address, len).ok())
+            .filter(|net| net.prefix_len() < net.max_prefix_len())
     }
 }
 
@@ -119,29 +120,31 @@ impl Topology for Fake {
         self.links.clone()
     }
 
-    fn owns(&self, address: Ipv4Addr) -> bool {
+    fn owns(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|a| a.1 == address)
     }
 
-    fn source(&self, interface: IfId, to: Ipv4Addr) -> Option<Ipv4Addr> {
+    fn source(&self, interface: IfId, to: IpAddr) -> Option<IpAddr> {
         let mine = || self.addresses.iter().filter(|a| a.0 == interface);
         let fits =
-            |a: &&(IfId, Ipv4Addr, u8)| Ipv4Net::new(a.1, a.2).is_ok_and(|net| net.contains(&to));
+            |a: &&(IfId, IpAddr, u8)| IpNet::new(a.1, a.2).is_ok_and(|net| net.contains(&to));
         mine().find(fits).or_else(|| mine().next()).map(|a| a.1)
     }
 
-    fn on_link(&self, link: IfId, address: Ipv4Addr) -> bool {
+    fn on_link(&self, link: IfId, address: IpAddr) -> bool {
         self.subnets(link).any(|net| net.contains(&address))
     }
 
-    fn is_broadcast(&self, address: Ipv4Addr) -> bool {
-        let edge = |net: Ipv4Net| address == net.network() || address == net.broadcast();
-        address.is_broadcast()
+    fn is_broadcast(&self, address: IpAddr) -> bool {
+        let edge = |net: IpNet| {
+            address.is_ipv4() && (address == net.network() || address == net.broadcast())
+        };
+        address == IpAddr::V4(Ipv4Addr::BROADCAST)
             || address.is_multicast()
             || self.links.iter().any(|l| self.subnets(l.id).any(edge))
     }
 
-    fn way(&self, to: Ipv4Addr) -> Way {
+    fn way(&self, to: IpAddr) -> Way {
         if self.owns(to) {
             return Way::Local;
         }
@@ -151,7 +154,7 @@ impl Topology for Fake {
         self.longest(to).map_or(Way::Unreachable, |(_, way)| way)
     }
 
-    fn only_by_default(&self, to: Ipv4Addr) -> bool {
+    fn only_by_default(&self, to: IpAddr) -> bool {
         self.longest(to).is_some_and(|(net, _)| net.prefix_len() == 0)
     }
 }
@@ -166,11 +169,11 @@ impl Actions for Fake {
         true
     }
 
-    fn neighbour_resolved(&mut self, link: IfId, address: Ipv4Addr, mac: Mac) {
+    fn neighbour_resolved(&mut self, link: IfId, address: IpAddr, mac: Mac) {
         self.did.push(Did::Resolved(link, address, mac));
     }
 
-    fn neighbour_lost(&mut self, link: IfId, address: Ipv4Addr, failed: bool) {
+    fn neighbour_lost(&mut self, link: IfId, address: IpAddr, failed: bool) {
         self.did.push(Did::Lost(link, address, failed));
     }
 }
@@ -189,12 +192,24 @@ pub(crate) const fn at(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// A UDP datagram, by etherparse.
-pub(crate) fn udp(from: Ipv4Addr, to: Ipv4Addr, ttl: u8, payload: &[u8]) -> Vec<u8> {
+/// A UDP datagram of either family, by etherparse.
+pub(crate) fn udp(from: IpAddr, to: IpAddr, ttl: u8, payload: &[u8]) -> Vec<u8> {
+    use etherparse::PacketBuilder;
+    let builder = match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => PacketBuilder::ipv4(from.octets(), to.octets(), ttl),
+        (IpAddr::V6(from), IpAddr::V6(to)) => PacketBuilder::ipv6(from.octets(), to.octets(), ttl),
+        _ => panic!("{from} and {to} are of two families"),
+    };
     let mut packet = Vec::new();
-    etherparse::PacketBuilder::ipv4(from.octets(), to.octets(), ttl)
-        .udp(1000, 33434)
-        .write(&mut packet, payload)
-        .expect("to memory");
+    builder.udp(1000, 33434).write(&mut packet, payload).expect("to memory");
     packet
+}
+
+/// The IPv4 address, where a test needs one as such.
+#[track_caller]
+pub(crate) fn v4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) => panic!("{address} is no IPv4 address"),
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const OTHER: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 3);
+const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3));
 const OTHER_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xbb]);
 
 #[test]
@@ -27,8 +27,8 @@ fn ar01_a_request_for_us_is_learned_from_and_answered() {
 #[test]
 fn ar01_on_a_vlan_the_answer_is_tagged() {
     let mut b = Bench::new();
-    let host = Ipv4Addr::new(192, 168, 20, 7);
-    b.hears(0, EN0_20, &who_has((HOST_MAC, host), Ipv4Addr::new(192, 168, 20, 1)));
+    let host = IpAddr::V4(Ipv4Addr::new(192, 168, 20, 7));
+    b.hears(0, EN0_20, &who_has((HOST_MAC, host), IpAddr::V4(Ipv4Addr::new(192, 168, 20, 1))));
     let sent = b.arp_sent();
     assert_eq!((sent[0].vlan, sent[0].out_if, sent[0].port), (Some(20), EN0_20, PortId(0)));
 }
@@ -74,7 +74,7 @@ fn a_neighbour_moves_once_a_second_at_most() {
 
 #[test]
 fn moves_of_many_neighbours_are_logged_at_a_bounded_rate() {
-    let neighbour = |n: u32| Ipv4Addr::from(0x0a03_0000 + n + 1);
+    let neighbour = |n: u32| IpAddr::V4(Ipv4Addr::from(0x0a03_0000 + n + 1));
     let mut b = Bench::new();
     for n in 0..100 {
         b.hears(0, EN0, &who_has((HOST_MAC, neighbour(n)), OWN));
@@ -122,7 +122,12 @@ fn ar03_group_and_zero_link_addresses_are_refused() {
 #[test]
 fn senders_that_do_not_belong_on_the_wire_are_not_learned() {
     let mut b = Bench::new();
-    let foreign = [ROUTER, FAR, Ipv4Addr::new(10, 255, 255, 255), Ipv4Addr::new(10, 0, 0, 0)];
+    let foreign = [
+        ROUTER,
+        FAR,
+        IpAddr::V4(Ipv4Addr::new(10, 255, 255, 255)),
+        IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)),
+    ];
     for address in foreign {
         b.hears(0, EN0, &who_has((HOST_MAC, address), OWN));
     }
@@ -133,7 +138,7 @@ fn senders_that_do_not_belong_on_the_wire_are_not_learned() {
 #[test]
 fn own_address_of_another_wire_is_not_answered_for() {
     let mut b = Bench::new();
-    b.hears(0, EN0, &who_has((HOST_MAC, HOST), Ipv4Addr::new(203, 0, 113, 1)));
+    b.hears(0, EN0, &who_has((HOST_MAC, HOST), IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1))));
     assert_eq!(b.arp_sent(), []);
     assert_eq!(b.dropped(ControlDrop::ArpNotForUs), 1);
 }
@@ -165,10 +170,10 @@ fn garbage_down_links_and_our_own_voice_are_dropped_by_name() {
 #[test]
 fn probes_for_our_addresses_are_answered_and_teach_nothing() {
     let mut b = Bench::new();
-    b.hears(0, EN0, &who_has((HOST_MAC, Ipv4Addr::UNSPECIFIED), OWN));
+    b.hears(0, EN0, &who_has((HOST_MAC, IpAddr::V4(Ipv4Addr::UNSPECIFIED)), OWN));
     let sent = b.arp_sent();
     assert_eq!((sent[0].to, sent[0].sender), (HOST_MAC, (EN0_MAC, OWN)));
-    assert_eq!(sent[0].target, (HOST_MAC, Ipv4Addr::UNSPECIFIED));
+    assert_eq!(sent[0].target, (HOST_MAC, IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
     assert_eq!(b.world.done(), []);
     assert_eq!(b.engine.views(&|_| String::new(), at(0)), []);
 }
@@ -256,7 +261,7 @@ fn entries_leave_with_their_link_their_subnet_or_on_request() {
 #[test]
 fn the_table_is_bounded_and_the_oldest_goes_first() {
     let mut b = Bench::with(NeighbourConfig { entries: 3, ..NeighbourConfig::default() });
-    let host = |n: u8| Ipv4Addr::new(10, 0, 1, n);
+    let host = |n: u8| IpAddr::V4(Ipv4Addr::new(10, 0, 1, n));
     for n in 1..=4 {
         b.hears(u64::from(n), EN0, &who_has((HOST_MAC, host(n)), OWN));
     }

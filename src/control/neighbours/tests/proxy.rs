@@ -60,7 +60,7 @@ fn ar06_silent_until_the_route_leaves_elsewhere_then_announced_and_answered() {
 #[test]
 fn ar06_a_route_by_another_link_will_do_and_a_dead_one_will_not() {
     let mut b = Bench::new();
-    let host_route = ipnet::Ipv4Net::from(MOBILE);
+    let host_route = ipnet::IpNet::from(MOBILE);
     for (way, answers) in [
         (Way::Neighbour { link: EN1, address: ROUTER }, true),
         (Way::Neighbour { link: EN0_20, address: MOBILE }, true),
@@ -79,8 +79,8 @@ fn ar06_a_route_by_another_link_will_do_and_a_dead_one_will_not() {
 
 #[test]
 fn ar06_the_default_route_does_not_count() {
-    let elsewhere = Ipv4Addr::new(192, 0, 2, 7);
-    let default = ipnet::Ipv4Net::default();
+    let elsewhere = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+    let default = ipnet::IpNet::default();
     let mut b = Bench::new();
     b.told(Event::Published { link: EN0, address: elsewhere, mac: EN0_MAC });
     let tunnel = Way::Tunnel { tunnel: GRE0, underlay: Some((EN1, ROUTER)) };
@@ -106,18 +106,18 @@ fn ar06_only_on_its_link_for_senders_of_that_wire_and_never_for_broadcast() {
     b.world.tunnel_up();
     b.told(published());
     b.world.sent();
-    b.hears(0, EN0_20, &who_has((HOST_MAC, Ipv4Addr::new(192, 168, 20, 9)), MOBILE));
+    b.hears(0, EN0_20, &who_has((HOST_MAC, IpAddr::V4(Ipv4Addr::new(192, 168, 20, 9))), MOBILE));
     b.hears(0, EN0, &who_has((HOST_MAC, ROUTER), MOBILE));
     assert_eq!(b.arp_sent(), []);
     assert_eq!(b.dropped(ControlDrop::ArpForeignSender), 1);
 
-    let broadcast = Ipv4Addr::new(10, 255, 255, 255);
+    let broadcast = IpAddr::V4(Ipv4Addr::new(10, 255, 255, 255));
     b.told(Event::Published { link: EN0, address: broadcast, mac: EN0_MAC });
     b.hears(0, EN0, &who_has((HOST_MAC, HOST), broadcast));
     assert_eq!(b.arp_sent(), []);
     assert_eq!(b.view(broadcast).note.as_deref(), Some("is a broadcast address"));
 
-    b.hears(0, EN0, &who_has((HOST_MAC, Ipv4Addr::UNSPECIFIED), MOBILE));
+    b.hears(0, EN0, &who_has((HOST_MAC, IpAddr::V4(Ipv4Addr::UNSPECIFIED)), MOBILE));
     assert_eq!(b.arp_sent().len(), 1, "a probe is answered: the address is taken");
     b.hears(0, EN0, &is_at((HOST_MAC, HOST), (EN0_MAC, MOBILE)));
     assert_eq!(b.arp_sent(), [], "replies are not");
@@ -153,7 +153,7 @@ fn becoming_active_ends_the_neighbour_that_was_at_home() {
 fn many_published_entries_are_reviewed_in_bounded_steps() {
     let mut b = Bench::new();
     for n in 0..600u32 {
-        let address = Ipv4Addr::from(0x0a02_0000 + n + 1);
+        let address = IpAddr::V4(Ipv4Addr::from(0x0a02_0000 + n + 1));
         b.told(Event::Published { link: EN0, address, mac: EN0_MAC });
     }
     let way = Way::Tunnel { tunnel: GRE0, underlay: Some((EN1, ROUTER)) };
@@ -212,7 +212,7 @@ fn a_rival_is_named_counted_and_not_believed() {
 #[test]
 fn steady_changes_of_routes_do_not_keep_the_last_entries_from_being_announced() {
     let mut b = Bench::new();
-    let address = |n: u16| Ipv4Addr::from(0x0a05_0000 + u32::from(n));
+    let address = |n: u16| IpAddr::V4(Ipv4Addr::from(0x0a05_0000 + u32::from(n)));
     for n in 0..600 {
         b.told(Event::Published { link: EN0, address: address(n), mac: EN0_MAC });
     }

@@ -3,9 +3,9 @@
 use super::*;
 use crate::exchange::InjectKind::{Forward, Originate};
 
-const BEYOND: Ipv4Addr = Ipv4Addr::new(8, 8, 8, 8);
+const BEYOND: IpAddr = IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8));
 const ROUTER_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xfe]);
-const C_OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+const C_OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 
 fn router_answers() -> Vec<u8> {
     is_at((ROUTER_MAC, ROUTER), (EN1_MAC, C_OUTSIDE))
@@ -120,7 +120,7 @@ fn ar02_the_newest_displaces_the_oldest() {
 
 #[test]
 fn what_is_held_altogether_is_bounded_in_packets_and_bytes() {
-    let host = |n: u8| Ipv4Addr::new(10, 0, 1, n);
+    let host = |n: u8| IpAddr::V4(Ipv4Addr::new(10, 0, 1, n));
     let small = udp(HOST, host(1), 9, b"").len();
     let bounds = [
         NeighbourConfig { held_packets: 2, ..NeighbourConfig::default() },
@@ -176,13 +176,13 @@ fn a_static_entry_releases_what_waits() {
 #[test]
 fn what_no_neighbour_leads_to_is_dropped_by_name() {
     let mut b = Bench::new();
-    for to in [OWN, Ipv4Addr::BROADCAST] {
+    for to in [OWN, IpAddr::V4(Ipv4Addr::BROADCAST)] {
         b.forwards(0, &udp(HOST, to, 9, b""));
     }
     b.world.routes.clear();
     b.forwards(0, &udp(HOST, BEYOND, 9, b""));
     let way = Way::Tunnel { tunnel: GRE0, underlay: None };
-    b.world.routes.push((ipnet::Ipv4Net::default(), way));
+    b.world.routes.push((ipnet::IpNet::default(), way));
     b.forwards(0, &udp(HOST, BEYOND, 9, b""));
     assert_eq!(b.dropped(ControlDrop::NoNextHop), 4);
     b.forwards(0, &[0x45; 19]);
@@ -250,7 +250,7 @@ fn ar04_a_neighbour_that_answers_goes_on() {
 fn a_tick_does_a_bounded_amount() {
     let mut b = Bench::new();
     for n in 0..600u32 {
-        let host = Ipv4Addr::from(0x0a01_0000 + n + 1);
+        let host = IpAddr::V4(Ipv4Addr::from(0x0a01_0000 + n + 1));
         b.hears(0, EN0, &who_has((HOST_MAC, host), OWN));
     }
     b.world.sent();
@@ -273,7 +273,7 @@ proptest::proptest! {
         let mut ms = 0;
         for (what, n, wait) in steps {
             ms += wait;
-            let host = Ipv4Addr::new(10, 0, 2, n);
+            let host = IpAddr::V4(Ipv4Addr::new(10, 0, 2, n));
             match what {
                 0..=2 => { let _ = b.forwards(ms, &udp(HOST, host, 9, &[n])); }
                 3 => b.hears(ms, EN0, &is_at((HOST_MAC, host), (EN0_MAC, OWN))),

@@ -150,7 +150,7 @@ fn seen(m: &Machine) -> Vec<String> {
     let addresses = HOSTS.iter().map(|h| ip(h)).chain(edges);
     for address in addresses.chain([ip("10.0.2.77"), ip("10.0.9.9"), ip("11.1")]) {
         let text = address.to_string();
-        let way = format!("{:?}", crate::control::topology::Topology::way(&m.net, address));
+        let way = format!("{:?}", crate::control::topology::Topology::way(&m.net, address.into()));
         // Ways have numbers, so only their kind is compared.
         let way = way.split([' ', '{']).next().unwrap_or_default().to_owned();
         seen.push(format!("{text}: {} {way}", described(m, &m.meets(&text))));

@@ -10,8 +10,8 @@ fn told(m: &mut Machine, ops: &[Op]) -> Vec<Event> {
 fn addresses_links_and_routes() {
     let mut m = Machine::new();
     let (link, first, second) = (EN0, ip("10.1"), ip("11.1"));
-    let added = |address| Event::AddressAdded { link, address };
-    let removed = |address| Event::AddressRemoved { link, address };
+    let added = |address| Event::AddressAdded { link, address: IpAddr::V4(address) };
+    let removed = |address| Event::AddressRemoved { link, address: IpAddr::V4(address) };
     assert_eq!(told(&mut m, &[address("en0", "10.1")]), [added(first), Event::RoutesChanged]);
     assert_eq!(
         told(&mut m, &[address("en0", "11.1")]),
@@ -34,7 +34,8 @@ fn arp_entries() {
     let mut m = Machine::new();
     m.ok(address("en0", "10.1"));
     let (link, address) = (EN0, ip("10.9"));
-    let fixed = |n| Event::StaticAdded { link, address, mac: mac(n) };
+    let to = IpAddr::V4(address);
+    let fixed = |n| Event::StaticAdded { link, address: to, mac: mac(n) };
     assert_eq!(told(&mut m, &[neighbour("10.9", 1)]), [fixed(1)]);
     assert_eq!(m.kind("10.9"), AdjacencyKind::Rewrite, "planned at once");
     assert_eq!(told(&mut m, &[neighbour("10.9", 2)]), [fixed(2)]);
@@ -44,16 +45,20 @@ fn arp_entries() {
     assert_eq!(m.meets("10.9").rewrite()[..6], mac(2).0);
     m.net.neighbour_lost(EN0, address, false);
     let own = Mac([2, 0, 0, 0, 0, 0]);
-    assert_eq!(told(&mut m, &[publish("10.9")]), [Event::Published { link, address, mac: own }]);
-    let gone = [Event::StaticRemoved { link, address }, Event::Unpublished { link, address }];
+    assert_eq!(
+        told(&mut m, &[publish("10.9")]),
+        [Event::Published { link, address: to, mac: own }]
+    );
+    let gone =
+        [Event::StaticRemoved { link, address: to }, Event::Unpublished { link, address: to }];
     let mut expected = gone.to_vec();
-    expected.push(Event::Forget { address });
+    expected.push(Event::Forget { address: to });
     assert_eq!(told(&mut m, &[Op::DeleteArp { address }]), expected);
     assert_eq!(m.kind("10.9"), AdjacencyKind::Resolve);
     // A learned entry alone can be deleted too.
     let delete = [Op::DeleteArp { address }.into()];
     let (_, events) = m.net.transact(&delete, &|asked| asked == address).unwrap();
-    assert_eq!(events, [Event::Forget { address }]);
+    assert_eq!(events, [Event::Forget { address: to }]);
     m.all(&[neighbour("10.9", 1), publish("10.9")]);
     let mut expected = gone.to_vec();
     expected.push(Event::ForgetAll);

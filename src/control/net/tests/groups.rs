@@ -114,7 +114,7 @@ fn a_gateway_that_fails_moves_its_own_flows_and_gets_them_back() {
         m.net.neighbour_lost(EN0, ip(&format!("10.0.0.{n}")), true);
     }
     assert!(buckets(&m, "20.1").iter().all(|b| b.0 == "Unreachable"));
-    assert_eq!(m.net.way(ip("20.1")), Way::Unreachable);
+    assert_eq!(m.net.way(ip("20.1").into()), Way::Unreachable);
     assert_eq!(m.net.get_route(net("20.0.0.0/8")).unwrap().flags, "SP", "not up");
 }
 
@@ -240,10 +240,14 @@ fn gateways_and_multipath_routes_across_each_other() {
     let mut m = machine();
     // A gateway beyond a multipath route: by one of its gateways.
     m.all(&[ecmp("20.0.0.0/8", &FOUR[..2]), add("30.0.0.0/8", "20.0.0.9")]);
-    let Way::Neighbour { address, .. } = m.net.way(ip("30.1")) else { panic!() };
+    let Way::Neighbour { address: IpAddr::V4(address), .. } = m.net.way(ip("30.1").into()) else {
+        panic!()
+    };
     assert!([ip("10.0.0.2"), ip("10.0.0.3")].contains(&address));
     m.net.neighbour_lost(EN0, address, true);
-    let Way::Neighbour { address: other, .. } = m.net.way(ip("30.1")) else { panic!() };
+    let Way::Neighbour { address: IpAddr::V4(other), .. } = m.net.way(ip("30.1").into()) else {
+        panic!()
+    };
     assert_ne!(address, other);
     // A path's gateway beyond a multipath route is not looked for.
     m.ok(ecmp("40.0.0.0/8", &["20.0.0.9", "10.0.0.5"]));
@@ -270,7 +274,10 @@ fn control_asks_for_the_path_that_the_worker_met() {
         datagram.extend(ip("20.1.1.1").octets());
         datagram.extend(port.to_be_bytes());
         datagram.extend([0, 80, 0, 8, 0, 0]);
-        let Some(Way::Neighbour { link, address }) = m.net.way_of(&datagram) else { panic!() };
+        let Some(Way::Neighbour { link, address: IpAddr::V4(address) }) = m.net.way_of(&datagram)
+        else {
+            panic!()
+        };
         let guard = m.tables.pin();
         let group = m.tables.fib4.lookup(ip("20.1.1.1").into(), &guard);
         let hash = m.tables.flow.ends(

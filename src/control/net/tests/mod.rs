@@ -15,7 +15,7 @@ mod options;
 mod refusals;
 mod routes;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use etherparse::{Ipv4HeaderSlice, SlicedPacket};

@@ -101,8 +101,8 @@ fn t5_what_is_on_the_wire() {
     assert!(m.running("gre0"), "running before the neighbour is resolved");
     assert_eq!(m.kind("12.2"), AdjacencyKind::Resolve);
     assert_eq!(
-        m.net.way(ip("12.2")),
-        Way::Tunnel { tunnel: m.id("gre0"), underlay: Some((EN0, ip("10.163"))) }
+        m.net.way(ip("12.2").into()),
+        Way::Tunnel { tunnel: m.id("gre0"), underlay: Some((EN0, ip("10.163").into())) }
     );
     m.learn(EN0, "10.163", 9);
     let adjacency = m.meets("12.2");
@@ -177,14 +177,17 @@ fn t10_published_before_the_tunnel_is_there() {
     let (outcome, events) = m.try_all(&[publish("10.25")]).unwrap();
     assert!(outcome.notes[0].contains("silent"), "{outcome:?}");
     let mac = Mac([2, 0, 0, 0, 0, 0]);
-    assert_eq!(events[0], Event::Published { link: EN0, address: ip("10.25"), mac });
-    assert_eq!(m.net.way(ip("10.25")), Way::Neighbour { link: EN0, address: ip("10.25") });
+    assert_eq!(events[0], Event::Published { link: EN0, address: ip("10.25").into(), mac });
+    assert_eq!(
+        m.net.way(ip("10.25").into()),
+        Way::Neighbour { link: EN0, address: ip("10.25").into() }
+    );
     m.all(&office()[3..]);
-    assert!(matches!(m.net.way(ip("10.25")), Way::Tunnel { underlay: Some(_), .. }));
+    assert!(matches!(m.net.way(ip("10.25").into()), Way::Tunnel { underlay: Some(_), .. }));
     // The far end never leaks to the LAN, whatever the tunnel is doing.
     m.ok(delete("0.0.0.0/0"));
     let tunnel = m.id("gre0");
-    assert_eq!(m.net.way(ip("10.25")), Way::Tunnel { tunnel, underlay: None });
+    assert_eq!(m.net.way(ip("10.25").into()), Way::Tunnel { tunnel, underlay: None });
     assert_eq!(m.kind("10.25"), AdjacencyKind::Unreachable);
     let outcome = m.ok(Op::DeleteArp { address: ip("10.25") });
     assert_eq!(outcome.notes, [""; 0]);

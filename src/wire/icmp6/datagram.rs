@@ -1,0 +1,234 @@
+//! The IPv6 side of an ICMPv6 message: the fixed header, where the message
+//! begins behind extension headers, and the pseudo header its checksum covers
+//! (RFC 8200 §3, §4, §8.1).
+
+use std::net::Ipv6Addr;
+
+use zerocopy::byteorder::network_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::wire::{
+    EmitError, IPPROTO_DESTINATION_OPTIONS, IPPROTO_FRAGMENT, IPPROTO_HOP_BY_HOP, IPPROTO_ICMPV6,
+    IPPROTO_ROUTING, checksum, room,
+};
+
+/// Bytes of the fixed header.
+pub const IPV6_LEN: usize = 40;
+/// Offset of the next header field in it.
+const NEXT_HEADER_OFFSET: usize = 6;
+/// Next headers that are walked over, beside the numbers of RFC 8200.
+const AUTHENTICATION: u8 = 51;
+const MOBILITY: u8 = 135;
+/// Most extension headers that are walked.
+const MOST: usize = 8;
+
+/// The fixed header, in place.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
+#[repr(C)]
+struct Header {
+    /// Version, traffic class, flow label.
+    first: U32,
+    payload_length: U16,
+    next_header: u8,
+    hop_limit: u8,
+    source: [u8; 16],
+    destination: [u8; 16],
+}
+
+/// The addresses that the pseudo header is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Who says it.
+    pub source: Ipv6Addr,
+    /// To whom.
+    pub destination: Ipv6Addr,
+}
+
+impl Ends {
+    /// The checksum of an ICMPv6 message between these two, its own field as
+    /// it stands: 0 to compute one; 0 comes out if it is right.
+    #[must_use]
+    pub fn checksum(&self, message: &[u8]) -> u16 {
+        let addresses =
+            checksum::sum(&self.source.octets()) + checksum::sum(&self.destination.octets());
+        let length = checksum::sum(&(message.len() as u32).to_be_bytes());
+        checksum::finish(addresses + length + u32::from(IPPROTO_ICMPV6) + checksum::sum(message))
+    }
+}
+
+/// A datagram, or the beginning of one, measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    /// Source and destination.
+    pub ends: Ends,
+    /// As received.
+    pub hop_limit: u8,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// The fixed header's next header.
+    pub next_header: u8,
+    /// Bytes the header claims, itself included.
+    pub total_len: usize,
+    /// What of them is there, without link padding.
+    pub bytes: &'a [u8],
+}
+
+/// Why these bytes are no IPv6 datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Ipv6Error {
+    /// Fewer than 40 bytes.
+    #[error("shorter than an IPv6 header")]
+    TooShort,
+    /// The version is not 6.
+    #[error("IP version is not 6")]
+    BadVersion,
+    /// Fewer bytes than the payload length says.
+    #[error("packet shorter than its IPv6 payload length")]
+    Truncated,
+}
+
+/// What the chain of headers leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upper {
+    /// Protocol number of the payload.
+    pub protocol: u8,
+    /// Where it begins in the datagram.
+    pub offset: usize,
+    /// Where the next header field that names it is.
+    pub named_at: usize,
+    /// A fragment, the first one included.
+    pub fragment: bool,
+    /// A fragment other than the first: the payload is not its beginning.
+    pub later: bool,
+}
+
+impl<'a> Datagram<'a> {
+    /// Checks a whole datagram; bytes behind its end are padding.
+    pub fn parse(bytes: &'a [u8]) -> Result<Datagram<'a>, Ipv6Error> {
+        Datagram::parse_first(bytes, usize::MAX)
+    }
+
+    /// The same for one of which only the first `kept` bytes need be there: a
+    /// copy made to be quoted.
+    pub fn parse_first(bytes: &'a [u8], kept: usize) -> Result<Datagram<'a>, Ipv6Error> {
+        let (header, _) = Header::ref_from_prefix(bytes).map_err(|_| Ipv6Error::TooShort)?;
+        if header.first.get() >> 28 != 6 {
+            return Err(Ipv6Error::BadVersion);
+        }
+        let total_len = IPV6_LEN + usize::from(header.payload_length.get());
+        if bytes.len() < total_len.min(kept) {
+            return Err(Ipv6Error::Truncated);
+        }
+        Ok(Datagram {
+            ends: Ends { source: header.source.into(), destination: header.destination.into() },
+            hop_limit: header.hop_limit,
+            traffic_class: (header.first.get() >> 20) as u8,
+            next_header: header.next_header,
+            total_len,
+            bytes: &bytes[..total_len.min(bytes.len())],
+        })
+    }
+
+    /// Follows the chain of extension headers. `None` if it ends before the
+    /// bytes do, or is longer than anybody needs.
+    #[must_use]
+    pub fn upper(&self) -> Option<Upper> {
+        let mut upper = Upper {
+            protocol: self.next_header,
+            offset: IPV6_LEN,
+            named_at: NEXT_HEADER_OFFSET,
+            fragment: false,
+            later: false,
+        };
+        for _ in 0..MOST {
+            if upper.later {
+                return Some(upper);
+            }
+            let at = self.bytes.get(upper.offset..);
+            let word = |header: Option<&[u8]>| header?.first_chunk::<8>().copied();
+            let len = |word: [u8; 8]| match upper.protocol {
+                IPPROTO_FRAGMENT => 8,
+                AUTHENTICATION => (usize::from(word[1]) + 2) * 4,
+                _ => (usize::from(word[1]) + 1) * 8,
+            };
+            match upper.protocol {
+                IPPROTO_HOP_BY_HOP
+                | IPPROTO_ROUTING
+                | IPPROTO_FRAGMENT
+                | AUTHENTICATION
+                | IPPROTO_DESTINATION_OPTIONS
+                | MOBILITY => {
+                    let header = word(at)?;
+                    let next = upper.offset + len(header);
+                    if upper.protocol == IPPROTO_FRAGMENT {
+                        upper.fragment = true;
+                        upper.later = u16::from_be_bytes([header[2], header[3]]) >> 3 != 0;
+                    }
+                    upper.named_at = upper.offset;
+                    (upper.protocol, upper.offset) = (header[0], next);
+                }
+                _ => return Some(upper),
+            }
+        }
+        None
+    }
+
+    /// The ICMPv6 message in it, if there is one and it is whole.
+    #[must_use]
+    pub fn icmp6(&self) -> Option<&'a [u8]> {
+        let upper = self.upper()?;
+        if upper.protocol != IPPROTO_ICMPV6 || upper.fragment || self.bytes.len() < self.total_len {
+            return None;
+        }
+        self.bytes.get(upper.offset..)
+    }
+}
+
+/// Writes the fixed header of a datagram with an ICMPv6 message of
+/// `payload_len` bytes at the start of `buffer`. Returns its length.
+pub fn emit_header(
+    ends: Ends,
+    hop_limit: u8,
+    traffic_class: u8,
+    payload_len: usize,
+    buffer: &mut [u8],
+) -> Result<usize, EmitError> {
+    let most = usize::from(u16::MAX);
+    let payload_length =
+        u16::try_from(payload_len).map_err(|_| EmitError::TooLong { length: payload_len, most })?;
+    let header = Header {
+        first: (6 << 28 | u32::from(traffic_class) << 20).into(),
+        payload_length: payload_length.into(),
+        next_header: IPPROTO_ICMPV6,
+        hop_limit,
+        source: ends.source.octets(),
+        destination: ends.destination.octets(),
+    };
+    room(buffer, IPV6_LEN)?.copy_from_slice(header.as_bytes());
+    Ok(IPV6_LEN)
+}
+
+/// The pieces of a datagram of ours without extension headers, none longer than
+/// `mtu` (at least 1280), in order (RFC 8200 §4.5).
+#[must_use]
+pub fn fragments(datagram: &[u8], mtu: usize, identification: u32) -> Vec<Vec<u8>> {
+    const FRAGMENT_LEN: usize = 8;
+    let (header, payload) = datagram.split_at(IPV6_LEN);
+    let each = (mtu - IPV6_LEN - FRAGMENT_LEN) & !7;
+    let last = payload.len().div_ceil(each) - 1;
+    let piece = |(n, data): (usize, &[u8])| {
+        let mut bytes = header.to_vec();
+        let length = (FRAGMENT_LEN + data.len()) as u16;
+        bytes[4..6].copy_from_slice(&length.to_be_bytes());
+        let protocol = std::mem::replace(&mut bytes[NEXT_HEADER_OFFSET], IPPROTO_FRAGMENT);
+        let offset = (n * each) as u16 | u16::from(n < last);
+        bytes.extend([protocol, 0]);
+        bytes.extend(offset.to_be_bytes());
+        bytes.extend(identification.to_be_bytes());
+        bytes.extend(data);
+        bytes
+    };
+    payload.chunks(each).enumerate().map(piece).collect()
+}
