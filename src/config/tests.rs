@@ -264,7 +264,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("[[tunnel]]\nname = \"gre0\"\nttl = 0", "tunnel[0].ttl", "1 to 255"),
     ("[[tunnel]]\nname = \"gre0\"\ndscp = 64", "tunnel[0].dscp", "64 is not a DSCP"),
     ("[[tunnel]]\nname = \"gre0\"\ndf = true", "tunnel[0].df", "`true` is not a string"),
-    ("[[tunnel]]\nname = \"gre0\"\nlink0 = false", "tunnel[0].link0", "MOBILE"),
+    ("[[tunnel]]\nname = \"gre0\"\nlink0 = false\nchecksum = true", "tunnel[0].checksum", "MOBILE"),
     (
         "[[tunnel]]\nname = \"gre0\"\n[[tunnel]]\nname = \"gre0\"",
         "tunnel[1].name",

@@ -426,10 +426,12 @@ fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<Ipv4Addr>) -> Vec<(&'stati
         if ipip && set {
             problems.push((field, format!("an ipip tunnel has no {field}: expected it left out")));
         }
-    }
-    if !ipip && !tunnel.link0 {
-        let message = "`false` asks for MOBILE encapsulation (RFC 2004), which is not there yet: expected `true`";
-        problems.push(("link0", message.into()));
+        if !ipip && !tunnel.link0 && set {
+            let message = format!(
+                "MOBILE encapsulation (link0 = false) has no {field}: expected it left out"
+            );
+            problems.push((field, message));
+        }
     }
     let pairs = [
         ("local", tunnel.local, "remote", tunnel.remote),

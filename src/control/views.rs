@@ -43,6 +43,7 @@ impl Totals {
             sum.tx_bytes += counters.tx_bytes.get();
             sum.rx_dropped += counters.rx_dropped.get();
             sum.tx_dropped += counters.tx_dropped.get();
+            sum.fallback += counters.fallback.get();
         }
         sum
     }
@@ -58,6 +59,7 @@ impl Totals {
             tx_bytes: now.tx_bytes - base.tx_bytes,
             rx_dropped: now.rx_dropped - base.rx_dropped,
             tx_dropped: now.tx_dropped - base.tx_dropped,
+            fallback: now.fallback - base.fallback,
         }
     }
 

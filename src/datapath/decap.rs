@@ -15,7 +15,7 @@ use super::classify::destination;
 use super::drop::DropReason;
 use super::tally::{Tally, Way};
 use super::verdict::Turn;
-use super::{ecn, gre, ipv4};
+use super::{ecn, gre, ipv4, minimal};
 use crate::buf::{BURST, PacketBuf};
 use crate::ids::TableId;
 use crate::tables::decap::Home;
@@ -25,7 +25,7 @@ use crate::wire::gre::{
     FLAG_CHECKSUM, FLAG_KEY, FLAG_SEQUENCE, GRE_LEN, RESERVED_MASK, VERSION_MASK,
 };
 use crate::wire::ipv4::{IPV4_LEN, Ipv4Header};
-use crate::wire::{ETHERTYPE_IPV4, IPPROTO_GRE};
+use crate::wire::{ETHERTYPE_IPV4, IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_MINIMAL};
 
 /// Bits that make a GRE header more than the base header of RFC 2784 (bits
 /// 6–12 are not among them: ignored on receipt, GR-02).
@@ -127,8 +127,11 @@ fn plain(
     if from + GRE_LEN > usize::from(u8::MAX) {
         return None;
     }
-    if protocol != IPPROTO_GRE {
+    if protocol == IPPROTO_IPIP {
         return Some((0, data.get(from..from + IPV4_LEN)?.first_chunk()?));
+    }
+    if protocol != IPPROTO_GRE {
+        return None;
     }
     let [a, b, c, d, inner @ ..]: &[u8; GRE_LEN + IPV4_LEN] =
         data.get(from..from + GRE_LEN + IPV4_LEN)?.first_chunk()?;
@@ -145,18 +148,23 @@ fn open_odd<B: PacketBuf>(
     opened: &mut Opened,
     slot: Slot,
 ) -> Result<(), DropReason> {
+    let protocol = packets.headers.protocol(slot);
+    let outer = usize::from(packets.l3[slot.at()]);
+    // What the inner header is put together from lies in front of it.
+    let ahead = match protocol {
+        IPPROTO_MINIMAL => minimal::open(packets, slot)?,
+        _ => packets.headers.header_len(slot),
+    };
     let headers = &mut packets.headers;
-    let from = usize::from(packets.l3[slot.at()]) + headers.header_len(slot);
-    let len = headers.total(slot).saturating_sub(headers.header_len(slot));
+    let len = headers.total(slot).saturating_sub(ahead);
     let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
-    let payload = data.get(from..).unwrap_or_default();
-    let protocol = headers.protocol(slot);
+    let payload = data.get(outer + ahead..).unwrap_or_default();
     let between = match protocol {
         IPPROTO_GRE => gre::open(&payload[..len.min(payload.len())])?,
         _ => Between { len: 0, key: None, numbered: false },
     };
     // Too far: tunnels in tunnels whose outer headers carry options.
-    let l3 = u8::try_from(from + between.len).map_err(|_| DropReason::NestingTooDeep)?;
+    let l3 = u8::try_from(outer + ahead + between.len).map_err(|_| DropReason::NestingTooDeep)?;
     let inner = payload.get(between.len..).and_then(|rest| rest.first_chunk()).unwrap_or(&MISSING);
     let (src, dst) = (headers.src.get(slot), headers.dst.get(slot));
     let key = DecapKey::ipv4(TableId(0), src, dst, protocol, between.key);

@@ -96,6 +96,10 @@ reasons! {
         UnknownTunnel = "unknown_tunnel",
         /// The tunnel is administratively down or not fully configured.
         TunnelDown = "tunnel_down",
+        /// Minimal forwarding header cut short (RFC 2004 3.1).
+        MinimalTruncated = "minimal_truncated",
+        /// Checksum of the minimal forwarding header wrong (RFC 2004 3.1).
+        MinimalBadChecksum = "minimal_bad_checksum",
         /// GRE header cut short.
         GreTruncated = "gre_truncated",
         /// GRE version is not 0 (RFC 2784 2.3.1).

@@ -9,7 +9,7 @@ use super::drop::DropReason;
 use super::lookup::Adjacencies;
 use super::tally::{Tally, Way};
 use super::verdict::{Turn, Verdict};
-use super::{encap, rewrite};
+use super::{encap, minimal, rewrite};
 use crate::buf::PacketBuf;
 use crate::exchange::PuntReason;
 use crate::tables::adjacency::{Adjacency, AdjacencyKind, flags};
@@ -38,7 +38,7 @@ pub(crate) fn forward<B: PacketBuf>(
         let plain = (total <= usize::from(adjacency.mtu)) & !held_up.contains(slot);
         match adjacency.kind {
             AdjacencyKind::Rewrite if plain => finish(packets, turn, slot, adjacency, &mut tally),
-            AdjacencyKind::Tunnel
+            AdjacencyKind::Tunnel | AdjacencyKind::Minimal
                 if plain
                     & !barred.contains(slot)
                     & (packets.headers.src.get(slot) != far_end(adjacency)) =>
@@ -59,14 +59,15 @@ fn finish<B: PacketBuf>(
     adjacency: &Adjacency,
     tally: &mut Tally<'_>,
 ) {
-    let tunnel = adjacency.kind == AdjacencyKind::Tunnel;
-    let done = if tunnel {
-        encap::apply(packets, slot, adjacency, turn.id, &turn.tables.sequences)
-    } else {
-        rewrite::apply(packets, slot, adjacency)
+    let done = match adjacency.kind {
+        AdjacencyKind::Tunnel => {
+            encap::apply(packets, slot, adjacency, turn.id, &turn.tables.sequences)
+        }
+        AdjacencyKind::Minimal => minimal::apply(packets, turn, slot, adjacency),
+        _ => rewrite::apply(packets, slot, adjacency),
     };
     if done {
-        if tunnel {
+        if adjacency.kind.is_tunnel() {
             tally.add(adjacency.out_if, 1, packets.headers.total(slot) as u64);
         }
         packets.verdict[slot.at()] = Verdict::send(adjacency.port);
@@ -181,7 +182,7 @@ fn refusal<B>(
     if !made_here && packets.headers.marks.ttl_low.contains(slot) {
         return Some(DropReason::TtlExpired);
     }
-    let tunnel = adjacency.kind == AdjacencyKind::Tunnel;
+    let tunnel = adjacency.kind.is_tunnel();
     if tunnel
         && !made_here
         && let Some(reason) = source_rule(packets, turn, slot, adjacency)
@@ -199,5 +200,5 @@ fn refusal<B>(
 /// True if a tunnel cuts outer datagrams instead of inner ones: its outer DF
 /// follows the inner, which is clear for every packet that may be cut.
 pub(crate) fn cuts_outer(adjacency: &Adjacency) -> bool {
-    adjacency.kind == AdjacencyKind::Tunnel && adjacency.flags & flags::COPY_DF != 0
+    adjacency.kind.is_tunnel() && adjacency.flags & flags::COPY_DF != 0
 }

@@ -14,7 +14,7 @@ use super::burst::{Packets, Slot};
 use super::drop::DropReason;
 use super::encap::{self, Inner};
 use super::forward::cuts_outer;
-
+use super::minimal;
 use super::tx::Outputs;
 use super::verdict::Turn;
 use crate::buf::{Burst, PacketBuf, PacketIo};
@@ -35,7 +35,7 @@ pub(crate) fn cut<I: PacketIo>(
     let adjacency = turn.tables.adjacencies.get(packets.hop[slot.at()].index(), turn.guard);
     let mut pieces = Burst::new();
     // Control may have replaced it since the packet met it.
-    let sends = matches!(adjacency.kind, AdjacencyKind::Rewrite | AdjacencyKind::Tunnel);
+    let sends = adjacency.kind == AdjacencyKind::Rewrite || adjacency.kind.is_tunnel();
     let done = if sends { Ok(()) } else { Err(DropReason::Unreachable) }
         .and_then(|()| prepare(packets, turn, slot, adjacency, &mut buf))
         .and_then(|()| split(io, &mut buf, mtu(adjacency), &mut pieces))
@@ -70,6 +70,7 @@ fn prepare<B: PacketBuf>(
     let l3 = usize::from(packets.l3[slot.at()]);
     if cuts_outer(adjacency) {
         let inner = Inner::of(&packets.headers, slot);
+        fall_back(turn, adjacency);
         if !encap::put(buf, l3, inner, adjacency, turn.id, &turn.tables.sequences) {
             return Err(DropReason::NoHeadroom);
         }
@@ -129,7 +130,7 @@ fn finish<B: PacketBuf>(
     turn: &mut Turn<'_>,
 ) -> Result<(), DropReason> {
     for piece in std::iter::once(first).chain(pieces.iter_mut()) {
-        let tunnel = adjacency.kind == AdjacencyKind::Tunnel && !cuts_outer(adjacency);
+        let tunnel = adjacency.kind.is_tunnel() && !cuts_outer(adjacency);
         let done =
             if tunnel { encapsulate(piece, adjacency, turn) } else { frame(piece, adjacency) };
         if !done {
@@ -142,8 +143,16 @@ fn finish<B: PacketBuf>(
 /// A piece of an inner datagram into the tunnel.
 fn encapsulate<B: PacketBuf>(piece: &mut B, adjacency: &Adjacency, turn: &mut Turn<'_>) -> bool {
     let Some(header) = piece.data().first_chunk() else { return false };
+    fall_back(turn, adjacency);
     let inner = Inner::read(header);
     encap::put(piece, 0, inner, adjacency, turn.id, &turn.tables.sequences)
+}
+
+/// What is cut goes as IP in IP into a tunnel of minimal encapsulation.
+fn fall_back(turn: &Turn<'_>, adjacency: &Adjacency) {
+    if adjacency.kind == AdjacencyKind::Minimal {
+        minimal::count_fallback(turn, adjacency);
+    }
 }
 
 /// The link header in front of a piece.
@@ -170,7 +179,7 @@ fn count<B: PacketBuf>(
     pieces: &Burst<B>,
     inner_total: usize,
 ) {
-    if adjacency.kind != AdjacencyKind::Tunnel {
+    if !adjacency.kind.is_tunnel() {
         return;
     }
     let Some(interface) = turn.counters.interface(adjacency.out_if) else { return };

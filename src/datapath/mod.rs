@@ -37,6 +37,7 @@ mod ipv4;
 mod laps;
 mod local;
 mod lookup;
+mod minimal;
 mod punt;
 mod rewrite;
 mod tally;

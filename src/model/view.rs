@@ -23,6 +23,15 @@ pub struct Traffic {
     pub rx_dropped: u64,
     /// To leave here and dropped.
     pub tx_dropped: u64,
+    /// Sent as IP in IP, fragments having no place in minimal encapsulation.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fallback: u64,
+}
+
+// serde hands it a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// An address of an interface.

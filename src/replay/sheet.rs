@@ -42,6 +42,7 @@ impl Sheet {
                 ("tx_bytes", traffic.tx_bytes),
                 ("rx_dropped", traffic.rx_dropped),
                 ("tx_dropped", traffic.tx_dropped),
+                ("fallback", traffic.fallback),
             ] {
                 sheet.set(&format!("interface.{}.{what}", interface.name), value);
             }

@@ -114,6 +114,9 @@ pub struct InterfaceCounters {
     pub rx_dropped: Counter,
     /// Packets that were to leave here and were dropped.
     pub tx_dropped: Counter,
+    /// Packets sent as IP in IP because minimal encapsulation has no place for
+    /// fragments (RFC 2004 §3).
+    pub fallback: Counter,
 }
 
 /// How a worker spends its time. Clock ticks are the TSC's.

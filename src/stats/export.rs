@@ -222,7 +222,11 @@ fn interfaces(page: &Page, all: &[InterfaceView]) -> prometheus::Result<()> {
 }
 
 fn tunnels(page: &Page, all: &[InterfaceView]) -> prometheus::Result<()> {
-    traffic(page, "tunnel", all.iter().filter(|i| i.tunnel.is_some()))
+    let tunnels = all.iter().filter(|i| i.tunnel.is_some());
+    traffic(page, "tunnel", tunnels.clone())?;
+    let what = "Packets sent as IP in IP: fragments have no place in minimal encapsulation.";
+    let fallback = tunnels.map(|i| (vec![i.name.as_str()], i.traffic.fallback));
+    page.counters(("tunnel_fallback_packets_total", what), &["tunnel"], fallback)
 }
 
 fn workers(page: &Page, workers: &[WorkerView]) -> prometheus::Result<()> {

@@ -47,6 +47,11 @@ pub enum AdjacencyKind {
     Rewrite,
     /// Put link header and outer IPv4 (and GRE) in front and send.
     Tunnel,
+    /// Put the link header in front, the minimal forwarding header (RFC 2004)
+    /// behind the packet's own IPv4 header, and send. The finished bytes are
+    /// those of IP in IP: the tunnel's addresses are read there, and fragments
+    /// go like that.
+    Minimal,
     /// Put link header and outer IPv6 (and a limit on nesting, and GRE) in front
     /// and send.
     Tunnel6,
@@ -63,6 +68,8 @@ pub enum Encapsulation {
     Gre,
     /// Outer IP alone (RFC 2003, RFC 4213, RFC 2473).
     Ipip,
+    /// Minimal forwarding header (RFC 2004), 8 or 12 bytes.
+    Minimal,
 }
 
 /// How the outer header's changing fields are set.
@@ -93,8 +100,7 @@ pub mod flags {
 pub struct Adjacency {
     /// What to do.
     pub kind: AdjacencyKind,
-    /// The tunnel header, for [`AdjacencyKind::Tunnel`] and
-    /// [`AdjacencyKind::Tunnel6`].
+    /// The tunnel header, for [`AdjacencyKind::Tunnel`] and its like.
     pub encap: Encapsulation,
     /// Port to send on.
     pub port: PortId,
@@ -127,6 +133,14 @@ pub struct Adjacency {
 
 const _: () = assert!(std::mem::size_of::<Adjacency>() == 128);
 const _: () = assert!(std::mem::offset_of!(Adjacency, rewrite) == 24);
+
+impl AdjacencyKind {
+    /// True if it leads into a tunnel that is ready to send.
+    #[inline(always)]
+    pub const fn is_tunnel(self) -> bool {
+        matches!(self, AdjacencyKind::Tunnel | AdjacencyKind::Minimal | AdjacencyKind::Tunnel6)
+    }
+}
 
 impl Adjacency {
     /// The content of every unused slot, and of slot 0: no route.

@@ -4,6 +4,7 @@
 //!   frame:  ether (+802.1Q) ─┬─ arp
 //!                            └─ ipv4 ─┬─ gre ── (inner) ipv4
 //!                                     ├─ ipip ─ (inner) ipv4
+//!                                     ├─ minimal ─ the rest of the datagram
 //!                                     ├─ icmp ── quoted ipv4
 //!                                     └─ udp (ports only)
 //! ```
@@ -32,6 +33,7 @@ pub mod gre;
 pub mod icmp;
 pub mod icmp6;
 pub mod ipv4;
+pub mod minimal;
 pub mod udp;
 
 /// EtherType of IPv4.

@@ -20,9 +20,9 @@ sys.dont_write_bytecode = True
 sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
 
 import scapy_quiet  # noqa: E402,F401
-from gen import arp, changes, ecmp, forward, fragments, icmp, kit, options, refused, tunnels  # noqa: E402
+from gen import arp, changes, ecmp, forward, fragments, icmp, kit, minimal, options, refused, tunnels  # noqa: E402
 
-assert all((arp, changes, ecmp, forward, fragments, icmp, options, refused, tunnels))
+assert all((arp, changes, ecmp, forward, fragments, icmp, minimal, options, refused, tunnels))
 
 
 def main():

@@ -14,6 +14,7 @@ use super::paths::{MOST_PATHS, Path, SetId, Sets};
 use crate::ids::{Mac, PortId, TableId};
 use crate::model::spec::{Dscp, GreOptions, IcmpSpec, OuterDf, TunnelKind};
 use crate::tables::tunnel::DecapKey;
+use crate::wire::{IPPROTO_IPIP, IPPROTO_MINIMAL};
 
 /// A port or VLAN sub-interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(super) struct TunnelConfig {
     pub(super) endpoints: Option<(Ipv4Addr, Ipv4Addr)>,
     /// Inner address and peer.
     pub(super) pair: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// GRE (set) or minimal encapsulation (clear); always set on `ipip`.
+    pub(super) link0: bool,
     /// Look up the real outer destination.
     pub(super) link1: bool,
     /// Largest inner datagram, if set.
@@ -55,6 +58,7 @@ impl TunnelConfig {
         TunnelConfig {
             endpoints: None,
             pair: None,
+            link0: true,
             link1: false,
             mtu: None,
             ttl: 64,
@@ -73,9 +77,18 @@ impl TunnelConfig {
         }
     }
 
-    /// Bytes it adds in front of a datagram.
+    /// Bytes it adds to a datagram: with minimal encapsulation (8 or 12) as
+    /// many as with IP in IP, since any datagram may have to go like that.
     pub(super) fn overhead(&self, kind: TunnelKind) -> u16 {
-        kind.overhead() + self.gre.overhead()
+        if self.link0 { kind.overhead() + self.gre.overhead() } else { TunnelKind::Ipip.overhead() }
+    }
+
+    /// Protocols of what it sends: the second where the first cannot be.
+    pub(super) fn protocols(&self, kind: TunnelKind) -> ArrayVec<u8, 2> {
+        match self.link0 {
+            true => [kind.protocol()].into_iter().collect(),
+            false => [IPPROTO_MINIMAL, IPPROTO_IPIP].into(),
+        }
     }
 
     /// What its packets are received as: from the remote, to us, with the key.
@@ -83,7 +96,8 @@ impl TunnelConfig {
         let mut keys = ArrayVec::new();
         if let Some((local, remote)) = self.outer(kind) {
             let (from, to) = (u32::from(remote), u32::from(local));
-            keys.push(DecapKey::ipv4(TableId(0), from, to, kind.protocol(), self.gre.key_in));
+            let key = |protocol| DecapKey::ipv4(TableId(0), from, to, protocol, self.gre.key_in);
+            keys.extend(self.protocols(kind).into_iter().map(key));
         }
         keys
     }

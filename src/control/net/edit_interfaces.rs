@@ -10,7 +10,7 @@ use super::key::Key;
 use super::refusal::{Fault, Refusal};
 use super::values::{self, LEAST_MTU, MAX_DATAGRAM};
 use crate::model::op::Op;
-use crate::model::spec::{Dscp, GreOptions, MAX_RESYNC, TunnelKind, TunnelSpec, VlanSpec};
+use crate::model::spec::{Dscp, MAX_RESYNC, TunnelKind, TunnelSpec, VlanSpec};
 
 impl Edit<'_> {
     /// A tunnel's configuration; its kind is its key's.
@@ -39,11 +39,10 @@ impl Edit<'_> {
             return Err(Refusal::KindName { name, kind: kind.prefix() }.on("name"));
         };
         let name = &spec.name;
-        if !spec.link0 {
-            return Err(Refusal::Mobile(name.clone()).on("link0"));
-        }
-        if kind == TunnelKind::Ipip && spec.link1 {
-            return Err(Refusal::IpipLink(name.clone(), "link1").on("link1"));
+        for (set, link) in [(!spec.link0, "link0"), (spec.link1, "link1")] {
+            if kind == TunnelKind::Ipip && set {
+                return Err(Refusal::IpipLink(name.clone(), link).on(link));
+            }
         }
         let config = TunnelConfig {
             endpoints: both(
@@ -53,6 +52,7 @@ impl Edit<'_> {
                 spec.remote,
             )?,
             pair: both(name, ["inner addresses", "address", "peer"], spec.address, spec.peer)?,
+            link0: spec.link0,
             link1: spec.link1,
             mtu: spec.mtu,
             ttl: spec.ttl,
@@ -64,7 +64,7 @@ impl Edit<'_> {
         check_endpoints(name, kind, config.endpoints)?;
         check_pair(name, config.pair)?;
         check_numbers(name, kind, &config)?;
-        check_options(name, kind, &config.gre)?;
+        check_options(name, kind, &config)?;
         self.put_tunnel(key, Some(config));
         Ok(())
     }
@@ -225,9 +225,6 @@ impl Edit<'_> {
             return Ok(());
         };
         let (key, kind, mut config) = self.tunnel_config(name)?;
-        if *link0 == Some(false) {
-            return Err(Refusal::Mobile(name.to_owned()).on("link0"));
-        }
         if kind == TunnelKind::Ipip {
             if link0.is_some() {
                 return Err(Refusal::IpipLink(name.to_owned(), "link0").on("link0"));
@@ -238,6 +235,7 @@ impl Edit<'_> {
             }
         }
         config.up = up.unwrap_or(config.up);
+        config.link0 = link0.unwrap_or(config.link0);
         config.link1 = link1.unwrap_or(config.link1);
         if let Some(mtu) = *mtu {
             config.mtu = Some(mtu).filter(|mtu| *mtu != 0);
@@ -245,6 +243,7 @@ impl Edit<'_> {
         config.ttl = ttl.unwrap_or(config.ttl);
         config.dscp = dscp.unwrap_or(config.dscp);
         config.df = df.unwrap_or(config.df);
+        check_options(name, kind, &config)?;
         check_numbers(name, kind, &config)?;
         self.put_tunnel(key, Some(config));
         Ok(())
@@ -263,15 +262,16 @@ impl Edit<'_> {
         if let Some(keys) = keys {
             (config.gre.key_in, config.gre.key_out) = (keys.inward, keys.outward);
         }
-        check_options(name, kind, &config.gre)?;
+        check_options(name, kind, &config)?;
         check_numbers(name, kind, &config)?;
         self.put_tunnel(key, Some(config));
         Ok(())
     }
 }
 
-/// What only GRE headers have is set on GRE tunnels only.
-fn check_options(name: &str, kind: TunnelKind, gre: &GreOptions) -> Done {
+/// What only GRE headers have is set on tunnels with GRE headers only.
+fn check_options(name: &str, kind: TunnelKind, config: &TunnelConfig) -> Done {
+    let gre = &config.gre;
     if gre.sequence_resync > MAX_RESYNC {
         let refusal = Refusal::Resync(name.to_owned(), gre.sequence_resync);
         return Err(refusal.on("sequence_resync"));
@@ -281,9 +281,14 @@ fn check_options(name: &str, kind: TunnelKind, gre: &GreOptions) -> Done {
         ("key", gre.key_in.or(gre.key_out).is_some()),
         ("sequence", gre.sequence),
     ];
-    match set.into_iter().find(|(_, set)| *set && kind == TunnelKind::Ipip) {
-        Some((what, _)) => Err(Refusal::IpipOption(name.to_owned(), what).on(what)),
-        None => Ok(()),
+    match set.into_iter().find(|(_, set)| *set) {
+        Some((what, _)) if kind == TunnelKind::Ipip => {
+            Err(Refusal::IpipOption(name.to_owned(), what).on(what))
+        }
+        Some((what, _)) if !config.link0 => {
+            Err(Refusal::MobileOption(name.to_owned(), what).on(what))
+        }
+        _ => Ok(()),
     }
 }
 

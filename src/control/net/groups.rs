@@ -227,7 +227,10 @@ impl Net {
                         let adjacency = self.tables.adjacencies.get(slot.index(), guard);
                         matches!(
                             adjacency.kind,
-                            AdjacencyKind::Rewrite | AdjacencyKind::Tunnel | AdjacencyKind::Resolve
+                            AdjacencyKind::Rewrite
+                                | AdjacencyKind::Tunnel
+                                | AdjacencyKind::Minimal
+                                | AdjacencyKind::Resolve
                         )
                     })
                 })

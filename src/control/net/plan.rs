@@ -79,7 +79,8 @@ pub(super) fn tunnel(
         Station::Failed => {}
         Station::Unknown => adjacency.kind = AdjacencyKind::Resolve,
         Station::Known(mac) => {
-            adjacency.kind = AdjacencyKind::Tunnel;
+            adjacency.kind =
+                if config.link0 { AdjacencyKind::Tunnel } else { AdjacencyKind::Minimal };
             put_link_header(&mut adjacency, link, mac);
             put_tunnel_header(&mut adjacency, kind, config);
         }
@@ -124,7 +125,8 @@ fn put_tunnel_header(adjacency: &mut Adjacency, kind: TunnelKind, config: &Tunne
     let outer = Ipv4Repr {
         src: local,
         dst: remote,
-        protocol: kind.protocol(),
+        // In the template of minimal encapsulation it is that of fragments.
+        protocol: config.protocols(kind).last().copied().unwrap_or(kind.protocol()),
         ttl: config.ttl,
         tos,
         id: 0,
@@ -139,10 +141,11 @@ fn put_tunnel_header(adjacency: &mut Adjacency, kind: TunnelKind, config: &Tunne
     }
     adjacency.partial_checksum = checksum::sum(&rest[..len]);
     adjacency.encap = match kind {
+        _ if !config.link0 => Encapsulation::Minimal,
         TunnelKind::Gre => Encapsulation::Gre,
         TunnelKind::Ipip => Encapsulation::Ipip,
     };
-    if kind == TunnelKind::Gre {
+    if adjacency.encap == Encapsulation::Gre {
         len += put_gre_header(&mut rest[len..], &config.gre);
     }
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };

@@ -57,10 +57,6 @@ pub(super) enum Refusal {
     IpipEndpoints(String),
     #[error("{0} takes no {1}: an ipip interface always finds its route with link1 clear")]
     IpipLink(String, &'static str),
-    #[error(
-        "{0}: MOBILE encapsulation (link0 clear, RFC 2004) is not supported yet: it comes later"
-    )]
-    Mobile(String),
     #[error("{address} is our own address on {own} and {what}: {why}")]
     OwnAddress { address: Ipv4Addr, own: String, what: String, why: &'static str },
     #[error("{address} is the {what} address of {subnet} on {link} and {used}: {why}")]
@@ -96,6 +92,11 @@ pub(super) enum Refusal {
     Dscp(String, u8),
     #[error("{0} is an ipip tunnel: only GRE headers have a {1}")]
     IpipOption(String, &'static str),
+    #[error(
+        "{0} has MOBILE encapsulation (link0 clear, RFC 2004): only GRE headers have a {1}: \
+         expected one or the other"
+    )]
+    MobileOption(String, &'static str),
     #[error("{0}: a resync time of {1} seconds: expected 0 to 3600")]
     Resync(String, u16),
     #[error("{0} is not a tunnel: {1} cannot be set")]

@@ -77,7 +77,7 @@ impl Net {
             remote: config.endpoints.map(|(_, remote)| remote),
             address: config.pair.map(|(address, _)| address),
             peer: config.pair.map(|(_, peer)| peer),
-            link0: true,
+            link0: config.link0,
             link1: config.link1,
             mtu: config.mtu,
             ttl: config.ttl,
@@ -163,7 +163,7 @@ impl Net {
             (config.up, "UP"),
             (true, "POINTOPOINT"),
             (underlay.is_ok(), "RUNNING"),
-            (true, "LINK0"),
+            (config.link0, "LINK0"),
             (config.link1, "LINK1"),
             (true, "MULTICAST"),
         ];

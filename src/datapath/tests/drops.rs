@@ -68,6 +68,11 @@ fn outer_in(bed: &mut Testbed, outer: &Datagram) {
     assert_eq!(bed.pass(EN1, &bytes), Sent::new());
 }
 
+/// A packet of minimal encapsulation that ends with these bytes.
+fn minimal(bed: &mut Testbed, header: &[u8]) {
+    outer_in(bed, &Datagram::new("198.51.100.2", "203.0.113.1", 55, header.to_vec()));
+}
+
 fn gre_flags(bed: &mut Testbed, flags: u16) {
     let mut inner = vec![0; 12];
     inner.extend(host_to("10.0.0.163").bytes());
@@ -224,6 +229,9 @@ fn cases() -> Vec<Case> {
             padded.extend(inner().bytes());
             assert_eq!(b.pass(EN1, &padded), Sent::new());
         }),
+        case(MinimalTruncated, Rx(EN1_IF), |b| minimal(b, &[17, 0, 0xee, 0xff, 10, 0, 0])),
+        case(MinimalTruncated, Rx(EN1_IF), |b| minimal(b, &[17, 0x80, 0, 0, 10, 0, 0, 1])),
+        case(MinimalBadChecksum, Rx(EN1_IF), |b| minimal(b, &[17, 0, 0, 0, 10, 0, 0, 1])),
         case(GreBadVersion, Rx(EN1_IF), |b| gre_flags(b, 1)),
         case(GreReservedBits, Rx(EN1_IF), |b| gre_flags(b, 0x4000)),
         case(GreReservedBits, Rx(EN1_IF), |b| gre_flags(b, 0x0800)),

@@ -48,7 +48,7 @@ fn each_refusal_says_what_was_expected() {
         (endpoints("en0", "10.1", "10.2"), &["en0", "expected a tunnel"]),
         (address("en0", "198.51.100.2"), &["tunnel destination of gre0"]),
         (address("en1", "203.0.113.254/24"), &["gateway of 0.0.0.0/0"]),
-        (set("gre0", |f| f.link0 = Some(false)), &["MOBILE", "not supported yet"]),
+        (set("ipip0", |f| f.link0 = Some(false)), &["ipip0 takes no link0"]),
         (gre("ipip0", |g| g.key_in = Some(1)), &["ipip0 is an ipip tunnel", "key"]),
         (gre("ipip0", |g| g.checksum = true), &["ipip0 is an ipip tunnel", "checksum"]),
         (gre("ipip0", |g| g.sequence = true), &["ipip0 is an ipip tunnel", "sequence"]),
@@ -72,7 +72,13 @@ fn each_refusal_says_what_was_expected() {
         (publish("10.1"), &["own address"]),
         (Op::DeleteArp { address: ip("10.99") }, &["no ARP entry for 10.0.0.99"]),
         (tunnel(&|t| t.kind = TunnelKind::Ipip), &["gre5", "ipip0"]),
-        (tunnel(&|t| t.link0 = false), &["MOBILE"]),
+        (
+            tunnel(&|t| {
+                t.link0 = false;
+                t.gre.key_in = Some(7);
+            }),
+            &["gre5", "MOBILE", "key"],
+        ),
         (tunnel(&|t| t.peer = None), &["address and peer", "both"]),
         (tunnel(&|t| t.remote = Some(ip("198.51.100.2"))), &["gre0", "gre5", "duplicate tunnel"]),
         (tunnel(&|t| t.peer = Some(ip("10.25"))), &["gre0 and gre5", "10.0.0.25"]),

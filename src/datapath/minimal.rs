@@ -1,0 +1,128 @@
+//! Minimal encapsulation (RFC 2004, MOBILE): the packet keeps its own IPv4
+//! header, in which the tunnel's addresses take the place of its own, and those
+//! go into a small header behind it.
+//!
+//! ```text
+//!   before   │ link │                  IPv4 (options) │ payload …
+//!   after    │ link │ IPv4, protocol 55 │ 8 or 12 bytes │ payload …
+//!             ◀──── moved to the front
+//! ```
+//!
+//! TTL, DSCP, ECN, identification and DF are the packet's, on both ways; so the
+//! tunnel's settings for them do not count, but for fragments, which have to go
+//! as IP in IP: those are counted (`fallback`).
+
+use super::burst::{Packets, Slot};
+use super::drop::DropReason;
+use super::encap;
+use super::verdict::Turn;
+use crate::buf::PacketBuf;
+use crate::tables::adjacency::Adjacency;
+use crate::wire::IPPROTO_MINIMAL;
+use crate::wire::checksum::{update16, update32};
+use crate::wire::ipv4::{IPV4_LEN, IPV4_MAX_TOTAL, Ipv4Header};
+use crate::wire::minimal::{Minimal, MinimalError};
+
+/// Finishes a packet for a [`Minimal`](crate::tables::adjacency::AdjacencyKind)
+/// adjacency. False if there is no room for the headers.
+#[inline(never)]
+pub(crate) fn apply<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    slot: Slot,
+    adjacency: &Adjacency,
+) -> bool {
+    if packets.headers.marks.fragment.contains(slot) {
+        count_fallback(turn, adjacency);
+        return encap::apply(packets, slot, adjacency, turn.id, &turn.tables.sequences);
+    }
+    put(packets, slot, adjacency).is_some()
+}
+
+/// Counts a packet that goes into a tunnel as IP in IP instead.
+pub(crate) fn count_fallback(turn: &Turn<'_>, adjacency: &Adjacency) {
+    if let Some(interface) = turn.counters.interface(adjacency.out_if) {
+        interface.fallback.add(1);
+    }
+}
+
+fn put<B: PacketBuf>(packets: &mut Packets<B>, slot: Slot, adjacency: &Adjacency) -> Option<()> {
+    let headers = &packets.headers;
+    let (source, destination) = (headers.src.get(slot), headers.dst.get(slot));
+    let (total, header_len) = (headers.total(slot), headers.header_len(slot));
+    let step = headers.next.get(slot);
+    let l2 = usize::from(adjacency.l2_len);
+    let outer = Ipv4Header::ref_from(adjacency.rewrite().get(l2..)?)?;
+    let (local, remote) = (outer.source.get(), outer.destination.get());
+    let minimal = Minimal {
+        protocol: headers.protocol(slot),
+        destination,
+        source: (source != local).then_some(source),
+    };
+    let new_total = total + minimal.len();
+    if new_total > IPV4_MAX_TOTAL {
+        return None;
+    }
+    let [ttl, protocol, ..] = step.to_be_bytes();
+    let word = |protocol| u16::from_be_bytes([ttl, protocol]);
+    let sum = update16(step as u16, total as u16, new_total as u16);
+    let sum = update16(sum, word(protocol), word(IPPROTO_MINIMAL));
+    let sum = update32(sum, source, local);
+    let sum = update32(sum, destination, remote);
+
+    let l3 = usize::from(packets.l3[slot.at()]);
+    let ahead = l2 + minimal.len();
+    let frame = packets.burst.get_mut(slot.at())?.reframe(l3, ahead, total)?;
+    frame.copy_within(ahead..ahead + header_len, l2);
+    frame[..l2].copy_from_slice(&adjacency.rewrite[..l2]);
+    let header = Ipv4Header::mut_from(&mut frame[l2..])?;
+    header.total_length.set(new_total as u16);
+    header.ttl = ttl;
+    header.protocol = IPPROTO_MINIMAL;
+    header.checksum.set(sum);
+    header.source.set(local);
+    header.destination.set(remote);
+    let behind = frame.get_mut(l2 + header_len..)?;
+    behind[..minimal.len()].copy_from_slice(&minimal.bytes()[..minimal.len()]);
+    Some(())
+}
+
+/// Puts the header of the datagram inside a packet together, in place: it ends
+/// where the payload begins. Gives the bytes by which it is further behind.
+#[inline(never)]
+pub(crate) fn open<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    slot: Slot,
+) -> Result<usize, DropReason> {
+    let headers = &packets.headers;
+    let (total, header_len) = (headers.total(slot), headers.header_len(slot));
+    let l3 = usize::from(packets.l3[slot.at()]);
+    let data = packets.burst.get_mut(slot.at()).map(PacketBuf::data_mut).unwrap_or_default();
+    let datagram = data.get_mut(l3..l3 + total).ok_or(DropReason::MinimalTruncated)?;
+    let minimal = Minimal::parse(&datagram[header_len..]).map_err(|error| match error {
+        MinimalError::Truncated => DropReason::MinimalTruncated,
+        MinimalError::BadChecksum => DropReason::MinimalBadChecksum,
+    })?;
+    datagram.copy_within(..header_len, minimal.len());
+    let header = Ipv4Header::mut_from(&mut datagram[minimal.len()..]);
+    let header = header.ok_or(DropReason::MinimalTruncated)?;
+    restore(header, &minimal, total - minimal.len());
+    Ok(minimal.len())
+}
+
+/// The header as it was before encapsulation.
+fn restore(header: &mut Ipv4Header, minimal: &Minimal, total: usize) {
+    let (local, remote) = (header.source.get(), header.destination.get());
+    let source = minimal.source.unwrap_or(local);
+    let word = |protocol| u16::from_be_bytes([header.ttl, protocol]);
+    let sum = update16(header.checksum.get(), header.total_length.get(), total as u16);
+    let sum = update16(sum, word(header.protocol), word(minimal.protocol));
+    let sum = update32(sum, local, source);
+    header.checksum.set(update32(sum, remote, minimal.destination));
+    header.total_length.set(total as u16);
+    header.protocol = minimal.protocol;
+    header.source.set(source);
+    header.destination.set(minimal.destination);
+}
+
+const _: () = assert!(crate::wire::minimal::MINIMAL_MAX_LEN < IPV4_LEN);
