@@ -275,9 +275,8 @@ impl Engines {
         let bytes = slot.bytes.get();
         match slot.cause {
             Cause::Punt(PuntReason::Arp) => self.neighbours.on_arp(hands, now, slot.in_if, bytes),
-            Cause::Punt(PuntReason::LocalIcmp | PuntReason::Nd) => {
-                self.icmp.on_local(now, bytes, &mut self.ping)
-            }
+            Cause::Punt(PuntReason::Nd) => self.neighbours.on_nd(hands, now, slot.in_if, bytes),
+            Cause::Punt(PuntReason::LocalIcmp) => self.icmp.on_local(now, bytes, &mut self.ping),
             Cause::Punt(PuntReason::LocalFragment) => {
                 self.reassembly.on_fragment(hands, now, slot.in_if, bytes);
             }

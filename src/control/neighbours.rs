@@ -1,11 +1,14 @@
-//! Neighbours: the ARP cache, packets held while it asks, and published
-//! (proxy) entries.
+//! Neighbours: the cache of ARP and of IPv6 neighbour discovery, packets held
+//! while it asks, and published (proxy) entries. One engine: what differs by
+//! family is what is said (`say`) and what is heard (`reception`, `nd`).
 //!
 //! ```text
 //!                    on_unresolved            reply            60 s
 //!   (no entry) ──────▶ incomplete ──────────▶ reachable ─────▶ probe ──▶ forgotten
 //!        ▲                 │ 3 requests, 1/s     ▲  └─ any valid ARP ─┘   (3 unicast
 //!        └──── 5 s ──── failed ──────────────────┘                          requests)
+//!
+//!   IPv6: what was heard but does not hear us yet is in "delay" for 5 s, then probed
 //! ```
 //!
 //! A plain struct: it is told what came ([`Neighbours::on_arp`],
@@ -15,10 +18,11 @@
 //! from what is told here.
 //!
 //! RFC 826 (AR-01), RFC 1122 §2.3.2 (AR-02, AR-04), RFC 1812 §3.3.2 (AR-03),
-//! RFC 1027 (AR-06), RFC 5227 (probes, conflicts, announcements).
+//! RFC 1027 (AR-06), RFC 5227 (probes, conflicts, announcements), RFC 4861
+//! (ND-01 to ND-04), RFC 4862 §5.4 (duplicates).
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,11 +35,14 @@ use crate::ids::IfId;
 use crate::model::view::NeighbourView;
 use crate::stats::counters::ControlCounters;
 
+mod claim;
 mod frame;
 mod held;
+mod nd;
 mod published;
 mod reception;
 mod resolve;
+mod say;
 mod table;
 
 pub use self::held::Held;
@@ -50,6 +57,9 @@ pub struct NeighbourConfig {
     /// How long an entry is good without hearing from the neighbour. About a
     /// minute where proxy ARP is in use (RFC 1122 §2.3.2.1).
     pub reachable: Duration,
+    /// How long an IPv6 neighbour is used before it is asked whether it hears
+    /// us (DELAY_FIRST_PROBE_TIME, RFC 4861 §10).
+    pub delay: Duration,
     /// How long packets for a failed neighbour meet "unreachable" before it is
     /// asked for again.
     pub failed: Duration,
@@ -72,6 +82,7 @@ impl Default for NeighbourConfig {
             retry: Duration::from_secs(1),
             tries: 3,
             reachable: Duration::from_secs(60),
+            delay: Duration::from_secs(5),
             failed: Duration::from_secs(5),
             defend: Duration::from_secs(10),
             entries: 32_768,
@@ -98,7 +109,10 @@ const MOVES_SAID_AT_ONCE: u32 = 10;
 const ROUNDS_PER_SECOND: u32 = 2000;
 const ROUNDS_AT_ONCE: u32 = 300;
 
-/// The ARP engine.
+/// An own IPv6 address on a link that nobody has claimed yet.
+type Tentative = (IfId, Ipv6Addr);
+
+/// The engine.
 #[derive(Debug)]
 pub struct Neighbours {
     config: NeighbourConfig,
@@ -118,6 +132,8 @@ pub struct Neighbours {
     warned_of_moves: Option<Duration>,
     /// When an own address that somebody else claims was last defended.
     defences: BTreeMap<Key, Duration>,
+    /// Own IPv6 addresses asked for, and when they are announced.
+    tentative: BTreeMap<Tentative, Duration>,
 }
 
 impl Neighbours {
@@ -135,13 +151,14 @@ impl Neighbours {
             said: TokenBucket::new(MOVES_SAID_PER_SECOND, MOVES_SAID_AT_ONCE),
             warned_of_moves: None,
             defences: BTreeMap::new(),
+            tentative: BTreeMap::new(),
         }
     }
 
     /// Follows a change of the resolved state.
     pub fn on_event(&mut self, world: &mut impl World, now: Duration, event: &Event) {
         match *event {
-            Event::AddressAdded { link, address } => self.address_added(world, link, address),
+            Event::AddressAdded { link, address } => self.address_added(world, now, link, address),
             Event::AddressRemoved { link, address } => self.address_removed(world, link, address),
             Event::LinkDown { link } => self.link_down(world, link),
             Event::StaticAdded { link, address, mac } => {
@@ -184,6 +201,7 @@ impl Neighbours {
             let Some(key) = self.table.due(now) else { break };
             self.expired(world, now, key, &mut given_up);
         }
+        self.end_detection(world, now);
         self.review_published(world);
         given_up
     }
@@ -191,7 +209,11 @@ impl Neighbours {
     /// When [`Neighbours::tick`] next has something to do; may be past.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        if self.review.is_some() { Some(Duration::ZERO) } else { self.table.next_deadline() }
+        if self.review.is_some() {
+            return Some(Duration::ZERO);
+        }
+        let announcements = self.tentative.values().min().copied();
+        [self.table.next_deadline(), announcements].into_iter().flatten().min()
     }
 
     /// True if a learned entry for the address exists (`arp -d` asks).
@@ -271,16 +293,28 @@ impl Neighbours {
         }
     }
 
-    fn address_added(&mut self, world: &mut impl World, link: IfId, address: IpAddr) {
+    fn address_added(
+        &mut self,
+        world: &mut impl World,
+        now: Duration,
+        link: IfId,
+        address: IpAddr,
+    ) {
         // What is ours is nobody's neighbour.
         if self.table.get(&(link, address)).is_some_and(|e| e.state.is_learned()) {
             self.remove(world, (link, address));
         }
-        self.announce(world, link, address, None);
+        match address {
+            IpAddr::V4(_) => self.announce(world, link, address, None),
+            IpAddr::V6(address) => self.begin_detection(world, now, link, address),
+        }
     }
 
     fn address_removed(&mut self, world: &mut impl World, link: IfId, address: IpAddr) {
         self.defences.remove(&(link, address));
+        if let IpAddr::V6(address) = address {
+            self.tentative.remove(&(link, address));
+        }
         // Neighbours of the subnet that went with it. Ask the world first:
         // another address may still cover them.
         let gone: Vec<Key> = self
@@ -298,6 +332,7 @@ impl Neighbours {
         // Static and published entries outlive a link that is down, not one
         // that is gone: its number will be another link's.
         let gone = world.link(link).is_none();
+        self.tentative.retain(|key, _| key.0 != link);
         let keys: Vec<Key> = self.table.on_link(link).map(|(key, _)| *key).collect();
         for key in keys {
             if self.table.get(&key).is_some_and(|e| e.state.is_learned()) {

@@ -19,7 +19,7 @@ reasons! {
         HeldDisplaced = "held_displaced",
         /// No room to hold another packet for unresolved neighbours.
         HoldFull = "hold_full",
-        /// The neighbour did not answer ARP (RFC 1812 3.3.2).
+        /// The neighbour did not answer ARP or neighbour discovery (RFC 1812 3.3.2).
         NeighbourFailed = "neighbour_failed",
         /// The neighbour's entry went away while packets were held for it.
         NeighbourForgotten = "neighbour_forgotten",
@@ -45,7 +45,25 @@ reasons! {
         ArpMovedTooOften = "arp_moved_too_often",
         /// ARP from a station that claims an address we publish.
         ArpPublishedConflict = "arp_published_conflict",
-        /// Not a valid IPv4 datagram.
+        /// Neighbour discovery that fails a check (RFC 4861 6.1, 7.1).
+        NdInvalid = "nd_invalid",
+        /// Neighbour discovery with a broadcast, multicast or zero link address.
+        NdBadLinkAddress = "nd_bad_link_address",
+        /// Neighbour solicitation from an address that does not belong on that link.
+        NdForeignSender = "nd_foreign_sender",
+        /// Neighbour discovery between others, or an advertisement that nobody asked for.
+        NdNotForUs = "nd_not_for_us",
+        /// Our own neighbour discovery, heard back.
+        NdOwnEcho = "nd_own_echo",
+        /// Neighbour discovery from a station that claims one of our own addresses (RFC 4862 5.4).
+        NdConflict = "nd_conflict",
+        /// Neighbour discovery that moves a neighbour again within a second of its last move.
+        NdMovedTooOften = "nd_moved_too_often",
+        /// Neighbour discovery from a station that claims an address we publish.
+        NdPublishedConflict = "nd_published_conflict",
+        /// Router solicitation or advertisement: hosts do not learn their router here, nor we ours.
+        NdRouter = "nd_router",
+        /// Not a valid IPv4 or IPv6 datagram.
         DatagramInvalid = "datagram_invalid",
         /// ICMP message too short or with a bad checksum (RFC 792).
         IcmpInvalid = "icmp_invalid",

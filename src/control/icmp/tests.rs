@@ -329,6 +329,72 @@ fn icmp_to_us_is_sorted_by_kind() {
     assert_eq!(b.world.sent(), []);
 }
 
+/// An ICMPv6 error as etherparse reads it: who says it to whom, type, code,
+/// second word and quote.
+fn read6((kind, bytes): &(InjectKind, Vec<u8>)) -> ([IpAddr; 2], u8, u8, u32, Vec<u8>) {
+    assert_eq!(*kind, InjectKind::Originate);
+    let sliced = etherparse::SlicedPacket::from_ip(bytes).expect("a datagram");
+    let Some(etherparse::NetSlice::Ipv6(ip)) = &sliced.net else { panic!("no IPv6") };
+    let Some(etherparse::TransportSlice::Icmpv6(icmp)) = &sliced.transport else {
+        panic!("no ICMPv6")
+    };
+    let (from, to) = (ip.header().source(), ip.header().destination());
+    assert!(icmp.is_checksum_valid(from, to));
+    let rest = u32::from_be_bytes(icmp.bytes5to8());
+    let quote = icmp.payload().to_vec();
+    ([from.into(), to.into()], icmp.type_u8(), icmp.code_u8(), rest, quote)
+}
+
+#[test]
+fn c6_each_drop_has_its_error() {
+    let beyond: IpAddr = "2001:db8:9::9".parse().expect("an address");
+    let packet = udp(HOST6, beyond, 1, b"probe");
+    let mut b = Bench::new();
+    b.world = Fake::default().with_ipv6();
+    for (reason, kind, code, rest) in [
+        (DropReason::TtlExpired, 3, 0, 0),
+        (DropReason::NoRoute, 1, 0, 0),
+        (DropReason::Unreachable, 1, 3, 0),
+        (DropReason::ProtocolUnreachable, 4, 1, 6),
+        (DropReason::PortUnreachable, 1, 4, 0),
+        (DropReason::FragmentationNeeded, 2, 0, 1476),
+    ] {
+        b.engine.on_notice(&mut b.world, at(0), &slot(Cause::Notice(reason), &packet));
+        assert_conserved(&b.counters);
+        let sent: Vec<_> = b.world.sent().iter().map(read6).collect();
+        assert_eq!(sent, [([OWN6, HOST6], kind, code, rest, packet.clone())], "{reason:?}");
+    }
+    // Held for a neighbour that did not answer, and late fragments.
+    let held = Held { in_if: EN0, originated: false, bytes: packet.clone().into() };
+    b.engine.unreachable(&mut b.world, at(0), &held);
+    let late = Expired { in_if: EN0, first: packet.clone().into() };
+    b.engine.reassembly_expired(&mut b.world, at(0), &late);
+    let sent: Vec<_> = b.world.sent().iter().map(read6).collect();
+    assert_eq!((sent[0].1, sent[0].2, sent[1].1, sent[1].2), (1, 3, 3, 1));
+    // Nobody to answer, and no way back.
+    for (from, dropped) in [("ff02::1", 0), ("::", 0), ("2001:db8:77::1", 1)] {
+        let about = udp(from.parse().expect("an address"), beyond, 1, b"");
+        let notice = slot(Cause::Notice(DropReason::NoRoute), &about);
+        b.engine.on_notice(&mut b.world, at(0), &notice);
+        assert_conserved(&b.counters);
+        assert_eq!(b.world.sent(), [], "{from}");
+        assert_eq!(b.dropped(ControlDrop::IcmpNoReturn), dropped, "{from}");
+    }
+}
+
+#[test]
+fn c6_03_both_families_share_the_rate() {
+    let mut b = Bench::with(IcmpSpec { error_rate: 10, error_burst: 3, ..IcmpSpec::default() });
+    b.world = Fake::default().with_ipv6();
+    let causes = [udp(HOST, BEYOND, 9, b""), udp(HOST6, HOST6, 9, b"")];
+    for n in 0..9 {
+        let notice = slot(Cause::Notice(DropReason::NoRoute), &causes[n % 2]);
+        b.engine.on_notice(&mut b.world, at(0), &notice);
+    }
+    assert_eq!(b.world.sent().len(), 3);
+    assert_eq!(b.dropped(ControlDrop::IcmpRateLimited), 6);
+}
+
 #[test]
 fn replies_and_errors_reach_the_ping_engine() {
     let mut b = Bench::new();

@@ -1,4 +1,5 @@
-//! Published entries: proxy ARP (RFC 1027, AR-06).
+//! Published entries: proxy ARP (RFC 1027, AR-06), and proxy neighbour discovery
+//! (RFC 4861 §7.2.8, ND-04) under the same conditions.
 //!
 //! A published entry answers only while the gateway has a route to the address,
 //! other than the default route (RFC 1027 §2.2), that leaves by another
@@ -6,15 +7,13 @@
 //! itself. Whether it answers is decided anew for each request; the state kept
 //! here is what was last seen, so that becoming active can be announced.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
+use super::claim::Claim;
 use super::table::Key;
 use super::{Neighbours, PER_TICK};
-use crate::control::tally::ControlDrop;
 use crate::control::topology::{Link, Topology, Way, World};
 use crate::ids::Mac;
-use crate::wire::arp::ArpRepr;
 
 /// One published entry.
 #[derive(Debug)]
@@ -24,11 +23,11 @@ pub(super) struct Published {
     /// Why it does not answer, if it does not.
     pub silent: Option<&'static str>,
     /// Who else claimed the address, last.
-    claim: Option<Claim>,
+    rival: Option<Rival>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Claim {
+struct Rival {
     mac: Mac,
     times: u64,
     warned: Duration,
@@ -37,14 +36,14 @@ struct Claim {
 impl Published {
     /// What `arp -a` adds to the line.
     pub fn note(&self) -> Option<String> {
-        let claim = self.claim.map(|claim| {
-            let times = if claim.times == 1 { "time" } else { "times" };
-            format!("claimed by {} ({} {times})", claim.mac, claim.times)
+        let rival = self.rival.map(|rival| {
+            let times = if rival.times == 1 { "time" } else { "times" };
+            format!("claimed by {} ({} {times})", rival.mac, rival.times)
         });
-        match (self.silent, claim) {
-            (Some(why), Some(claim)) => Some(format!("{why}; {claim}")),
+        match (self.silent, rival) {
+            (Some(why), Some(rival)) => Some(format!("{why}; {rival}")),
             (Some(why), None) => Some(why.to_owned()),
-            (None, claim) => claim,
+            (None, rival) => rival,
         }
     }
 }
@@ -73,7 +72,7 @@ fn silence(world: &impl Topology, (link, address): Key) -> Option<&'static str> 
 impl Neighbours {
     /// Puts a published entry in place, announced if it is active.
     pub(super) fn publish(&mut self, world: &mut impl World, key: Key, mac: Mac) {
-        let fresh = Published { mac, silent: Some("not looked at yet"), claim: None };
+        let fresh = Published { mac, silent: Some("not looked at yet"), rival: None };
         self.published.insert(key, fresh);
         self.review_one(world, key);
     }
@@ -100,7 +99,8 @@ impl Neighbours {
         }
     }
 
-    /// Announces an entry that became active (gratuitous ARP), so that hosts
+    /// Announces an entry that became active (gratuitous ARP, unsolicited advertisement), so
+    /// that hosts
     /// replace what they knew before.
     fn review_one(&mut self, world: &mut impl World, key: Key) {
         let silent = silence(world, key);
@@ -118,33 +118,29 @@ impl Neighbours {
     }
 
     /// Somebody else claims an address that we publish: warned about once in a
-    /// while, counted, and not believed as long as the entry is active. While
-    /// it is silent the host may well be at home.
+    /// while, counted, and not believed (false) as long as the entry is active.
+    /// While it is silent the host may well be at home.
     pub(super) fn check_published_claim(
         &mut self,
         world: &impl World,
         now: Duration,
         link: &Link,
-        arp: &ArpRepr,
-    ) -> Result<(), ControlDrop> {
-        let (address, mac) = (IpAddr::from(arp.sender_ip), arp.sender_mac);
-        let Some(entry) = self.published.get_mut(&(link.id, address)) else { return Ok(()) };
-        let lately = |claim: &Claim| now.saturating_sub(claim.warned) < self.config.defend;
-        let warned = entry.claim.filter(lately);
+        Claim { address, mac }: Claim,
+    ) -> bool {
+        let Some(entry) = self.published.get_mut(&(link.id, address)) else { return true };
+        let lately = |rival: &Rival| now.saturating_sub(rival.warned) < self.config.defend;
+        let warned = entry.rival.filter(lately);
         if warned.is_none() {
             tracing::warn!(
                 %address, %mac, port = link.port.0, vlan = link.vlan,
                 "{mac} claims {address}, which is published here"
             );
         }
-        entry.claim = Some(Claim {
+        entry.rival = Some(Rival {
             mac,
-            times: entry.claim.map_or(0, |claim| claim.times) + 1,
-            warned: warned.map_or(now, |claim| claim.warned),
+            times: entry.rival.map_or(0, |rival| rival.times) + 1,
+            warned: warned.map_or(now, |rival| rival.warned),
         });
-        if silence(world, (link.id, address)).is_none() {
-            return Err(ControlDrop::ArpPublishedConflict);
-        }
-        Ok(())
+        silence(world, (link.id, address)).is_some()
     }
 }

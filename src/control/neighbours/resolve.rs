@@ -2,7 +2,6 @@
 //! for each address (AR-04), and only a neighbour that does not answer is
 //! unreachable (AR-02).
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::Neighbours;
@@ -11,7 +10,6 @@ use super::table::{Key, State};
 use crate::control::tally::{ControlDrop, inject};
 use crate::control::topology::{Way, World};
 use crate::ids::{IfId, Mac};
-use crate::wire::arp::ArpRepr;
 
 /// The world is not told a known link address again more often than this.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
@@ -51,7 +49,10 @@ impl Neighbours {
                 return Some(packet);
             }
             Some((State::Permanent { .. }, _)) => self.send_round(world, now, &packet),
-            Some((State::Reachable { mac } | State::Probe { mac, .. }, told)) => {
+            Some((
+                State::Reachable { mac } | State::Delay { mac } | State::Probe { mac, .. },
+                told,
+            )) => {
                 // It was resolved while the packet was on its way here. Should
                 // the world have lost it, packets would come round for ever:
                 // tell it again.
@@ -93,7 +94,7 @@ impl Neighbours {
 
     /// Sends the request after `tries` others; `Incomplete` asks everybody.
     fn ask(&mut self, world: &mut impl World, now: Duration, key: Key, tries: u8) {
-        self.request(world, key, Mac::BROADCAST);
+        self.request(world, key, None);
         let state = State::Incomplete { tries: tries + 1 };
         let since = self.table.get(&key).map_or(now, |entry| entry.since);
         self.table.set(key, state, since, Some(now + self.config.retry));
@@ -101,20 +102,10 @@ impl Neighbours {
 
     /// Asks a known neighbour whether it is still there.
     fn probe(&mut self, world: &mut impl World, now: Duration, key: Key, mac: Mac, tries: u8) {
-        self.request(world, key, mac);
+        self.request(world, key, Some(mac));
         let since = self.table.get(&key).map_or(now, |entry| entry.since);
         let state = State::Probe { mac, tries: tries + 1 };
         self.table.set(key, state, since, Some(now + self.config.retry));
-    }
-
-    fn request(&mut self, world: &mut impl World, (link, address): Key, to: Mac) {
-        let Some(link) = world.link(link).filter(|link| link.up) else { return };
-        let IpAddr::V4(target) = address else { return };
-        let source = match world.source(link.id, address) {
-            Some(IpAddr::V4(source)) => source,
-            _ => Ipv4Addr::UNSPECIFIED,
-        };
-        self.send(world, &link, to, &ArpRepr::request(link.mac, source, target));
     }
 
     /// A deadline passed.
@@ -131,7 +122,7 @@ impl Neighbours {
                 self.ask(world, now, key, tries);
             }
             State::Incomplete { .. } => self.fail(world, now, key, given_up),
-            State::Reachable { mac } => self.probe(world, now, key, mac, 0),
+            State::Reachable { mac } | State::Delay { mac } => self.probe(world, now, key, mac, 0),
             State::Probe { mac, tries } if tries < self.config.tries => {
                 self.probe(world, now, key, mac, tries);
             }
@@ -151,12 +142,24 @@ impl Neighbours {
         }
     }
 
-    /// A neighbour's link address is known now, or changed.
-    pub(super) fn learn(&mut self, world: &mut impl World, now: Duration, key: Key, mac: Mac) {
+    /// A neighbour's link address is known now, or changed. `confirmed`: it is
+    /// known to hear us too.
+    pub(super) fn learn(
+        &mut self,
+        world: &mut impl World,
+        now: Duration,
+        key: Key,
+        mac: Mac,
+        confirmed: bool,
+    ) {
         if self.table.get(&key).is_none() {
             self.make_room(world);
         }
-        self.confirm(now, key, mac);
+        if confirmed {
+            self.confirm(now, key, mac);
+        } else {
+            self.doubt(now, key, mac);
+        }
         self.tell(world, now, key, mac);
         self.release_held(world, key);
     }
@@ -164,6 +167,11 @@ impl Neighbours {
     /// A neighbour was heard of: good for another while.
     pub(super) fn confirm(&mut self, now: Duration, key: Key, mac: Mac) {
         self.table.set(key, State::Reachable { mac }, now, Some(now + self.config.reachable));
+    }
+
+    /// Where a neighbour is has been heard, not whether it hears us: asked soon.
+    pub(super) fn doubt(&mut self, now: Duration, key: Key, mac: Mac) {
+        self.table.set(key, State::Delay { mac }, now, Some(now + self.config.delay));
     }
 
     fn tell(&mut self, world: &mut impl World, now: Duration, key: Key, mac: Mac) {

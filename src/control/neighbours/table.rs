@@ -23,6 +23,8 @@ pub(super) enum State {
     Incomplete { tries: u8 },
     /// Heard of lately.
     Reachable { mac: Mac },
+    /// Where it is has been heard, not that it hears us: asked soon.
+    Delay { mac: Mac },
     /// Not heard of lately, asked directly `tries` times. Still in use.
     Probe { mac: Mac, tries: u8 },
     /// Did not answer; packets meet "unreachable".
@@ -36,6 +38,7 @@ impl State {
         match self {
             State::Incomplete { .. } => "incomplete",
             State::Reachable { .. } => "reachable",
+            State::Delay { .. } => "delay",
             State::Probe { .. } => "probe",
             State::Failed => "failed",
             State::Permanent { .. } => "permanent",
@@ -44,9 +47,10 @@ impl State {
 
     pub fn mac(self) -> Option<Mac> {
         match self {
-            State::Reachable { mac } | State::Probe { mac, .. } | State::Permanent { mac } => {
-                Some(mac)
-            }
+            State::Reachable { mac }
+            | State::Delay { mac }
+            | State::Probe { mac, .. }
+            | State::Permanent { mac } => Some(mac),
             State::Incomplete { .. } | State::Failed => None,
         }
     }
@@ -66,7 +70,7 @@ impl State {
     fn eviction_class(self) -> Option<u8> {
         match self {
             State::Incomplete { .. } | State::Failed => Some(0),
-            State::Reachable { .. } | State::Probe { .. } => Some(1),
+            State::Reachable { .. } | State::Delay { .. } | State::Probe { .. } => Some(1),
             State::Permanent { .. } => None,
         }
     }

@@ -12,6 +12,7 @@ use crate::exchange::InjectKind;
 use crate::ids::{Mac, PortId};
 
 mod arp;
+mod nd;
 mod proxy;
 mod waiting;
 

@@ -250,3 +250,79 @@ fn what_cannot_be_sent_is_refused_with_a_reason() {
     assert_eq!(b.start(next), Err(PingError::TooMany));
     assert_eq!(b.engine.take_done(at(1000)).len(), MAX_PENDING);
 }
+
+/// An ICMPv6 message of these bytes from `from` to us.
+fn answer6(from: IpAddr, kind: etherparse::Icmpv6Type, payload: &[u8]) -> Vec<u8> {
+    let (IpAddr::V6(from), IpAddr::V6(to)) = (from, OWN6) else { panic!("IPv6 only") };
+    let mut packet = Vec::new();
+    etherparse::PacketBuilder::ipv6(from.octets(), to.octets(), 61)
+        .icmpv6(kind)
+        .write(&mut packet, payload)
+        .expect("to memory");
+    packet
+}
+
+/// The engines as control wires them: what comes is read by ICMP.
+fn hears(b: &mut Bench, ms: u64, packet: &[u8]) {
+    let spec = crate::model::spec::IcmpSpec::default();
+    let mut icmp = crate::control::icmp::Icmp::new(spec, b.counters.clone());
+    icmp.on_local(at(ms), packet, &mut b.engine);
+    assert_conserved(&b.counters);
+}
+
+#[test]
+fn ipv6_probes_their_replies_and_errors() {
+    let mut b = Bench::new(2048);
+    b.world = Fake::default().with_ipv6();
+    let token = b.start(PingRequest { ttl: 9, ..request(HOST6) }).expect("sent");
+    let probe = b.sent();
+    let echo = etherparse::IcmpEchoHeader { id: 77, seq: 3 };
+    let data: Vec<u8> = (48..104).collect();
+    let (IpAddr::V6(own), IpAddr::V6(host)) = (OWN6, HOST6) else { panic!("IPv6 only") };
+    let mut theirs = Vec::new();
+    etherparse::PacketBuilder::ipv6(own.octets(), host.octets(), 9)
+        .icmpv6_echo_request(77, 3)
+        .write(&mut theirs, &data)
+        .expect("to memory");
+    assert_eq!(probe, theirs);
+
+    hears(&mut b, 12, &answer6(HOST6, etherparse::Icmpv6Type::EchoReply(echo), &data));
+    let reply = PingView::Reply { from: HOST6, bytes: 56, ttl: 61, rtt_ms: 12.0 };
+    assert_eq!(b.engine.take_done(at(20)), [(token, reply)]);
+
+    let kind = etherparse::Icmpv6Type::PacketTooBig { mtu: 1400 };
+    let token = b.start(request(HOST6)).expect("sent");
+    hears(&mut b, 30, &answer6(MOBILE6, kind, &probe[..IPV6_LEN + 8]));
+    let error = PingView::Error { from: MOBILE6, message: "Packet too big mtu = 1400".into() };
+    assert_eq!(b.engine.take_done(at(31)), [(token, error)]);
+
+    let mixed = PingRequest { from: Some(OWN), ..request(HOST6) };
+    let refused = b.start(mixed).expect_err("two families");
+    assert_eq!(refused.to_string(), format!("{OWN} and {HOST6} are not of the same family"));
+}
+
+#[test]
+fn ipv6_is_cut_to_1280_unless_told_not_to() {
+    let mut b = Bench::new(2048);
+    b.world = Fake::default().with_ipv6();
+    b.start(PingRequest { size: 4000, ..request(HOST6) }).expect("sent");
+    let sent = b.world.sent();
+    assert_eq!(sent.len(), 4);
+    let mut message = Vec::new();
+    for (n, (_, piece)) in sent.iter().enumerate() {
+        let sliced = etherparse::SlicedPacket::from_ip(piece).expect("a datagram");
+        let Some(etherparse::NetSlice::Ipv6(ip)) = sliced.net else { panic!("no IPv6") };
+        assert!(piece.len() <= 1280 && ip.payload().fragmented);
+        let fragment = etherparse::Ipv6FragmentHeaderSlice::from_slice(&piece[40..]).expect("one");
+        assert_eq!(usize::from(fragment.fragment_offset().byte_offset()), message.len());
+        assert_eq!(fragment.more_fragments(), n < 3);
+        message.extend_from_slice(ip.payload().payload);
+    }
+    assert_eq!(message.len(), 4008);
+    assert_eq!((b.counters.originated.get(), b.counters.fragments_created.get()), (1, 3));
+    let whole = PingRequest { dont_fragment: true, sequence: 9, size: 1400, ..request(HOST6) };
+    b.start(whole).expect("sent");
+    assert_eq!(b.sent().len(), 1448);
+    let error = b.start(PingRequest { size: 2001, sequence: 8, ..whole }).expect_err("too long");
+    assert_eq!(error, PingError::TooLong { size: 2001, most: 2000 });
+}

@@ -5,7 +5,7 @@
 //!               en0.20 (192.168.20.1/24)   └─ gre0 (inner 10.0.0.1, when it is up)
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,15 @@ pub(crate) const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 pub(crate) const ROUTER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 254));
 pub(crate) const MOBILE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 25));
 pub(crate) const FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 2));
+
+const fn v6(bits: u128) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from_bits(bits))
+}
+
+pub(crate) const OWN6: IpAddr = v6(0x2001_0db8 << 96 | 1);
+pub(crate) const HOST6: IpAddr = v6(0x2001_0db8 << 96 | 0xa3_0163);
+pub(crate) const MOBILE6: IpAddr = v6(0x2001_0db8 << 96 | 0xa3_0025);
+pub(crate) const LINK_LOCAL: IpAddr = v6(0xfe80 << 112 | 0x00ff_fe00_00c0);
 
 /// What an engine did to the neighbours' adjacencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +91,12 @@ impl Fake {
         self.routes.push((IpNet::from(MOBILE), way));
     }
 
+    /// Gives en0 IPv6 addresses: 2001:db8::1/64 and a link-local one.
+    pub fn with_ipv6(mut self) -> Fake {
+        self.addresses.extend([(EN0, OWN6, 64), (EN0, LINK_LOCAL, 64)]);
+        self
+    }
+
     /// What was injected since the last call.
     pub fn sent(&mut self) -> Vec<(InjectKind, Vec<u8>)> {
         std::mem::take(&mut self.injected)
@@ -125,7 +140,14 @@ impl Topology for Fake {
     }
 
     fn source(&self, interface: IfId, to: IpAddr) -> Option<IpAddr> {
-        let mine = || self.addresses.iter().filter(|a| a.0 == interface);
+        let link_local = |address| matches!(address, IpAddr::V6(address) if Ipv6Addr::is_unicast_link_local(&address));
+        let mine = || {
+            self.addresses.iter().filter(|a| {
+                a.0 == interface
+                    && a.1.is_ipv4() == to.is_ipv4()
+                    && link_local(a.1) == link_local(to)
+            })
+        };
         let fits =
             |a: &&(IfId, IpAddr, u8)| IpNet::new(a.1, a.2).is_ok_and(|net| net.contains(&to));
         mine().find(fits).or_else(|| mine().next()).map(|a| a.1)
