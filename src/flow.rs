@@ -20,6 +20,7 @@
 //! all fragments of a datagram have to go one way.
 
 use crate::wire::ipv4::IPV4_LEN;
+use crate::wire::ipv6::{IPV6_LEN, Ipv6Header};
 
 /// More fragments, or an offset, in the second word of an IPv4 header.
 const FRAGMENT: u32 = 0x3fff;
@@ -58,16 +59,43 @@ impl FlowHash {
         (fold(mixed ^ u64::from(protocol), self.seed[2]) >> 16) as u32
     }
 
-    /// The flow of an IPv4 datagram that begins here. What is too short for a
+    /// [`FlowHash::ends`] for IPv6. Ports count where TCP or UDP follows the header
+    /// itself: a fragment header, or any other, stands in between for all
+    /// fragments alike.
+    #[inline]
+    pub fn ends6(&self, source: u128, destination: u128, protocol: u8, ports: u32) -> u32 {
+        let one = (source, u64::from(ports >> 16));
+        let other = (destination, u64::from(ports & 0xffff));
+        let ((low, near), (high, far)) = (one.min(other), one.max(other));
+        let mix =
+            |address: u128, a: u64, b: u64| fold((address >> 64) as u64 ^ a, address as u64 ^ b);
+        let [a, b, c] = self.seed;
+        let (low, high) = (mix(low, a, b), mix(high, b.rotate_left(32), a.rotate_left(32)));
+        let mixed = fold(low ^ near ^ a, high ^ far ^ b);
+        (fold(mixed ^ u64::from(protocol), c) >> 16) as u32
+    }
+
+    /// The flow of an IP datagram that begins here. What is too short for a
     /// header is all one flow.
     #[inline]
     pub fn datagram(&self, datagram: &[u8]) -> u32 {
+        if datagram.first().is_some_and(|first| first >> 4 == 6) {
+            return self.datagram6(datagram);
+        }
         let Some(header) = datagram.first_chunk::<IPV4_LEN>() else { return 0 };
         let word = |at: usize| {
             u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
         };
         let behind = datagram.get(usize::from(header[0] & 0xf) * 4..).unwrap_or_default();
         self.ends(word(12), word(16), header[9], ports(word(4), header[9], behind))
+    }
+
+    #[inline(never)]
+    fn datagram6(&self, datagram: &[u8]) -> u32 {
+        let Some(header) = Ipv6Header::ref_from(datagram) else { return 0 };
+        let protocol = header.next_header;
+        let ports = ports(0, protocol, datagram.get(IPV6_LEN..).unwrap_or_default());
+        self.ends6(header.src(), header.dst(), protocol, ports)
     }
 }
 

@@ -5,6 +5,7 @@
 //!   packet number      0    1    2    …   63
 //!   burst           │ buf │ buf │ buf │ … │        moved once, into a port's output
 //!   headers           IPv4 words and what `ipv4::validate` found (`headers`)
+//!   headers6          the same of IPv6 packets, which are the set `six`
 //!   l3, in_if, hop, verdict, out_if
 //!   Set               1     0     1     …          the packets a stage is to look at
 //! ```
@@ -15,6 +16,7 @@
 use std::ops::{BitAnd, BitOr, BitOrAssign, Not};
 
 use super::headers::Headers;
+use super::headers6::Headers6;
 use super::verdict::Verdict;
 use crate::buf::{BURST, Burst};
 use crate::ids::{IfId, NextHopId};
@@ -57,6 +59,13 @@ impl Set {
     #[inline(always)]
     pub(crate) fn insert(&mut self, slot: Slot) {
         self.insert_if(slot, true);
+    }
+
+    /// Says anew whether a packet is in the set.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, slot: Slot, wanted: bool) {
+        self.remove(slot);
+        self.insert_if(slot, wanted);
     }
 
     /// Without a branch, which random traffic would make a mispredicted one.
@@ -158,7 +167,10 @@ impl Iterator for Slots {
 pub(crate) struct Packets<B> {
     pub burst: Burst<B>,
     pub headers: Headers,
-    /// Where the IPv4 header starts in the buffer.
+    /// The IPv6 packets: theirs are the columns of `headers6`.
+    pub six: Set,
+    pub headers6: Headers6,
+    /// Where the IP header starts in the buffer.
     pub l3: [u8; BURST],
     /// The logical interface the packet arrived on.
     pub in_if: [IfId; BURST],
@@ -175,6 +187,8 @@ impl<B> Packets<B> {
         Packets {
             burst: Burst::new(),
             headers: Headers::ZERO,
+            six: Set::EMPTY,
+            headers6: Headers6::ZERO,
             l3: [0; BURST],
             in_if: [IfId::NONE; BURST],
             hop: [NextHopId::NO_ROUTE; BURST],
@@ -188,9 +202,40 @@ impl<B> Packets<B> {
     #[inline(always)]
     pub(crate) fn begin(&mut self, in_if: IfId) {
         self.headers.begin();
+        self.six = Set::EMPTY;
         self.l3 = [ETHER_LEN as u8; BURST];
         self.in_if = [in_if; BURST];
         self.hop = [NextHopId::NO_ROUTE; BURST];
         self.verdict = [Verdict::UNDECIDED; BURST];
+    }
+}
+
+/// What both families say of a packet.
+impl<B> Packets<B> {
+    /// The datagram in bytes, header included.
+    #[inline]
+    pub(crate) fn total(&self, slot: Slot) -> usize {
+        if self.six.contains(slot) { self.headers6.total(slot) } else { self.headers.total(slot) }
+    }
+
+    /// TTL or hop limit.
+    pub(crate) fn ttl(&self, slot: Slot) -> u8 {
+        if self.six.contains(slot) { self.headers6.hop_limit(slot) } else { self.headers.ttl(slot) }
+    }
+
+    /// TOS or traffic class.
+    pub(crate) fn tos(&self, slot: Slot) -> u8 {
+        if self.six.contains(slot) { self.headers6.class(slot) } else { self.headers.tos(slot) }
+    }
+
+    /// TTL or hop limit does not survive forwarding.
+    pub(crate) fn ttl_low(&self, slot: Slot) -> bool {
+        let six = self.six & self.headers6.hop_low;
+        (six | !self.six & self.headers.marks.ttl_low).contains(slot)
+    }
+
+    /// A router must not cut it: DF, or IPv6.
+    pub(crate) fn whole(&self, slot: Slot) -> bool {
+        self.six.contains(slot) || self.headers.dont_fragment(slot)
     }
 }

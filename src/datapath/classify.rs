@@ -2,7 +2,8 @@
 //! metadata), whose frame it is, and what it carries.
 //!
 //! Untagged IPv4 to our own MAC is recognised by one comparison of eight bytes
-//! and one of two, and its IPv4 header goes straight into the columns.
+//! and one of two, and its IPv4 header goes straight into the columns; untagged
+//! IPv6 among what is left likewise.
 //! Everything else is looked at alone.
 
 use super::burst::{Packets, Set, Slot};
@@ -15,7 +16,7 @@ use crate::ids::{IfId, Mac};
 use crate::tables::interfaces::{Attachment, PortEntry};
 use crate::wire::ether::{ETHER_LEN, EtherRepr, VID_MASK, VLAN_LEN};
 use crate::wire::ipv4::IPV4_LEN;
-use crate::wire::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_VLAN};
+use crate::wire::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN};
 
 /// Bytes looked at: link header and IPv4 header.
 const FRAME: usize = ETHER_LEN + IPV4_LEN;
@@ -23,8 +24,8 @@ const FRAME: usize = ETHER_LEN + IPV4_LEN;
 /// Packets whose bytes are fetched ahead.
 const AHEAD: usize = 4;
 
-/// Reads the frames of a burst; the IPv4 packets among them, validated, are
-/// then in `pending`. Gives the bytes of all.
+/// Reads the frames of a burst; the IP packets among them, their headers looked
+/// at, are then in `pending`. Gives the bytes of all.
 #[inline(always)]
 pub(crate) fn classify<B: PacketBuf>(
     packets: &mut Packets<B>,
@@ -38,6 +39,10 @@ pub(crate) fn classify<B: PacketBuf>(
     let (plain, bytes) = straight(packets, turn, port, untagged.is_some());
     let all = Set::first(packets.burst.len());
     packets.headers.fresh = plain;
+    let mut plain = plain;
+    if all != plain && untagged.is_some() {
+        plain |= straight6(packets, turn, port, all & !plain);
+    }
     *pending = plain;
     let count = packets.burst.len() as u64;
 
@@ -82,12 +87,35 @@ fn straight<B: PacketBuf>(
         let whole = open & buf.is_linear() & buf.rx_vlan().is_none();
         // Of frames that are not plain, it is garbage that nobody looks at.
         if let (Some(ether), Some(header)) = (frame.first_chunk(), frame.last_chunk()) {
-            plain.insert_if(slot, whole & is_plain_ipv4(ether, ours));
+            plain.insert_if(slot, whole & is_plain(ether, ours, ETHERTYPE_IPV4));
             packets.headers.gather(slot, header, data.len().wrapping_sub(ETHER_LEN));
             turn.tables.fib4.prefetch(destination(header));
         }
     }
     (plain, bytes)
+}
+
+/// The straight way of IPv6, for those of `others` that can take it.
+#[inline(never)]
+fn straight6<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &Turn<'_>,
+    port: Option<&PortEntry>,
+    others: Set,
+) -> Set {
+    let ours = port.map_or(0, |port| mac_bits(port.mac));
+    let mut plain = Set::EMPTY;
+    for slot in others.slots() {
+        let Some(buf) = packets.burst.get(slot.at()) else { continue };
+        let Some((ether, rest)) = buf.data().split_first_chunk() else { continue };
+        let Some(header) = rest.first_chunk() else { continue };
+        if is_plain(ether, ours, ETHERTYPE_IPV6) & buf.is_linear() & buf.rx_vlan().is_none() {
+            packets.headers6.gather(slot, header, rest.len(), &turn.interfaces.own6);
+            plain.insert(slot);
+        }
+    }
+    packets.six = plain;
+    plain
 }
 
 /// What a frame too short for any header reads as: not ours, not IPv4.
@@ -107,14 +135,14 @@ fn mac_bits(mac: Mac) -> u64 {
 }
 
 #[inline(always)]
-fn is_plain_ipv4(ether: &[u8; ETHER_LEN], ours: u64) -> bool {
+fn is_plain(ether: &[u8; ETHER_LEN], ours: u64, kind: u16) -> bool {
     let [a, b, c, d, e, f, g, h, .., y, z] = *ether;
     let address = (u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ ours) << 16;
-    let ethertype = u16::from_le_bytes([y, z]) ^ ETHERTYPE_IPV4.swap_bytes();
+    let ethertype = u16::from_le_bytes([y, z]) ^ kind.swap_bytes();
     address | u64::from(ethertype) == 0
 }
 
-/// One frame off the straight way. `Ok(true)`: IPv4, its header gathered;
+/// One frame off the straight way. `Ok(true)`: IP, its header gathered;
 /// `Ok(false)`: it has met its end already (punted).
 #[cold]
 fn alone<B: PacketBuf>(
@@ -157,6 +185,10 @@ fn alone<B: PacketBuf>(
             gather_at(packets, slot, header_len)?;
             Ok(true)
         }
+        ETHERTYPE_IPV6 => {
+            gather6_at(packets, turn, slot, header_len)?;
+            Ok(true)
+        }
         ETHERTYPE_ARP => {
             punt_arp(packets, turn, slot, header_len);
             Ok(false)
@@ -182,6 +214,23 @@ pub(crate) fn gather_at<B: PacketBuf>(
     let header = header.ok_or(DropReason::Ipv4TooShort)?;
     packets.headers.gather(slot, header, data.len() - l3);
     packets.headers.fresh.insert(slot);
+    packets.l3[slot.at()] = l3 as u8;
+    Ok(())
+}
+
+/// Takes the IPv6 header at `l3` into the columns of IPv6.
+#[cold]
+pub(crate) fn gather6_at<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &Turn<'_>,
+    slot: Slot,
+    l3: usize,
+) -> Result<(), DropReason> {
+    let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
+    let rest = data.get(l3..).unwrap_or_default();
+    let header = rest.first_chunk().ok_or(DropReason::Ipv6TooShort)?;
+    packets.headers6.gather(slot, header, rest.len(), &turn.interfaces.own6);
+    packets.six.insert(slot);
     packets.l3[slot.at()] = l3 as u8;
     Ok(())
 }

@@ -8,7 +8,9 @@
 //!             header valid? TTL, loop, ECN; counted, and on to the next round
 //! ```
 //!
-//! No byte moves: only the offset of the IPv4 header does.
+//! No byte moves: only the offset of the IP header does. Anything but IPv4 in
+//! IPv4 is opened and admitted one by one: outer and inner header may each be of
+//! either family.
 
 use super::burst::{Packets, Set, Slot};
 use super::classify::destination;
@@ -17,7 +19,7 @@ use super::tally::{Tally, Way};
 use super::verdict::Turn;
 use super::{ecn, gre, ipv4, minimal};
 use crate::buf::{BURST, PacketBuf};
-use crate::ids::TableId;
+use crate::ids::{Family, TableId};
 use crate::tables::decap::Home;
 use crate::tables::epoch::prefetch;
 use crate::tables::tunnel::{DecapKey, Tunnel};
@@ -25,7 +27,8 @@ use crate::wire::gre::{
     FLAG_CHECKSUM, FLAG_KEY, FLAG_SEQUENCE, GRE_LEN, RESERVED_MASK, VERSION_MASK,
 };
 use crate::wire::ipv4::{IPV4_LEN, Ipv4Header};
-use crate::wire::{ETHERTYPE_IPV4, IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_MINIMAL};
+use crate::wire::ipv6::{IPV6_LEN, Ipv6Header};
+use crate::wire::{ETHERTYPE_IPV4, IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_MINIMAL};
 
 /// Bits that make a GRE header more than the base header of RFC 2784 (bits
 /// 6–12 are not among them: ignored on receipt, GR-02).
@@ -36,6 +39,11 @@ pub(crate) struct Opened {
     slots: Set,
     keys: [DecapKey; BURST],
     homes: [Home; BURST],
+    /// IPv6 outside or inside.
+    six: Set,
+    /// IPv6 outside: source and destination there.
+    outer6: Set,
+    ends6: [(u128, u128); BURST],
     /// The outer header has a congestion mark or might get one.
     marked: Set,
     outer_tos: [u8; BURST],
@@ -44,7 +52,7 @@ pub(crate) struct Opened {
     numbered: Set,
 }
 
-/// What lies between an outer and an inner IPv4 header.
+/// What lies between an outer and an inner IP header.
 pub(crate) struct Between {
     /// Bytes of it.
     pub len: usize,
@@ -52,6 +60,8 @@ pub(crate) struct Between {
     pub key: Option<u32>,
     /// Its last word is a sequence number.
     pub numbered: bool,
+    /// What follows.
+    pub inner: Family,
 }
 
 impl Opened {
@@ -60,6 +70,9 @@ impl Opened {
             slots: Set::EMPTY,
             keys: [DecapKey(0); BURST],
             homes: [Home::ZERO; BURST],
+            six: Set::EMPTY,
+            outer6: Set::EMPTY,
+            ends6: [(0, 0); BURST],
             marked: Set::EMPTY,
             outer_tos: [0; BURST],
             numbered: Set::EMPTY,
@@ -76,9 +89,10 @@ pub(crate) fn open<B: PacketBuf>(
     tunnelled: Set,
     opened: &mut Opened,
 ) {
-    let mut odd = Set::EMPTY;
+    let outer6 = tunnelled & packets.six;
+    let mut odd = outer6;
     let mut last = (DecapKey(0), Home::ZERO);
-    for slot in tunnelled.slots() {
+    for slot in (tunnelled & !outer6).slots() {
         let headers = &mut packets.headers;
         let from = usize::from(packets.l3[slot.at()]) + headers.header_len(slot);
         let payload = headers.total(slot).wrapping_sub(headers.header_len(slot));
@@ -101,15 +115,16 @@ pub(crate) fn open<B: PacketBuf>(
         packets.l3[slot.at()] = (from + len) as u8;
     }
     opened.slots = tunnelled & !odd;
-    opened.marked = packets.headers.marks.ecn;
+    opened.marked = packets.headers.marks.ecn & !outer6;
     opened.numbered = Set::EMPTY;
+    (opened.six, opened.outer6) = (outer6, outer6);
     for slot in odd.slots() {
         match open_odd(packets, turn, opened, slot) {
             Ok(()) => opened.slots.insert(slot),
             Err(reason) => packets.drop(turn, slot, reason),
         }
     }
-    packets.headers.fresh |= opened.slots;
+    packets.headers.fresh |= opened.slots & !packets.six;
 }
 
 /// What mostly is behind an outer header: IPv4, or a GRE base header and IPv4.
@@ -140,45 +155,104 @@ fn plain(
     base.then_some((GRE_LEN, inner))
 }
 
-/// [`open`] for a packet that is not plain.
-#[cold]
+/// An outer header, of either family.
+struct Outer {
+    protocol: u8,
+    tos: u8,
+    /// Bytes in front of what it carries, and of that.
+    ahead: usize,
+    len: usize,
+}
+
+impl Outer {
+    fn of<B>(packets: &Packets<B>, slot: Slot) -> Outer {
+        let (protocol, ahead) = if packets.six.contains(slot) {
+            let upper = packets.headers6.upper[slot.at()];
+            (upper.protocol, upper.at)
+        } else {
+            (packets.headers.protocol(slot), packets.headers.header_len(slot))
+        };
+        let len = packets.total(slot).saturating_sub(ahead);
+        Outer { protocol, tos: packets.tos(slot), ahead, len }
+    }
+}
+
+/// [`open`] for a packet that is not plain: IPv6 outside or inside, options of
+/// either header.
+#[inline(never)]
 fn open_odd<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &Turn<'_>,
     opened: &mut Opened,
     slot: Slot,
 ) -> Result<(), DropReason> {
-    let protocol = packets.headers.protocol(slot);
-    let outer = usize::from(packets.l3[slot.at()]);
-    // What the inner header is put together from lies in front of it.
-    let ahead = match protocol {
-        IPPROTO_MINIMAL => minimal::open(packets, slot)?,
-        _ => packets.headers.header_len(slot),
-    };
-    let headers = &mut packets.headers;
-    let len = headers.total(slot).saturating_sub(ahead);
+    let mut outer = Outer::of(packets, slot);
+    if outer.protocol == IPPROTO_MINIMAL {
+        // What the inner header is put together from lies in front of it.
+        outer.ahead = minimal::open(packets, slot)?;
+        outer.len = packets.total(slot).saturating_sub(outer.ahead);
+    }
+    let from = usize::from(packets.l3[slot.at()]) + outer.ahead;
     let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
-    let payload = data.get(outer + ahead..).unwrap_or_default();
-    let between = match protocol {
-        IPPROTO_GRE => gre::open(&payload[..len.min(payload.len())])?,
-        _ => Between { len: 0, key: None, numbered: false },
+    let payload = data.get(from..).unwrap_or_default();
+    let bare = |inner| Between { len: 0, key: None, numbered: false, inner };
+    let between = match outer.protocol {
+        IPPROTO_GRE => gre::open(&payload[..outer.len.min(payload.len())])?,
+        IPPROTO_IPV6 => bare(Family::V6),
+        _ => bare(Family::V4),
     };
     // Too far: tunnels in tunnels whose outer headers carry options.
-    let l3 = u8::try_from(outer + ahead + between.len).map_err(|_| DropReason::NestingTooDeep)?;
-    let inner = payload.get(between.len..).and_then(|rest| rest.first_chunk()).unwrap_or(&MISSING);
-    let (src, dst) = (headers.src.get(slot), headers.dst.get(slot));
-    let key = DecapKey::ipv4(TableId(0), src, dst, protocol, between.key);
-    (opened.keys[slot.at()], opened.homes[slot.at()]) = (key, turn.tables.decap.prefetch(key));
-    opened.outer_tos[slot.at()] = headers.tos(slot);
+    let l3 = u8::try_from(from + between.len).map_err(|_| DropReason::NestingTooDeep)?;
+    let (key, home) = key_of(packets, turn, opened, slot, outer.protocol, between.key);
+    (opened.keys[slot.at()], opened.homes[slot.at()]) = (key, home);
+    opened.outer_tos[slot.at()] = outer.tos;
+    opened.marked.put(slot, ecn::field(outer.tos) != ecn::NOT_ECT);
     opened.numbered.insert_if(slot, between.numbered);
-    headers.gather(slot, inner, len - between.len);
-    turn.tables.fib4.prefetch(destination(inner));
+    let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
+    let inner = data.get(usize::from(l3)..).unwrap_or_default();
+    let room = outer.len.saturating_sub(between.len);
+    match between.inner {
+        Family::V4 => {
+            let header = inner.first_chunk().unwrap_or(&MISSING);
+            packets.headers.gather(slot, header, room);
+            turn.tables.fib4.prefetch(destination(header));
+            packets.six.remove(slot);
+        }
+        Family::V6 => {
+            let header = inner.first_chunk().unwrap_or(&MISSING6);
+            packets.headers6.gather(slot, header, room, &turn.interfaces.own6);
+            packets.six.insert(slot);
+            opened.six.insert(slot);
+        }
+    }
     packets.l3[slot.at()] = l3;
     Ok(())
 }
 
+/// The key of an outer header, and where its lookup begins.
+fn key_of<B>(
+    packets: &Packets<B>,
+    turn: &Turn<'_>,
+    opened: &mut Opened,
+    slot: Slot,
+    protocol: u8,
+    key: Option<u32>,
+) -> (DecapKey, Home) {
+    let (decap, table) = (&turn.tables.decap, TableId(0));
+    let key = if packets.six.contains(slot) {
+        let (src, dst) = (packets.headers6.src[slot.at()], packets.headers6.dst[slot.at()]);
+        opened.ends6[slot.at()] = (src, dst);
+        decap.ends().ipv6(table, src, dst, protocol, key)
+    } else {
+        let (src, dst) = (packets.headers.src.get(slot), packets.headers.dst.get(slot));
+        DecapKey::ipv4(table, src, dst, protocol, key)
+    };
+    (key, decap.prefetch(key))
+}
+
 /// What is not there is no valid header either.
 const MISSING: [u8; IPV4_LEN] = [0; IPV4_LEN];
+const MISSING6: [u8; IPV6_LEN] = [0; IPV6_LEN];
 
 /// Finds the tunnels of opened packets and checks what was inside. The good
 /// ones are then in `pending`, as received on their tunnel. With `deepest`
@@ -214,7 +288,7 @@ pub(crate) fn admit<'t, B: PacketBuf>(
         doubtful = Set::ALL;
     }
     let mut good = Set::EMPTY;
-    for slot in known.slots() {
+    for slot in (known & !opened.six).slots() {
         let tunnel = tunnels[slot.at()];
         packets.in_if[slot.at()] = tunnel.interface;
         let loops = packets.headers.dst.get(slot) == tunnel.remote;
@@ -228,7 +302,44 @@ pub(crate) fn admit<'t, B: PacketBuf>(
         tally.add(tunnel.interface, 1, packets.headers.total(slot) as u64);
         good.insert(slot);
     }
+    for slot in (known & opened.six).slots() {
+        let tunnel = tunnels[slot.at()];
+        match check6(packets, turn, slot, tunnel, opened, deepest) {
+            Ok(()) => {
+                tally.add(tunnel.interface, 1, packets.total(slot) as u64);
+                good.insert(slot);
+            }
+            Err(reason) => packets.drop(turn, slot, reason),
+        }
+    }
     *pending |= good;
+}
+
+/// All checks on a packet with IPv6 outside or inside. What an outer IPv6 header
+/// found by its hash is compared first.
+#[inline(never)]
+fn check6<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &Turn<'_>,
+    slot: Slot,
+    tunnel: &Tunnel,
+    opened: &Opened,
+    deepest: bool,
+) -> Result<(), DropReason> {
+    let ends = opened.ends6[slot.at()];
+    if opened.outer6.contains(slot) && ends != (tunnel.remote6, tunnel.local6) {
+        return Err(DropReason::UnknownTunnel);
+    }
+    packets.in_if[slot.at()] = tunnel.interface;
+    check(packets, turn, slot, tunnel, opened, deepest)
+}
+
+/// The packet inside is for the tunnel's other end.
+fn loops<B>(packets: &Packets<B>, slot: Slot, tunnel: &Tunnel) -> bool {
+    if packets.six.contains(slot) {
+        return tunnel.remote6 != 0 && packets.headers6.dst[slot.at()] == tunnel.remote6;
+    }
+    tunnel.remote != 0 && packets.headers.dst.get(slot) == tunnel.remote
 }
 
 /// All checks on a packet out of a tunnel, one after the other.
@@ -244,13 +355,17 @@ fn check<B: PacketBuf>(
     if !tunnel.up {
         return Err(DropReason::TunnelDown);
     }
-    if packets.headers.marks.odd.contains(slot) {
+    if packets.six.contains(slot) {
+        if packets.headers6.bad.contains(slot) {
+            return Err(DropReason::InnerInvalid);
+        }
+    } else if packets.headers.marks.odd.contains(slot) {
         ipv4::recheck(packets, slot).map_err(|_| DropReason::InnerInvalid)?;
     }
-    if packets.headers.ttl(slot) == 0 {
+    if packets.ttl(slot) == 0 {
         return Err(DropReason::InnerTtlZero);
     }
-    if packets.headers.dst.get(slot) == tunnel.remote {
+    if loops(packets, slot, tunnel) {
         return Err(DropReason::DecapLoop);
     }
     if deepest {
@@ -273,7 +388,7 @@ fn propagate_ecn<B: PacketBuf>(
     slot: Slot,
     outer_tos: u8,
 ) -> Result<(), DropReason> {
-    let tos = packets.headers.tos(slot);
+    let tos = packets.tos(slot);
     let ecn = ecn::decapsulated(ecn::field(tos), ecn::field(outer_tos));
     let ecn = ecn.ok_or(DropReason::EcnCongestionLost)?;
     let marked = tos & !ecn::MASK | ecn;
@@ -282,6 +397,12 @@ fn propagate_ecn<B: PacketBuf>(
     }
     let l3 = usize::from(packets.l3[slot.at()]);
     let data = packets.burst.get_mut(slot.at()).map(PacketBuf::data_mut).unwrap_or_default();
+    if packets.six.contains(slot) {
+        let header = data.get_mut(l3..).and_then(Ipv6Header::mut_from);
+        header.ok_or(DropReason::InnerInvalid)?.set_traffic_class(marked);
+        packets.headers6.set_class(slot, marked);
+        return Ok(());
+    }
     let header = data.get_mut(l3..).and_then(Ipv4Header::mut_from);
     let header = header.ok_or(DropReason::InnerInvalid)?;
     header.set_tos(marked);

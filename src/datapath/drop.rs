@@ -70,12 +70,22 @@ reasons! {
         Ipv4Truncated = "ipv4_truncated",
         /// IPv4 header checksum wrong (RFC 1812 4.2.2.5).
         Ipv4BadChecksum = "ipv4_bad_checksum",
-        /// Source address that no host can have (RFC 1812 5.3.7).
+        /// Fewer bytes than an IPv6 header (RFC 8200 3).
+        Ipv6TooShort = "ipv6_too_short",
+        /// IP version field is not 6 (RFC 8200 3).
+        Ipv6BadVersion = "ipv6_bad_version",
+        /// IPv6 payload length longer than what the link delivered (RFC 8200 3).
+        Ipv6Truncated = "ipv6_truncated",
+        /// IPv6 extension headers to us that say discard, or that do not end (RFC 8200 4).
+        Ipv6BadExtension = "ipv6_bad_extension",
+        /// Source address that no host can have (RFC 1812 5.3.7, RFC 4213 3.6).
         MartianSource = "martian_source",
-        /// Destination address that no host can have (RFC 1812 5.3.7).
+        /// Destination address that no host can have (RFC 1812 5.3.7, RFC 4291 2.5).
         MartianDestination = "martian_destination",
         /// Link-layer broadcast or multicast frame with a unicast IP destination elsewhere (RFC 1812 5.3.4).
         LinkBroadcastTransit = "link_broadcast_transit",
+        /// IPv6 link-local source or destination elsewhere: never forwarded (RFC 4291 2.5.6).
+        LinkLocalTransit = "link_local_transit",
         /// Multicast destination: Greyhound routes no multicast.
         Multicast = "multicast",
         /// Broadcast destination that no local service takes (RFC 1812 5.3.5).
@@ -86,9 +96,9 @@ reasons! {
         Blackhole = "blackhole",
         /// The next hop is unreachable: a reject route, a neighbour that did not answer, or a tunnel that is not running.
         Unreachable = "unreachable",
-        /// TTL ran out in forwarding (RFC 1812 5.3.1).
+        /// TTL or hop limit ran out in forwarding (RFC 1812 5.3.1, RFC 8200 3).
         TtlExpired = "ttl_expired",
-        /// Larger than the next link takes and marked DF.
+        /// Larger than the next link takes and not to be cut: marked DF, or IPv6.
         FragmentationNeeded = "fragmentation_needed",
         /// Could not be cut into fragments: options or MTU leave no room for payload.
         CannotFragment = "cannot_fragment",
@@ -112,9 +122,9 @@ reasons! {
         GreOutOfSequence = "gre_out_of_sequence",
         /// GRE payload type that Greyhound does not carry (RFC 2784 2.4).
         GreUnknownProtocol = "gre_unknown_protocol",
-        /// The packet inside a tunnel packet is not a valid IPv4 datagram.
+        /// The packet inside a tunnel packet is not a valid IP datagram.
         InnerInvalid = "inner_invalid",
-        /// The packet inside a tunnel packet has TTL 0 (RFC 2003 3.1).
+        /// The packet inside a tunnel packet has TTL or hop limit 0 (RFC 2003 3.1).
         InnerTtlZero = "inner_ttl_zero",
         /// The packet inside is for the tunnel's other end and would loop (RFC 2784 3.1).
         DecapLoop = "decap_loop",

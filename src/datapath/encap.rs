@@ -12,6 +12,7 @@
 //! number of a GRE header are `gre`'s.
 
 use super::burst::{Packets, Slot};
+use super::forward::Family;
 use super::headers::{Headers, words};
 use super::rewrite::TAGGED_LEN;
 use super::{ecn, gre};
@@ -21,7 +22,8 @@ use crate::tables::sequence::Sequences;
 use crate::wire::checksum::finish;
 use crate::wire::ether::ETHER_LEN;
 use crate::wire::gre::GRE_LEN;
-use crate::wire::ipv4::{FLAG_DF, IPV4_LEN, IPV4_MAX_TOTAL, TTL_OFFSET};
+use crate::wire::ipv4::{FLAG_DF, IPV4_LEN, TTL_OFFSET};
+use crate::wire::ipv6::{HOP_LIMIT_OFFSET, IPV6_LEN};
 
 /// What the outer header takes from the packet inside: words of its header in
 /// host byte order, as it goes in.
@@ -33,6 +35,97 @@ pub(crate) struct Inner {
     pub w1: u32,
     /// TTL, protocol, checksum, after the step of forwarding.
     pub w2: u32,
+}
+
+/// A packet as the outer header sees it, of either family.
+pub(crate) trait Carried: Copy {
+    /// Header and payload in bytes.
+    fn total(self) -> usize;
+    /// TOS or traffic class.
+    fn tos(self) -> u8;
+    /// TTL or hop limit, as it goes in.
+    fn ttl(self) -> u8;
+    /// Not to be cut on its way.
+    fn dont_fragment(self) -> bool;
+    /// Writes the step of forwarding into the datagram.
+    fn step(self, datagram: &mut [u8]) -> Option<()>;
+}
+
+/// An IPv6 packet as the outer header sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inner6 {
+    /// Header and payload in bytes.
+    pub total: usize,
+    /// Traffic class.
+    pub class: u8,
+    /// Hop limit after the step of forwarding.
+    pub hops: u8,
+}
+
+impl Inner6 {
+    /// The header of a packet of the burst.
+    #[inline(always)]
+    pub(crate) fn of<B>(packets: &Packets<B>, slot: Slot) -> Inner6 {
+        let headers = &packets.headers6;
+        let step = u8::from(!packets.headers.originated.contains(slot));
+        let hops = headers.hop_limit(slot).wrapping_sub(step);
+        Inner6 { total: headers.total(slot), class: headers.class(slot), hops }
+    }
+}
+
+impl Carried for Inner6 {
+    #[inline(always)]
+    fn total(self) -> usize {
+        self.total
+    }
+
+    #[inline(always)]
+    fn tos(self) -> u8 {
+        self.class
+    }
+
+    #[inline(always)]
+    fn ttl(self) -> u8 {
+        self.hops
+    }
+
+    fn dont_fragment(self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn step(self, datagram: &mut [u8]) -> Option<()> {
+        datagram.first_chunk_mut::<IPV6_LEN>()?[HOP_LIMIT_OFFSET] = self.hops;
+        Some(())
+    }
+}
+
+impl Carried for Inner {
+    #[inline(always)]
+    fn total(self) -> usize {
+        (self.w0 & 0xffff) as usize
+    }
+
+    #[inline(always)]
+    fn tos(self) -> u8 {
+        (self.w0 >> 16) as u8
+    }
+
+    #[inline(always)]
+    fn ttl(self) -> u8 {
+        (self.w2 >> 24) as u8
+    }
+
+    fn dont_fragment(self) -> bool {
+        self.w1 & u32::from(FLAG_DF) != 0
+    }
+
+    #[inline(always)]
+    fn step(self, datagram: &mut [u8]) -> Option<()> {
+        let header = datagram.first_chunk_mut::<IPV4_LEN>()?;
+        header[TTL_OFFSET..TTL_OFFSET + 4].copy_from_slice(&self.w2.to_be_bytes());
+        Some(())
+    }
 }
 
 impl Inner {
@@ -48,49 +141,41 @@ impl Inner {
         let [w0, w1, w2, ..] = words(header);
         Inner { w0, w1, w2 }
     }
-
-    #[inline(always)]
-    fn total(self) -> usize {
-        (self.w0 & 0xffff) as usize
-    }
-
-    fn dont_fragment(self) -> bool {
-        self.w1 & u32::from(FLAG_DF) != 0
-    }
 }
 
 /// Finishes a packet for a tunnel adjacency. `id` counts identifications. False
-/// if there is no room for the headers.
+/// if there is no room for the headers, or the underlay does not take that much.
 #[inline(always)]
-pub(crate) fn apply<B: PacketBuf>(
+pub(crate) fn apply<F: Family, B: PacketBuf>(
     packets: &mut Packets<B>,
     slot: Slot,
     adjacency: &Adjacency,
     id: &mut u16,
     sequences: &Sequences,
 ) -> bool {
-    let inner = Inner::of(&packets.headers, slot);
+    let inner = F::carried(packets, slot);
     let l3 = usize::from(packets.l3[slot.at()]);
     let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
-    put(buf, l3, inner, adjacency, id, sequences)
+    put(buf, l3, inner, adjacency, usize::from(adjacency.underlay_mtu), id, sequences)
 }
 
-/// Puts the tunnel's headers before the datagram that starts at `l3`. False if
-/// there is no room.
+/// Puts the tunnel's headers before the datagram that starts at `l3`, if all of
+/// it is then `most` bytes at most. False if not, or if there is no room.
 #[inline(always)]
-pub(crate) fn put<B: PacketBuf>(
+pub(crate) fn put<C: Carried, B: PacketBuf>(
     buf: &mut B,
     l3: usize,
-    inner: Inner,
+    inner: C,
     adjacency: &Adjacency,
+    most: usize,
     id: &mut u16,
     sequences: &Sequences,
 ) -> bool {
     // The lengths of the usual stacks are constants, and so is the copy.
     match [adjacency.l2_len, adjacency.rewrite_len] {
-        [ETHER, GRE] => fill(buf, l3, GRE.into(), ETHER_LEN, inner, adjacency, id),
-        [ETHER, IPIP] => fill(buf, l3, IPIP.into(), ETHER_LEN, inner, adjacency, id),
-        _ => other(buf, l3, inner, adjacency, id, sequences),
+        [ETHER, GRE] => fill(buf, l3, GRE.into(), ETHER_LEN, inner, adjacency, most, id),
+        [ETHER, IPIP] => fill(buf, l3, IPIP.into(), ETHER_LEN, inner, adjacency, most, id),
+        _ => other(buf, l3, inner, adjacency, most, id, sequences),
     }
 }
 
@@ -101,38 +186,37 @@ const GRE: u8 = (ETHER_LEN + IPV4_LEN + GRE_LEN) as u8;
 
 /// [`put`] for the unusual: VLAN tags, options of GRE.
 #[inline(never)]
-fn other<B: PacketBuf>(
+fn other<C: Carried, B: PacketBuf>(
     buf: &mut B,
     l3: usize,
-    inner: Inner,
+    inner: C,
     adjacency: &Adjacency,
+    most: usize,
     id: &mut u16,
     sequences: &Sequences,
 ) -> bool {
     let (ahead, l2) = (usize::from(adjacency.rewrite_len), usize::from(adjacency.l2_len));
-    fill(buf, l3, ahead.min(REWRITE_ROOM), l2.min(TAGGED_LEN), inner, adjacency, id)
+    fill(buf, l3, ahead.min(REWRITE_ROOM), l2.min(TAGGED_LEN), inner, adjacency, most, id)
         && gre::finish(buf, adjacency, sequences)
 }
 
+#[allow(clippy::too_many_arguments)] // three of them constants where it matters
 #[inline(always)]
-fn fill<B: PacketBuf>(
+fn fill<C: Carried, B: PacketBuf>(
     buf: &mut B,
     l3: usize,
     ahead: usize,
     l2: usize,
-    inner: Inner,
+    inner: C,
     adjacency: &Adjacency,
+    most: usize,
     id: &mut u16,
 ) -> bool {
     let outer_total = inner.total() + ahead - l2;
-    if outer_total > IPV4_MAX_TOTAL {
+    if outer_total > most {
         return false;
     }
-    let Some(frame) = buf.reframe(l3, ahead, inner.total()) else { return false };
-    let Some((front, datagram)) = frame.split_at_mut_checked(ahead) else { return false };
-    let Some(datagram) = datagram.first_chunk_mut::<IPV4_LEN>() else { return false };
-    front.copy_from_slice(&adjacency.rewrite[..ahead]);
-    datagram[TTL_OFFSET..TTL_OFFSET + 4].copy_from_slice(&inner.w2.to_be_bytes());
+    let Some(front) = front_of(buf, l3, ahead, inner, adjacency) else { return false };
     let outer = front.get_mut(l2..).and_then(|outer| outer.first_chunk_mut());
     let template = adjacency.rewrite[l2..].first_chunk();
     let (Some(outer), Some(template)) = (outer, template) else { return false };
@@ -140,26 +224,43 @@ fn fill<B: PacketBuf>(
     true
 }
 
+/// The finished bytes, put in front of the datagram that starts at `l3`, whose
+/// step of forwarding is done.
+#[inline(always)]
+pub(crate) fn front_of<'b, C: Carried, B: PacketBuf>(
+    buf: &'b mut B,
+    l3: usize,
+    ahead: usize,
+    inner: C,
+    adjacency: &Adjacency,
+) -> Option<&'b mut [u8]> {
+    let frame = buf.reframe(l3, ahead, inner.total())?;
+    let (front, datagram) = frame.split_at_mut_checked(ahead)?;
+    front.copy_from_slice(&adjacency.rewrite[..ahead]);
+    inner.step(datagram)?;
+    Some(front)
+}
+
 /// Sets the fields of the outer header that change, and its checksum: the sum
 /// of the template, in which they are zero, and of what they become. What was
 /// there is read from the template, never from the copy, which is still on its
 /// way to the cache.
 #[inline(always)]
-fn patch(
+fn patch<C: Carried>(
     outer: &mut [u8; IPV4_LEN],
     template: &[u8; IPV4_LEN],
     total: usize,
-    inner: Inner,
+    inner: C,
     adjacency: &Adjacency,
     id: &mut u16,
 ) {
     // The template's DSCP is zero where it is copied.
     let copied = if adjacency.flags & flags::COPY_DSCP != 0 { u8::MAX } else { ecn::MASK };
-    let tos = (inner.w0 >> 16) as u8 & copied;
+    let tos = inner.tos() & copied;
     let mut sum = adjacency.partial_checksum + u32::from(tos) + total as u32;
     outer[1] = template[1] | tos;
     outer[2..4].copy_from_slice(&(total as u16).to_be_bytes());
-    if adjacency.flags & (flags::COPY_DF | flags::COPY_TTL) != 0 {
+    if adjacency.flags & (flags::COPY_DF | flags::COPY_TTL | flags::CUT_OUTER) != 0 {
         sum += patch_copied(outer, template, inner, adjacency.flags, id);
     }
     outer[10..12].copy_from_slice(&finish(sum).to_be_bytes());
@@ -167,16 +268,18 @@ fn patch(
 
 /// The fields that only some tunnels copy; gives what that adds to the sum.
 #[cold]
-fn patch_copied(
+fn patch_copied<C: Carried>(
     outer: &mut [u8; IPV4_LEN],
     template: &[u8; IPV4_LEN],
-    inner: Inner,
+    inner: C,
     copied: u8,
     id: &mut u16,
 ) -> u32 {
     let mut sum = 0;
-    if copied & flags::COPY_DF != 0 {
-        let word = if inner.dont_fragment() {
+    // Where DF is copied it is clear in the template.
+    let set = template[6] & (FLAG_DF >> 8) as u8 != 0;
+    if !set {
+        let word = if copied & flags::COPY_DF != 0 && inner.dont_fragment() {
             u32::from(FLAG_DF)
         } else {
             // It may be cut on its way: the id must not repeat (V4-04).
@@ -188,7 +291,7 @@ fn patch_copied(
     }
     if copied & flags::COPY_TTL != 0 {
         let word = |ttl: u8| u32::from(ttl) << 8;
-        let ttl = (inner.w2 >> 24) as u8;
+        let ttl = inner.ttl();
         sum += delta(word(template[TTL_OFFSET]), word(ttl));
         outer[TTL_OFFSET] = ttl;
     }

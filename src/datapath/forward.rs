@@ -6,19 +6,146 @@
 
 use super::burst::{Packets, Set, Slot};
 use super::drop::DropReason;
+use super::encap::{Carried, Inner, Inner6};
 use super::lookup::Adjacencies;
 use super::tally::{Tally, Way};
 use super::verdict::{Turn, Verdict};
-use super::{encap, minimal, rewrite};
+use super::{encap, encap6, minimal, rewrite};
 use crate::buf::PacketBuf;
 use crate::exchange::PuntReason;
 use crate::tables::adjacency::{Adjacency, AdjacencyKind, flags};
 use crate::wire::ipv4::IPV4_LEN;
+use crate::wire::ipv6::IPV6_LEN;
+
+/// What forwarding asks of a packet's header, by family. The columns differ,
+/// the way does not.
+pub(crate) trait Family {
+    /// The header as a tunnel's outer one sees it.
+    type Carried: Carried;
+    fn carried<B>(packets: &Packets<B>, slot: Slot) -> Self::Carried;
+    /// Header and payload in bytes.
+    fn total<B>(packets: &Packets<B>, slot: Slot) -> usize;
+    /// Those that do not survive forwarding, if forwarded.
+    fn held_up<B>(packets: &Packets<B>) -> Set;
+    /// Those whose source may be one of ours, as far as sets can tell.
+    fn own_source<B>(packets: &Packets<B>, turn: &Turn<'_>) -> Set;
+    /// The source is the far end of a tunnel over IPv4.
+    fn from_far_end<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool;
+    /// The source is the far end of a tunnel over IPv6.
+    fn from_far_end6<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool;
+    /// Minimal encapsulation, which is of IPv4 only.
+    fn minimal<B: PacketBuf>(
+        packets: &mut Packets<B>,
+        turn: &mut Turn<'_>,
+        slot: Slot,
+        adjacency: &Adjacency,
+    ) -> bool;
+    /// The link header in front.
+    fn rewrite<B: PacketBuf>(packets: &mut Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool;
+}
+
+/// IPv4 packets.
+pub(crate) struct V4;
+
+impl Family for V4 {
+    type Carried = Inner;
+
+    #[inline(always)]
+    fn carried<B>(packets: &Packets<B>, slot: Slot) -> Inner {
+        Inner::of(&packets.headers, slot)
+    }
+
+    #[inline(always)]
+    fn total<B>(packets: &Packets<B>, slot: Slot) -> usize {
+        packets.headers.total(slot)
+    }
+
+    #[inline(always)]
+    fn held_up<B>(packets: &Packets<B>) -> Set {
+        packets.headers.marks.ttl_low | packets.headers.group
+    }
+
+    #[inline(always)]
+    fn own_source<B>(packets: &Packets<B>, turn: &Turn<'_>) -> Set {
+        if turn.interfaces.own_complete { packets.headers.marks.own_source } else { Set::ALL }
+    }
+
+    #[inline(always)]
+    fn from_far_end<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool {
+        packets.headers.src.get(slot) == far_end(adjacency)
+    }
+
+    #[inline(always)]
+    fn from_far_end6<B>(_: &Packets<B>, _: Slot, _: &Adjacency) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn minimal<B: PacketBuf>(
+        packets: &mut Packets<B>,
+        turn: &mut Turn<'_>,
+        slot: Slot,
+        adjacency: &Adjacency,
+    ) -> bool {
+        minimal::apply(packets, turn, slot, adjacency)
+    }
+
+    #[inline(always)]
+    fn rewrite<B: PacketBuf>(packets: &mut Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool {
+        rewrite::apply(packets, slot, adjacency)
+    }
+}
+
+/// IPv6 packets.
+pub(crate) struct V6;
+
+impl Family for V6 {
+    type Carried = Inner6;
+
+    #[inline(always)]
+    fn carried<B>(packets: &Packets<B>, slot: Slot) -> Inner6 {
+        Inner6::of(packets, slot)
+    }
+
+    #[inline(always)]
+    fn total<B>(packets: &Packets<B>, slot: Slot) -> usize {
+        packets.headers6.total(slot)
+    }
+
+    #[inline(always)]
+    fn held_up<B>(packets: &Packets<B>) -> Set {
+        packets.headers6.hop_low | packets.headers6.link_local | packets.headers.group
+    }
+
+    #[inline(always)]
+    fn own_source<B>(packets: &Packets<B>, turn: &Turn<'_>) -> Set {
+        if turn.interfaces.own6_complete { packets.headers6.own_source } else { Set::ALL }
+    }
+
+    #[inline(always)]
+    fn from_far_end<B>(_: &Packets<B>, _: Slot, _: &Adjacency) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn from_far_end6<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool {
+        packets.headers6.src[slot.at()] == far_end6(adjacency)
+    }
+
+    fn minimal<B: PacketBuf>(_: &mut Packets<B>, _: &mut Turn<'_>, _: Slot, _: &Adjacency) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn rewrite<B: PacketBuf>(packets: &mut Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool {
+        rewrite::apply6(packets, slot, adjacency)
+    }
+}
 
 /// Sends the packets of `transit` their ways; those whose route says that they
 /// are for us are then in `local`.
 #[inline(always)]
-pub(crate) fn forward<B: PacketBuf>(
+pub(crate) fn forward<F: Family, B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
     transit: Set,
@@ -26,33 +153,36 @@ pub(crate) fn forward<B: PacketBuf>(
     local: &mut Set,
 ) {
     let mut tally = Tally::new(turn.counters, Way::Tx);
-    let headers = &packets.headers;
-    let arrived = !headers.originated;
-    let held_up = (headers.marks.ttl_low | headers.group) & arrived;
+    let arrived = !packets.headers.originated;
+    let held_up = F::held_up(packets) & arrived;
     // Sources that must not enter a tunnel, as far as sets can tell (II-05).
-    let known = if turn.interfaces.own_complete { headers.marks.own_source } else { Set::ALL };
-    let barred = known & arrived;
+    let barred = F::own_source(packets, turn) & arrived;
     for slot in transit.slots() {
         let adjacency = adjacencies[slot.at()];
-        let total = packets.headers.total(slot);
+        let total = F::total(packets, slot);
         let plain = (total <= usize::from(adjacency.mtu)) & !held_up.contains(slot);
         match adjacency.kind {
-            AdjacencyKind::Rewrite if plain => finish(packets, turn, slot, adjacency, &mut tally),
-            AdjacencyKind::Tunnel | AdjacencyKind::Minimal
-                if plain
-                    & !barred.contains(slot)
-                    & (packets.headers.src.get(slot) != far_end(adjacency)) =>
-            {
-                finish(packets, turn, slot, adjacency, &mut tally);
+            AdjacencyKind::Rewrite if plain => {
+                finish::<F, B>(packets, turn, slot, adjacency, &mut tally);
             }
-            _ => odd(packets, turn, slot, adjacency, &mut tally, local),
+            AdjacencyKind::Tunnel | AdjacencyKind::Minimal
+                if plain & !barred.contains(slot) & !F::from_far_end(packets, slot, adjacency) =>
+            {
+                finish::<F, B>(packets, turn, slot, adjacency, &mut tally);
+            }
+            AdjacencyKind::Tunnel6
+                if plain & !barred.contains(slot) & !F::from_far_end6(packets, slot, adjacency) =>
+            {
+                finish::<F, B>(packets, turn, slot, adjacency, &mut tally);
+            }
+            _ => odd::<F, B>(packets, turn, slot, adjacency, &mut tally, local),
         }
     }
 }
 
 /// Finishes a packet that its adjacency takes, and says so.
 #[inline(always)]
-fn finish<B: PacketBuf>(
+fn finish<F: Family, B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
     slot: Slot,
@@ -61,17 +191,36 @@ fn finish<B: PacketBuf>(
 ) {
     let done = match adjacency.kind {
         AdjacencyKind::Tunnel => {
-            encap::apply(packets, slot, adjacency, turn.id, &turn.tables.sequences)
+            encap::apply::<F, B>(packets, slot, adjacency, turn.id, &turn.tables.sequences)
         }
-        AdjacencyKind::Minimal => minimal::apply(packets, turn, slot, adjacency),
-        _ => rewrite::apply(packets, slot, adjacency),
+        AdjacencyKind::Tunnel6 => encap6::apply::<F, B>(packets, turn, slot, adjacency),
+        AdjacencyKind::Minimal => F::minimal(packets, turn, slot, adjacency),
+        _ => F::rewrite(packets, slot, adjacency),
     };
     if done {
         if adjacency.kind.is_tunnel() {
-            tally.add(adjacency.out_if, 1, packets.headers.total(slot) as u64);
+            tally.add(adjacency.out_if, 1, F::total(packets, slot) as u64);
         }
         packets.verdict[slot.at()] = Verdict::send(adjacency.port);
         packets.out_if[slot.at()] = adjacency.underlay_if;
+    } else {
+        not_done(packets, turn, slot, adjacency);
+    }
+}
+
+/// A packet that did not get its headers: with them it is more than the underlay
+/// takes, and the tunnel cuts outside; or there is no room.
+#[cold]
+fn not_done<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    slot: Slot,
+    adjacency: &Adjacency,
+) {
+    let headers = usize::from(adjacency.rewrite_len.saturating_sub(adjacency.l2_len));
+    let outer = packets.total(slot) + headers;
+    if cuts_outer(adjacency) && outer > usize::from(adjacency.underlay_mtu) {
+        packets.verdict[slot.at()] = Verdict::CUT;
     } else {
         packets.drop_out(turn, slot, DropReason::NoHeadroom, adjacency.out_if);
     }
@@ -87,13 +236,33 @@ fn source_rule<B>(
     slot: Slot,
     adjacency: &Adjacency,
 ) -> Option<DropReason> {
+    if packets.six.contains(slot) {
+        return source_rule6(packets, turn, slot, adjacency);
+    }
     let source = packets.headers.src.get(slot);
     if packets.headers.marks.own_source.contains(slot)
         || !turn.interfaces.own_complete && is_local(turn, source)
     {
         return Some(DropReason::OwnSourceIntoTunnel);
     }
-    (source == far_end(adjacency)).then_some(DropReason::ExitSourceIntoTunnel)
+    let exit = adjacency.kind != AdjacencyKind::Tunnel6 && source == far_end(adjacency);
+    exit.then_some(DropReason::ExitSourceIntoTunnel)
+}
+
+fn source_rule6<B>(
+    packets: &Packets<B>,
+    turn: &Turn<'_>,
+    slot: Slot,
+    adjacency: &Adjacency,
+) -> Option<DropReason> {
+    let source = packets.headers6.src[slot.at()];
+    if packets.headers6.own_source.contains(slot)
+        || !turn.interfaces.own6_complete && is_local6(turn, source)
+    {
+        return Some(DropReason::OwnSourceIntoTunnel);
+    }
+    let exit = adjacency.kind == AdjacencyKind::Tunnel6 && source == far_end6(adjacency);
+    exit.then_some(DropReason::ExitSourceIntoTunnel)
 }
 
 /// Asks the FIB whether an address is ours.
@@ -101,6 +270,23 @@ fn source_rule<B>(
 fn is_local(turn: &Turn<'_>, address: u32) -> bool {
     let hop = turn.tables.fib4.lookup(address, turn.guard);
     turn.tables.adjacencies.get(hop.index(), turn.guard).kind == AdjacencyKind::Local
+}
+
+/// Asks the IPv6 FIB whether an address is ours.
+#[cold]
+fn is_local6(turn: &Turn<'_>, address: u128) -> bool {
+    let hop = turn.tables.fib6.lookup(address, turn.guard);
+    // A group is of next hops, and never ours.
+    hop.group_index().is_none()
+        && turn.tables.adjacencies.get(hop.index(), turn.guard).kind == AdjacencyKind::Local
+}
+
+/// The outer IPv6 destination in a tunnel adjacency's finished bytes.
+#[inline(always)]
+fn far_end6(adjacency: &Adjacency) -> u128 {
+    let at = usize::from(adjacency.l2_len) + IPV6_LEN - 16;
+    let bytes = adjacency.rewrite.get(at..).and_then(|rest| rest.first_chunk());
+    bytes.map_or(0, |bytes| u128::from_be_bytes(*bytes))
 }
 
 /// The outer destination in a tunnel adjacency's finished bytes.
@@ -115,7 +301,7 @@ fn far_end(adjacency: &Adjacency) -> u32 {
 
 /// Everything but a plain packet that fits.
 #[cold]
-fn odd<B: PacketBuf>(
+fn odd<F: Family, B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
     slot: Slot,
@@ -136,20 +322,21 @@ fn odd<B: PacketBuf>(
             packets.notify(turn, slot, reason, mtu);
         }
         return match reason {
-            DropReason::LinkBroadcastTransit | DropReason::TtlExpired | DropReason::NoRoute => {
-                packets.drop(turn, slot, reason);
-            }
+            DropReason::LinkBroadcastTransit
+            | DropReason::LinkLocalTransit
+            | DropReason::TtlExpired
+            | DropReason::NoRoute => packets.drop(turn, slot, reason),
             _ => packets.drop_out(turn, slot, reason, adjacency.out_if),
         };
     }
     if kind == AdjacencyKind::Resolve {
         return packets.punt(turn, slot, PuntReason::Resolve);
     }
-    if packets.headers.total(slot) > usize::from(adjacency.mtu) {
+    if packets.total(slot) > usize::from(adjacency.mtu) {
         packets.verdict[slot.at()] = Verdict::CUT;
         return;
     }
-    finish(packets, turn, slot, adjacency, tally);
+    finish::<F, B>(packets, turn, slot, adjacency, tally);
 }
 
 /// The drops that control is told of, so that it can send an ICMP error.
@@ -174,12 +361,15 @@ fn refusal<B>(
     if !made_here && packets.headers.group.contains(slot) {
         return Some(DropReason::LinkBroadcastTransit);
     }
+    if !made_here && (packets.six & packets.headers6.link_local).contains(slot) {
+        return Some(DropReason::LinkLocalTransit);
+    }
     match adjacency.kind {
         AdjacencyKind::NoRoute => return Some(DropReason::NoRoute),
         AdjacencyKind::Unreachable => return Some(DropReason::Unreachable),
         _ => {}
     }
-    if !made_here && packets.headers.marks.ttl_low.contains(slot) {
+    if !made_here && packets.ttl_low(slot) {
         return Some(DropReason::TtlExpired);
     }
     let tunnel = adjacency.kind.is_tunnel();
@@ -190,15 +380,16 @@ fn refusal<B>(
         return Some(reason);
     }
     let sends = tunnel || adjacency.kind == AdjacencyKind::Rewrite;
-    let fits = packets.headers.total(slot) <= usize::from(adjacency.mtu);
-    if sends && !fits && packets.headers.dont_fragment(slot) {
+    let fits = packets.total(slot) <= usize::from(adjacency.mtu);
+    if sends && !fits && packets.whole(slot) {
         return Some(DropReason::FragmentationNeeded);
     }
     None
 }
 
-/// True if a tunnel cuts outer datagrams instead of inner ones: its outer DF
-/// follows the inner, which is clear for every packet that may be cut.
+/// True if a tunnel cuts outer datagrams instead of inner ones: it says so, or
+/// its outer DF follows the inner, which is clear for every packet that may be
+/// cut.
 pub(crate) fn cuts_outer(adjacency: &Adjacency) -> bool {
-    adjacency.kind.is_tunnel() && adjacency.flags & flags::COPY_DF != 0
+    adjacency.kind.is_tunnel() && adjacency.flags & (flags::COPY_DF | flags::CUT_OUTER) != 0
 }

@@ -4,7 +4,8 @@
 //! ```text
 //!   Rewrite adjacency          the datagram, to the link's MTU
 //!   tunnel, outer DF set       the inner datagram, each piece in a tunnel packet of its own
-//!   tunnel, outer DF copied    the tunnel packet (the outer datagram), to the underlay's MTU
+//!   tunnel that cuts outside   the tunnel packet (the outer datagram), to the underlay's MTU;
+//!                              its outer IP may be IPv6, which only its source may cut
 //! ```
 //!
 //! All pieces of a datagram go out, in order, or none does. The first piece
@@ -12,15 +13,19 @@
 
 use super::burst::{Packets, Slot};
 use super::drop::DropReason;
-use super::encap::{self, Inner};
+use super::encap::{self, Carried, Inner, Inner6};
+use super::encap6;
 use super::forward::cuts_outer;
 use super::minimal;
 use super::tx::Outputs;
 use super::verdict::Turn;
 use crate::buf::{Burst, PacketBuf, PacketIo};
 use crate::tables::adjacency::{Adjacency, AdjacencyKind};
-use crate::wire::ipv4::fragment::FragmentPlan;
-use crate::wire::ipv4::{IPV4_LEN, TTL_OFFSET};
+use crate::wire::EmitError;
+use crate::wire::ipv4::fragment::{Fragment, FragmentPlan};
+use crate::wire::ipv4::{IPV4_LEN, IPV4_MAX_TOTAL, TTL_OFFSET};
+use crate::wire::ipv6::chain::FRAGMENT_LEN;
+use crate::wire::ipv6::fragment::FragmentPlan6;
 
 /// Cuts the packet in `buf` for the adjacency it met and sends the pieces.
 #[cold]
@@ -38,7 +43,7 @@ pub(crate) fn cut<I: PacketIo>(
     let sends = adjacency.kind == AdjacencyKind::Rewrite || adjacency.kind.is_tunnel();
     let done = if sends { Ok(()) } else { Err(DropReason::Unreachable) }
         .and_then(|()| prepare(packets, turn, slot, adjacency, &mut buf))
-        .and_then(|()| split(io, &mut buf, mtu(adjacency), &mut pieces))
+        .and_then(|()| split(io, turn, adjacency, &mut buf, &mut pieces))
         .and_then(|()| finish(&mut buf, &mut pieces, adjacency, turn));
     if let Err(reason) = done {
         io.free(&mut pieces);
@@ -46,7 +51,7 @@ pub(crate) fn cut<I: PacketIo>(
         return turn.count_out(reason, adjacency.out_if);
     }
     turn.ledger.fragments_created.add(pieces.len() as u64);
-    count(turn, adjacency, &buf, &pieces, packets.headers.total(slot));
+    count(turn, adjacency, &buf, &pieces, packets.total(slot));
     let (port, out_if) = (usize::from(adjacency.port.0), adjacency.underlay_if);
     outputs.push(io, turn.counters, port, buf, turn.origin, out_if);
     for piece in pieces {
@@ -69,9 +74,13 @@ fn prepare<B: PacketBuf>(
 ) -> Result<(), DropReason> {
     let l3 = usize::from(packets.l3[slot.at()]);
     if cuts_outer(adjacency) {
-        let inner = Inner::of(&packets.headers, slot);
         fall_back(turn, adjacency);
-        if !encap::put(buf, l3, inner, adjacency, turn.id, &turn.tables.sequences) {
+        let done = if packets.six.contains(slot) {
+            wrap(buf, l3, Inner6::of(packets, slot), adjacency, turn)
+        } else {
+            wrap(buf, l3, Inner::of(&packets.headers, slot), adjacency, turn)
+        };
+        if !done {
             return Err(DropReason::NoHeadroom);
         }
         buf.trim_front(usize::from(adjacency.l2_len));
@@ -85,19 +94,55 @@ fn prepare<B: PacketBuf>(
     Ok(())
 }
 
+/// How a family cuts its datagrams.
+trait Plan: Iterator<Item = Fragment> + Clone {
+    /// Bytes that a piece's headers are longer than the datagram's.
+    const GROWS: usize;
+    fn emit_header(&self, piece: &Fragment, buffer: &mut [u8]) -> Result<usize, EmitError>;
+}
+
+impl Plan for FragmentPlan {
+    const GROWS: usize = 0;
+    fn emit_header(&self, piece: &Fragment, buffer: &mut [u8]) -> Result<usize, EmitError> {
+        self.emit_header(piece, buffer)
+    }
+}
+
+impl Plan for FragmentPlan6 {
+    const GROWS: usize = FRAGMENT_LEN;
+    fn emit_header(&self, piece: &Fragment, buffer: &mut [u8]) -> Result<usize, EmitError> {
+        self.emit_header(piece, buffer)
+    }
+}
+
 /// Copies all pieces but the first into buffers of their own, then cuts `buf`
 /// down to the first.
 fn split<I: PacketIo>(
     io: &mut I,
+    turn: &mut Turn<'_>,
+    adjacency: &Adjacency,
     buf: &mut I::Buf,
-    mtu: usize,
+    pieces: &mut Burst<I::Buf>,
+) -> Result<(), DropReason> {
+    let mtu = mtu(adjacency);
+    if adjacency.kind == AdjacencyKind::Tunnel6 && cuts_outer(adjacency) {
+        let plan = FragmentPlan6::new(buf.data(), mtu, turn.next_id6());
+        return split_by(plan.map_err(|_| DropReason::CannotFragment)?, io, buf, pieces);
+    }
+    let plan = FragmentPlan::new(buf.data(), mtu).map_err(|_| DropReason::CannotFragment)?;
+    split_by(plan, io, buf, pieces)
+}
+
+fn split_by<P: Plan, I: PacketIo>(
+    plan: P,
+    io: &mut I,
+    buf: &mut I::Buf,
     pieces: &mut Burst<I::Buf>,
 ) -> Result<(), DropReason> {
     let datagram = buf.data();
-    let plan = FragmentPlan::new(datagram, mtu).map_err(|_| DropReason::CannotFragment)?;
     let mut cuts = plan.clone();
     let first = cuts.next().ok_or(DropReason::CannotFragment)?;
-    let payload = &datagram[first.header_len..];
+    let payload = &datagram[first.header_len - P::GROWS..];
     for cut in cuts {
         if pieces.is_full() {
             // More pieces than a burst holds: nothing sane asks for that.
@@ -117,7 +162,10 @@ fn split<I: PacketIo>(
         pieces.push(piece);
         written.map_err(|_| DropReason::CannotFragment)?;
     }
-    buf.truncate(first.header_len + first.len);
+    buf.truncate(first.header_len - P::GROWS + first.len);
+    if !buf.prepend(P::GROWS) {
+        return Err(DropReason::NoHeadroom);
+    }
     plan.emit_header(&first, buf.data_mut()).map_err(|_| DropReason::CannotFragment)?;
     Ok(())
 }
@@ -145,7 +193,23 @@ fn encapsulate<B: PacketBuf>(piece: &mut B, adjacency: &Adjacency, turn: &mut Tu
     let Some(header) = piece.data().first_chunk() else { return false };
     fall_back(turn, adjacency);
     let inner = Inner::read(header);
-    encap::put(piece, 0, inner, adjacency, turn.id, &turn.tables.sequences)
+    wrap(piece, 0, inner, adjacency, turn)
+}
+
+/// The tunnel's headers in front of the datagram at `l3`, whatever its size.
+fn wrap<C: Carried, B: PacketBuf>(
+    buf: &mut B,
+    l3: usize,
+    inner: C,
+    adjacency: &Adjacency,
+    turn: &mut Turn<'_>,
+) -> bool {
+    let (most, sequences) = (IPV4_MAX_TOTAL, &turn.tables.sequences);
+    if adjacency.kind == AdjacencyKind::Tunnel6 {
+        let flow = turn.tables.flow.datagram(buf.data().get(l3..).unwrap_or_default());
+        return encap6::put(buf, l3, inner, flow, adjacency, most, sequences);
+    }
+    encap::put(buf, l3, inner, adjacency, most, turn.id, sequences)
 }
 
 /// What is cut goes as IP in IP into a tunnel of minimal encapsulation.

@@ -123,7 +123,7 @@ pub(crate) struct Marks {
     pub fragment: Set,
     /// TTL 0 or 1: does not survive forwarding.
     pub ttl_low: Set,
-    /// A tunnel protocol: GRE, IP-in-IP or minimal encapsulation.
+    /// A tunnel protocol: GRE, IP-in-IP, IPv6-in-IP or minimal encapsulation.
     pub tunnel: Set,
     /// The ECN field is not zero (RFC 3168).
     pub ecn: Set,

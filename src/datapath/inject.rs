@@ -6,7 +6,7 @@
 //! all others.
 
 use super::burst::{Packets, Set, Slot};
-use super::classify::gather_at;
+use super::classify::{gather_at, gather6_at};
 use super::drop::DropReason;
 use super::ipv4;
 use super::tx::Outputs;
@@ -89,7 +89,12 @@ fn place<B: PacketBuf>(
     };
     packets.in_if[slot.at()] = in_if;
     packets.headers.originated.insert_if(slot, originated);
-    match gather_at(packets, slot, 0) {
+    let first = packets.burst.get(slot.at()).and_then(|buf| buf.data().first());
+    let gathered = match first.map(|first| first >> 4) {
+        Some(6) => gather6_at(packets, turn, slot, 0),
+        _ => gather_at(packets, slot, 0),
+    };
+    match gathered {
         Ok(()) => pending.insert(slot),
         Err(reason) => packets.drop(turn, slot, reason),
     }

@@ -22,7 +22,7 @@ use crate::wire::ipv4::martian::{
     is_limited_broadcast, is_martian_destination, is_martian_source, is_multicast,
 };
 use crate::wire::ipv4::{self, Ipv4Error};
-use crate::wire::{IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_MINIMAL};
+use crate::wire::{IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_MINIMAL};
 
 /// Turns the fresh headers into columns and fills in their marks, with the
 /// instructions that this machine has.
@@ -51,6 +51,7 @@ pub(crate) fn judge_lanes(words: &[Lanes; WORDS]) -> Lanes {
         let special = is_special(src) | is_special(dst);
         let tunnel = (protocol == i32::from(IPPROTO_GRE))
             | (protocol == i32::from(IPPROTO_IPIP))
+            | (protocol == i32::from(IPPROTO_IPV6))
             | (protocol == i32::from(IPPROTO_MINIMAL));
         flags[lane] = bit(odd, flag::ODD)
             | bit(special, flag::SPECIAL)
@@ -221,7 +222,7 @@ mod tests {
             prop_assert_eq!(!marks.special.is_empty(), special);
             prop_assert_eq!(!marks.ttl_low.is_empty(), header[8] < 2);
             prop_assert_eq!(!marks.ecn.is_empty(), header[1] & 3 != 0);
-            prop_assert_eq!(!marks.tunnel.is_empty(), [47, 4, 55].contains(&header[9]));
+            prop_assert_eq!(!marks.tunnel.is_empty(), [47, 4, 41, 55].contains(&header[9]));
             let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
             prop_assert_eq!(!marks.fragment.is_empty(), fragment);
             prop_assert!(!marks.own.is_empty() && !marks.own_source.is_empty());

@@ -59,7 +59,7 @@ fn other<B: PacketBuf>(
 }
 
 /// Drops and tells control, which sends the ICMP error if one may be sent.
-fn unreachable<B: PacketBuf>(
+pub(crate) fn unreachable<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
     slot: Slot,

@@ -9,6 +9,7 @@ use crate::flow::{self, FlowHash};
 use crate::ids::NextHopId;
 use crate::tables::adjacency::Adjacency;
 use crate::tables::epoch::prefetch;
+use crate::wire::ipv6::IPV6_LEN;
 
 /// The adjacencies of a burst's packets, by number. Valid until the worker's
 /// guard is repinned, that is, for this burst.
@@ -59,6 +60,37 @@ pub(crate) fn lookup<'t, B: PacketBuf>(
     }
 }
 
+/// [`lookup`] for IPv6 packets: only those in `transit`, side by side.
+pub(crate) fn lookup6<'t, B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &Turn<'t>,
+    transit: Set,
+    adjacencies: &mut Adjacencies<'t>,
+) {
+    let (mut addresses, mut hops) = ([0; BURST], [NextHopId::NO_ROUTE; BURST]);
+    let mut count = 0;
+    for slot in transit.slots() {
+        addresses[count % BURST] = packets.headers6.dst[slot.at()];
+        count += 1;
+    }
+    let (addresses, found) = (&addresses[..count.min(BURST)], &mut hops[..count.min(BURST)]);
+    turn.tables.fib6.lookup_bulk(addresses, found, turn.guard);
+    let mut met = 0;
+    for (slot, hop) in transit.slots().zip(&*found) {
+        packets.hop[slot.at()] = *hop;
+        met |= hop.0;
+    }
+    if met & NextHopId::GROUP != 0 {
+        pick(packets, turn, transit);
+    }
+    let table = turn.tables.adjacencies.view(turn.guard);
+    for slot in transit.slots() {
+        let adjacency = table.get(packets.hop[slot.at()].index());
+        adjacencies[slot.at()] = adjacency;
+        prefetch(adjacency);
+    }
+}
+
 /// Puts in place of each group the next hop that has the packet's flow.
 #[inline(never)]
 fn pick<B: PacketBuf>(packets: &mut Packets<B>, turn: &Turn<'_>, transit: Set) {
@@ -74,7 +106,10 @@ fn pick<B: PacketBuf>(packets: &mut Packets<B>, turn: &Turn<'_>, transit: Set) {
 
 /// The flow of a packet that passed validation.
 #[inline(always)]
-fn flow<B: PacketBuf>(packets: &Packets<B>, hash: &FlowHash, slot: Slot) -> u32 {
+pub(crate) fn flow<B: PacketBuf>(packets: &Packets<B>, hash: &FlowHash, slot: Slot) -> u32 {
+    if packets.six.contains(slot) {
+        return flow6(packets, hash, slot);
+    }
     let headers = &packets.headers;
     let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
     let from = usize::from(packets.l3[slot.at()]);
@@ -84,4 +119,13 @@ fn flow<B: PacketBuf>(packets: &Packets<B>, hash: &FlowHash, slot: Slot) -> u32 
     let protocol = headers.protocol(slot);
     let ports = flow::ports(headers.w1.get(slot), protocol, behind);
     hash.ends(headers.src.get(slot), headers.dst.get(slot), protocol, ports)
+}
+
+#[inline]
+fn flow6<B: PacketBuf>(packets: &Packets<B>, hash: &FlowHash, slot: Slot) -> u32 {
+    let headers = &packets.headers6;
+    let protocol = headers.next_header(slot);
+    let behind = packets.datagram(slot).get(IPV6_LEN..).unwrap_or_default();
+    let ports = flow::ports(0, protocol, behind);
+    hash.ends6(headers.src[slot.at()], headers.dst[slot.at()], protocol, ports)
 }

@@ -15,6 +15,7 @@
 use super::burst::{Packets, Slot};
 use super::drop::DropReason;
 use super::encap;
+use super::forward::V4;
 use super::verdict::Turn;
 use crate::buf::PacketBuf;
 use crate::tables::adjacency::Adjacency;
@@ -34,7 +35,7 @@ pub(crate) fn apply<B: PacketBuf>(
 ) -> bool {
     if packets.headers.marks.fragment.contains(slot) {
         count_fallback(turn, adjacency);
-        return encap::apply(packets, slot, adjacency, turn.id, &turn.tables.sequences);
+        return encap::apply::<V4, B>(packets, slot, adjacency, turn.id, &turn.tables.sequences);
     }
     put(packets, slot, adjacency).is_some()
 }

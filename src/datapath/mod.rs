@@ -10,6 +10,10 @@
 //!                                  verdicts ─▶ tx::dispatch ─▶ a burst per port ◀───────┘
 //! ```
 //!
+//! IPv6 packets are a set of their own, with columns of their own (`headers6`):
+//! `ipv6` sorts, looks up and forwards them, `local6` serves those for us. Taking
+//! a tunnel header off may change a packet's family.
+//!
 //! [`Path::receive`] and [`Path::inject`] are the whole order of things. A
 //! stage is a file; it works on the packets of a set, all of them, then the
 //! next does. A packet taken out of a tunnel starts the next round, so nesting
@@ -28,14 +32,18 @@ mod classify;
 mod decap;
 mod ecn;
 mod encap;
+mod encap6;
 mod forward;
 mod fragment;
 mod gre;
 mod headers;
+mod headers6;
 mod inject;
 mod ipv4;
+mod ipv6;
 mod laps;
 mod local;
+mod local6;
 mod lookup;
 mod minimal;
 mod punt;
@@ -55,6 +63,7 @@ use crate::stats::counters::{Stage, WorkerCounters};
 use crate::tables::Tables;
 use crate::tables::epoch::Guard;
 use burst::{Packets, Set};
+use forward::V4;
 pub(crate) use headers::{GROUPS, Headers, LANES, Lanes, Row, WORDS};
 pub(crate) use ipv4::judge_lanes;
 use laps::Laps;
@@ -210,18 +219,27 @@ fn rounds<'t, B: crate::buf::PacketBuf>(
     let stages = &turn.counters.stages;
     let mut adjacencies = lookup::none();
     for round in 0.. {
-        let (transit, mut local) = ipv4::sort(packets, turn, pending);
+        let six = pending & packets.six;
+        let (transit, mut local) = ipv4::sort(packets, turn, pending & !six);
         if !transit.is_empty() {
             lookup::lookup(packets, turn, transit, &mut adjacencies);
             laps.lap(Stage::Lookup, stages, clock);
-            forward::forward(packets, turn, transit, &adjacencies, &mut local);
+            forward::forward::<V4, B>(packets, turn, transit, &adjacencies, &mut local);
+            laps.lap(Stage::Forward, stages, clock);
+        }
+        if !six.is_empty() {
+            local |= ipv6::route(packets, turn, six, &mut adjacencies);
             laps.lap(Stage::Forward, stages, clock);
         }
         if local.is_empty() {
             return;
         }
         pending = Set::EMPTY;
-        let tunnelled = local::serve(packets, turn, local, &mut pending);
+        let local6 = local & packets.six;
+        let mut tunnelled = local::serve(packets, turn, local & !local6, &mut pending);
+        if !local6.is_empty() {
+            tunnelled |= local6::serve(packets, turn, local6, &mut pending);
+        }
         decap::open(packets, turn, tunnelled, opened);
         ipv4::validate(packets, turn);
         decap::admit(packets, turn, opened, round >= MAX_NESTING, &mut pending);

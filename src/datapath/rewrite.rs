@@ -2,6 +2,7 @@
 //! of the next hop in place of the old one.
 
 use super::burst::{Packets, Slot};
+use super::encap::{Inner6, front_of};
 use crate::buf::PacketBuf;
 use crate::tables::adjacency::Adjacency;
 use crate::wire::checksum;
@@ -50,4 +51,22 @@ fn put<const L2: usize, B: PacketBuf>(
     frame[..L2].copy_from_slice(&adjacency.rewrite[..L2]);
     frame[L2 + TTL_OFFSET..L2 + TTL_OFFSET + 4].copy_from_slice(&w2.to_be_bytes());
     true
+}
+
+/// [`apply`] for an IPv6 packet.
+#[inline(always)]
+pub(crate) fn apply6<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    slot: Slot,
+    adjacency: &Adjacency,
+) -> bool {
+    let inner = Inner6::of(packets, slot);
+    let l3 = usize::from(packets.l3[slot.at()]);
+    let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
+    let front = match adjacency.l2_len {
+        14 => front_of(buf, l3, ETHER_LEN, inner, adjacency),
+        18 => front_of(buf, l3, TAGGED_LEN, inner, adjacency),
+        _ => None,
+    };
+    front.is_some()
 }

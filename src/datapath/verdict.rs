@@ -70,6 +70,13 @@ impl Turn<'_> {
         *self.id
     }
 
+    /// A fresh identification for the pieces of an IPv6 packet (RFC 8200 §4.5):
+    /// the time above, a count below, so that it does not repeat for hours.
+    pub(crate) fn next_id6(&mut self) -> u32 {
+        let quarter_seconds = self.punter.milliseconds() >> 8;
+        quarter_seconds << 16 | u32::from(self.next_id())
+    }
+
     /// Counts a drop of a packet that was to leave by `out_if`.
     pub(crate) fn count_out(&self, reason: DropReason, out_if: IfId) {
         self.ledger.dropped[reason.index()].add(1);
@@ -156,12 +163,12 @@ impl<B: PacketBuf> Packets<B> {
         }
     }
 
-    /// The IPv4 datagram of a packet that passed validation, without what lies
-    /// behind its total length.
+    /// The datagram of a packet that passed validation, without what lies behind
+    /// its end.
     pub(crate) fn datagram(&self, slot: Slot) -> &[u8] {
         let data = self.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
         let from = usize::from(self.l3[slot.at()]).min(data.len());
-        let to = (from + self.headers.total(slot)).min(data.len());
+        let to = (from + self.total(slot)).min(data.len());
         &data[from..to]
     }
 }

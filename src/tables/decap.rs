@@ -102,6 +102,12 @@ impl DecapMap {
         }
     }
 
+    /// The hash that keys of IPv6 are made with.
+    #[inline(always)]
+    pub(crate) fn ends(&self) -> &EndsHash {
+        &self.ends
+    }
+
     /// Where the probe for a key begins.
     #[inline]
     pub(crate) fn home(&self, key: DecapKey) -> usize {

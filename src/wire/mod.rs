@@ -33,6 +33,7 @@ pub mod gre;
 pub mod icmp;
 pub mod icmp6;
 pub mod ipv4;
+pub mod ipv6;
 pub mod minimal;
 pub mod udp;
 

@@ -20,9 +20,11 @@ sys.dont_write_bytecode = True
 sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
 
 import scapy_quiet  # noqa: E402,F401
-from gen import arp, changes, ecmp, forward, fragments, icmp, kit, minimal, options, refused, tunnels  # noqa: E402
+from gen import (  # noqa: E402
+    arp, changes, ecmp, forward, fragments, icmp, kit, minimal, options, refused, six, tunnels,
+)
 
-assert all((arp, changes, ecmp, forward, fragments, icmp, minimal, options, refused, tunnels))
+assert all((arp, changes, ecmp, forward, fragments, icmp, minimal, options, refused, six, tunnels))
 
 
 def main():

@@ -3,10 +3,12 @@
 
 use super::packets::{Datagram, addr, frame, pattern, tagged};
 use super::testbed::*;
+use super::testbed6::{EN0_6, HOST6, six, udp6};
 use crate::buf::heap::TestBuf;
 use crate::datapath::drop::DropReason::{self, *};
 use crate::exchange::{Cause, InjectKind};
 use crate::ids::IfId;
+use crate::tables::adjacency::{Adjacency, AdjacencyKind};
 
 /// What brings a reason about, once.
 struct Case {
@@ -44,6 +46,10 @@ fn broken(bed: &mut Testbed, change: fn(&mut Vec<u8>)) {
 
 fn pass_raw(bed: &mut Testbed, ip: &[u8]) {
     assert_eq!(bed.pass(EN0, &frame(EN0_MAC, HOST_MAC, 0x0800, ip)), Sent::new());
+}
+
+fn pass6(bed: &mut Testbed, ip: &[u8]) {
+    assert_eq!(bed.pass(EN0, &frame(EN0_MAC, HOST_MAC, 0x86dd, ip)), Sent::new());
 }
 
 /// A datagram with header bytes changed and the checksum made right again.
@@ -126,7 +132,7 @@ fn cases() -> Vec<Case> {
             b.turns();
         }),
         case(UnknownEthertype, Rx(EN0_IF), |b| {
-            drop(b.pass(EN0, &frame(EN0_MAC, HOST_MAC, 0x86dd, &[0x60; 60])));
+            drop(b.pass(EN0, &frame(EN0_MAC, HOST_MAC, 0x8847, &[0x60; 60])));
         }),
         case(UnknownEthertype, Rx(VLAN_IF), |b| {
             let twice = tagged(&tagged(&host_to("198.18.0.1").frame(), 5), 20);
@@ -243,8 +249,19 @@ fn cases() -> Vec<Case> {
         case(UnknownTunnel, Rx(EN1_IF), |b| gre_word(b, 0x2000, 0)),
         case(GreOutOfSequence, Rx(GRE0), |b| gre_word(b, 0x1000, u32::MAX)),
         case(GreUnknownProtocol, Rx(EN1_IF), |b| {
-            outer_in(b, &Datagram::gre("198.51.100.2", "203.0.113.1", 0, 0x86dd, &[0x60; 48]));
+            outer_in(b, &Datagram::gre("198.51.100.2", "203.0.113.1", 0, 0x6558, &[0x60; 48]));
         }),
+        case(Ipv6TooShort, Rx(EN0_IF), |b| pass6(b, &[0x60; 39])),
+        case(Ipv6BadVersion, Rx(EN0_IF), |b| pass6(b, &[0x40; 60])),
+        case(Ipv6Truncated, Rx(EN0_IF), |b| {
+            let bytes = udp6(HOST6, "2001:db8:1::1", 9);
+            pass6(b, &bytes[..bytes.len() - 1]);
+        }),
+        case(Ipv6BadExtension, Rx(EN0_IF), |b| {
+            b.route6("2001:db8::1/128", Adjacency::plain(AdjacencyKind::Local, IfId::NONE));
+            pass6(b, &six(HOST6, EN0_6, 60, &[17, 0, 0x42, 1, 0, 0, 0, 0]));
+        }),
+        case(LinkLocalTransit, Rx(EN0_IF), |b| pass6(b, &udp6("fe80::9", "2001:db8:1::1", 9))),
         case(InnerInvalid, Rx(GRE0), |b| {
             outer_in(b, &Datagram::gre("198.51.100.2", "203.0.113.1", 0, 0x0800, &[]));
         }),

@@ -74,9 +74,13 @@ fn made_here_and_unresolved_says_so() {
 fn garbage_from_control_is_dropped_by_name() {
     let mut bed = Testbed::new();
     assert!(bed.control.inject(InjectKind::Originate, &[]));
+    assert!(bed.control.inject(InjectKind::Originate, &[0x55; 40]));
+    assert!(bed.control.inject(InjectKind::Originate, &[0x65; 39]));
     assert!(bed.control.inject(InjectKind::Originate, &[0x65; 40]));
     assert_eq!(bed.turns(), Sent::new());
-    assert_eq!(bed.drops(), [(DropReason::Ipv4TooShort, 1), (DropReason::Ipv4BadVersion, 1)]);
+    use DropReason::{Ipv4BadVersion, Ipv4TooShort, Ipv6TooShort, Ipv6Truncated};
+    let each = [Ipv4TooShort, Ipv4BadVersion, Ipv6TooShort, Ipv6Truncated];
+    assert_eq!(bed.drops(), each.map(|reason| (reason, 1)));
 }
 
 #[test]

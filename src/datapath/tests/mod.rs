@@ -18,4 +18,6 @@ mod local;
 mod notices;
 mod packets;
 mod rules;
+mod six;
 mod testbed;
+mod testbed6;

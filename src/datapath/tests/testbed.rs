@@ -221,10 +221,16 @@ impl Testbed {
     /// A prefix and the adjacency it leads to.
     pub fn route(&mut self, prefix: &str, adjacency: Adjacency) {
         let (network, len) = prefix.split_once('/').unwrap();
-        self.tables.adjacencies.set(self.hops as usize, adjacency, &self.tables.pin());
-        let hop = NextHopId(self.hops);
+        let hop = self.adjacency(adjacency);
         self.tables.fib4.insert(host(network), len.parse().unwrap(), hop).unwrap();
+    }
+
+    /// The next slot of the adjacency table, filled.
+    pub fn adjacency(&mut self, adjacency: Adjacency) -> NextHopId {
+        let hop = NextHopId(self.hops);
+        self.tables.adjacencies.set(hop.index(), adjacency, &self.tables.pin());
         self.hops += 1;
+        hop
     }
 
     /// Changes the interface snapshot.

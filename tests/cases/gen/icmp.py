@@ -187,7 +187,7 @@ def port_unreachable_tunnel(c):
 @case("Protocols that nobody here speaks: protocol unreachable")
 def protocol_unreachable(c):
     c.config = ROUTER
-    for proto in (2, 41, 50, 89, 132, 255):
+    for proto in (2, 50, 51, 89, 132, 255):
         cause = IP(raw(IP(src=H, dst=C0, proto=proto, id=proto) / Raw(payload(20))))
         told(c, cause, "protocol_unreachable", 3, 2)
 

@@ -47,10 +47,10 @@ address = ["172.20.0.1/16"]
         refuse(c, frame, "unknown_vlan")
 
 
-@case("Ethernet payloads other than IPv4 and ARP are refused: IPv6, MPLS, a second tag, lengths")
+@case("Ethernet payloads other than IP and ARP are refused: MPLS, a second tag, lengths")
 def unknown_ethertype(c):
     c.config = ROUTER
-    for kind in (0x86DD, 0x8847, 0x88CC, 0x05DC, 0x0026, 0xFFFF):
+    for kind in (0x8847, 0x8848, 0x88CC, 0x05DC, 0x0026, 0xFFFF):
         refuse(c, Ether(src=HM, dst=M0, type=kind) / raw(udp()), "unknown_ethertype")
     double = Ether(src=HM, dst=M0) / Dot1Q(vlan=0) / Dot1Q(vlan=20, type=0x0800) / udp()
     refuse(c, double, "unknown_ethertype")

@@ -104,10 +104,11 @@ def gre_version(c):
     refuse(c, b"\x30\x01\x88\x0b", "gre_bad_version", b"\0" * 8)
 
 
-@case("GRE payload types that are not carried are refused, IPv6 and keepalives among them (GR-05)")
+@case("GRE payload types that are not carried are refused, bridged frames and keepalives among them "
+      "(GR-05)")
 def gre_unknown_protocol(c):
     c.config = GATEWAY
-    for kind in (0x0000, 0x86DD, 0x6558, 0x8847, 0x0806, 0xFFFF):
+    for kind in (0x0000, 0x86DC, 0x6558, 0x8847, 0x0806, 0xFFFF):
         refuse(c, b"\0\0" + kind.to_bytes(2, "big"), "gre_unknown_protocol")
 
 

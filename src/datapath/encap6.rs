@@ -1,0 +1,118 @@
+//! Into a tunnel over IPv6 (RFC 2473, RFC 7676): like `encap`, with an outer
+//! header that has no checksum but a flow label.
+//!
+//! ```text
+//!   adjacency.rewrite  │ link header │ outer IPv6 │ (limit on nesting) │ (GRE) │
+//!   patched                            ^^ traffic class, flow label, length, hop limit
+//!   behind it                                                                    │ inner …
+//! ```
+//!
+//! The flow label is the hash of the packet inside (RFC 6438), so that routers
+//! between can spread flows without looking into them.
+
+use super::burst::{Packets, Slot};
+use super::encap::{Carried, front_of};
+use super::forward::Family;
+use super::rewrite::TAGGED_LEN;
+use super::verdict::Turn;
+use super::{ecn, gre, lookup};
+use crate::buf::PacketBuf;
+use crate::tables::adjacency::{Adjacency, REWRITE_ROOM, flags};
+use crate::tables::sequence::Sequences;
+use crate::wire::ether::ETHER_LEN;
+use crate::wire::gre::GRE_LEN;
+use crate::wire::ipv6::{HOP_LIMIT_OFFSET, IPV6_LEN, IPV6_MAX_PAYLOAD, PAYLOAD_LENGTH_OFFSET};
+
+/// Finishes a packet for an adjacency with an outer IPv6. False if there is no
+/// room for the headers, or the underlay does not take that much.
+#[inline(always)]
+pub(crate) fn apply<F: Family, B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &Turn<'_>,
+    slot: Slot,
+    adjacency: &Adjacency,
+) -> bool {
+    let inner = F::carried(packets, slot);
+    let flow = lookup::flow(packets, &turn.tables.flow, slot);
+    let l3 = usize::from(packets.l3[slot.at()]);
+    let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
+    let most = usize::from(adjacency.underlay_mtu);
+    put(buf, l3, inner, flow, adjacency, most, &turn.tables.sequences)
+}
+
+/// Puts the tunnel's headers before the datagram that starts at `l3`, if all of
+/// it is then `most` bytes at most. False if not, or if there is no room.
+#[inline(always)]
+pub(crate) fn put<C: Carried, B: PacketBuf>(
+    buf: &mut B,
+    l3: usize,
+    inner: C,
+    flow: u32,
+    adjacency: &Adjacency,
+    most: usize,
+    sequences: &Sequences,
+) -> bool {
+    const IP: usize = ETHER_LEN + IPV6_LEN;
+    const LIMITED: usize = IP + 8;
+    let fill = |buf: &mut B, ahead, l2| fill(buf, l3, ahead, l2, inner, flow, adjacency, most);
+    let (ahead, l2) = (usize::from(adjacency.rewrite_len), usize::from(adjacency.l2_len));
+    // The lengths of the usual stacks are constants, and so is the copy.
+    let options = adjacency.flags & (flags::GRE_CHECKSUM | flags::GRE_SEQUENCE) != 0;
+    match ahead {
+        _ if l2 != ETHER_LEN || options => {
+            fill(buf, ahead.min(REWRITE_ROOM), l2.min(TAGGED_LEN))
+                && gre::finish(buf, adjacency, sequences)
+        }
+        IP => fill(buf, IP, ETHER_LEN),
+        LIMITED => fill(buf, LIMITED, ETHER_LEN),
+        ahead if ahead == IP + GRE_LEN => fill(buf, IP + GRE_LEN, ETHER_LEN),
+        ahead if ahead == LIMITED + GRE_LEN => fill(buf, LIMITED + GRE_LEN, ETHER_LEN),
+        _ => fill(buf, ahead.min(REWRITE_ROOM), ETHER_LEN),
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // two of them constants where it matters
+#[inline(always)]
+fn fill<C: Carried, B: PacketBuf>(
+    buf: &mut B,
+    l3: usize,
+    ahead: usize,
+    l2: usize,
+    inner: C,
+    flow: u32,
+    adjacency: &Adjacency,
+    most: usize,
+) -> bool {
+    let outer_total = inner.total() + ahead - l2;
+    let length = outer_total.wrapping_sub(IPV6_LEN);
+    if outer_total > most || length > IPV6_MAX_PAYLOAD {
+        return false;
+    }
+    let Some(front) = front_of(buf, l3, ahead, inner, adjacency) else { return false };
+    let outer = front.get_mut(l2..).and_then(|outer| outer.first_chunk_mut());
+    let template = adjacency.rewrite[l2..].first_chunk();
+    let (Some(outer), Some(template)) = (outer, template) else { return false };
+    patch(outer, template, length as u16, inner, flow, adjacency.flags);
+    true
+}
+
+/// Sets the fields of the outer header that change.
+#[inline(always)]
+fn patch<C: Carried>(
+    outer: &mut [u8; IPV6_LEN],
+    template: &[u8; IPV6_LEN],
+    length: u16,
+    inner: C,
+    flow: u32,
+    copied: u8,
+) {
+    const LABEL: u32 = 0xf_ffff;
+    let class = if copied & flags::COPY_DSCP != 0 { u8::MAX } else { ecn::MASK };
+    let [a, b, c, d, ..] = *template;
+    let word = u32::from_be_bytes([a, b, c, d]) | u32::from(inner.tos() & class) << 20;
+    outer[..4].copy_from_slice(&(word | flow & LABEL).to_be_bytes());
+    outer[PAYLOAD_LENGTH_OFFSET..PAYLOAD_LENGTH_OFFSET + 2].copy_from_slice(&length.to_be_bytes());
+    if copied & flags::COPY_TTL != 0 {
+        outer[HOP_LIMIT_OFFSET] = inner.ttl();
+    }
+}
