@@ -361,7 +361,7 @@ fn quoted4(quote: &[u8]) -> Option<(Echo, IpAddr, IpAddr)> {
 
 fn quoted6(quote: &[u8]) -> Option<(Echo, IpAddr, IpAddr)> {
     let datagram = Datagram::parse_first(quote, IPV6_LEN).ok()?;
-    let upper = datagram.upper().filter(|u| u.protocol == IPPROTO_ICMPV6 && !u.later)?;
+    let upper = datagram.upper().filter(|u| u.protocol == IPPROTO_ICMPV6 && !u.is_later())?;
     let echo = icmp6::echo(header(datagram.bytes.get(upper.offset..)?)?)?;
     Some((echo, datagram.ends.source.into(), datagram.ends.destination.into()))
 }

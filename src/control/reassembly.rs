@@ -1,5 +1,5 @@
-//! Reassembly of IPv4 datagrams addressed to us (RFC 791 §3.2, RFC 815): pings
-//! in pieces, and tunnel packets whose outer datagram was cut on the way.
+//! Reassembly of datagrams addressed to us (RFC 791 §3.2, RFC 815; RFC 8200
+//! §4.5): pings in pieces, and tunnel packets whose outer datagram was cut on the way.
 //!
 //! ```text
 //!   fragments ──▶ pieces by offset, no two overlapping ──▶ no hole left? ──▶ inject (Receive)
@@ -9,14 +9,16 @@
 //!                                    until its time is over
 //! ```
 //!
-//! Fragments belong together by source, destination, protocol and
-//! identification, and by the interface they arrived on: what comes out of a
+//! Fragments belong together by source, destination, identification and, in
+//! IPv4, protocol, and by the interface they arrived on: what comes out of a
 //! tunnel is never completed from outside of it. Memory, datagrams and pieces
 //! are bounded, and one source cannot have more than its share of datagrams.
-//! Overlaps make the whole datagram suspect (RFC 1858, RFC 5722's answer for
-//! IPv6); an exact duplicate does not.
+//! Overlaps make the whole datagram suspect (RFC 1858, RFC 5722); an exact
+//! duplicate does not. An IPv6 datagram in one piece ("atomic") is none of the
+//! others' business (RFC 6946).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,9 +78,10 @@ pub struct Expired {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Key {
     in_if: IfId,
-    source: u32,
-    destination: u32,
-    id: u16,
+    source: IpAddr,
+    destination: IpAddr,
+    id: u32,
+    /// 0 in IPv6.
     protocol: u8,
 }
 
@@ -94,7 +97,7 @@ pub struct Reassembly {
     /// By deadline, which is also by age.
     deadlines: BTreeSet<(Duration, Key)>,
     /// The same, of each source.
-    sources: BTreeMap<u32, BTreeSet<(Duration, Key)>>,
+    sources: BTreeMap<IpAddr, BTreeSet<(Duration, Key)>>,
     bytes: usize,
 }
 
@@ -124,6 +127,9 @@ impl Reassembly {
         let Some((fragment, key)) = Fragment::read(bytes, in_if) else {
             return self.counters.drop_packet(ControlDrop::FragmentInvalid);
         };
+        if fragment.is_whole() {
+            return self.pass(world, in_if, fragment);
+        }
         if !self.datagrams.contains_key(&key) {
             self.open(now, key);
         }
@@ -147,6 +153,21 @@ impl Reassembly {
                     self.complete(world, key);
                 }
             }
+        }
+    }
+
+    /// Sends back a datagram that came in one piece, without its fragment header.
+    fn pass(&self, world: &mut impl World, in_if: IfId, fragment: Fragment<'_>) {
+        let mut alone = Datagram::new(Duration::ZERO);
+        let assembled = match alone.add(&self.config, fragment) {
+            Added::Kept { .. } => alone.assemble(self.config.room),
+            Added::Dropped(reason) | Added::Refused(reason) => Err(reason),
+        };
+        match assembled {
+            Ok(bytes) => {
+                inject(world, &self.counters, InjectKind::Receive { in_if }, &bytes);
+            }
+            Err(reason) => self.counters.drop_packet(reason),
         }
     }
 

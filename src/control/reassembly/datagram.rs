@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::{Key, ReassemblyConfig};
 use crate::control::tally::ControlDrop;
 use crate::ids::IfId;
+use crate::wire::icmp6::datagram::Piece as Piece6;
+use crate::wire::icmp6::{self, IPV6_LEN};
 use crate::wire::ipv4::{self, FLAG_MF, IPV4_MAX_TOTAL, Ipv4Header, OFFSET_MASK, fill_checksum};
 
 /// ECN: congestion experienced, and not ECN-capable (RFC 3168 §5).
@@ -16,9 +18,12 @@ const ECN_NOT_ECT: u8 = 0;
 /// A fragment as received, measured.
 #[derive(Debug)]
 pub(super) struct Fragment<'a> {
-    /// Header and payload, without padding.
+    /// Headers and payload, without padding.
     bytes: &'a [u8],
+    /// Headers, the fragment header of IPv6 included.
     header_len: usize,
+    /// The least that the whole's headers take.
+    least_header: usize,
     /// Where its payload begins in the datagram's, and ends.
     start: usize,
     end: usize,
@@ -28,29 +33,65 @@ pub(super) struct Fragment<'a> {
 
 impl<'a> Fragment<'a> {
     /// Reads a fragment and whose it is. `None` if it cannot be one: empty,
-    /// whole, or not the last and no multiple of 8 bytes long.
+    /// without fragment header, or not the last and no multiple of 8 bytes long.
     pub fn read(bytes: &'a [u8], in_if: IfId) -> Option<(Fragment<'a>, Key)> {
-        let ip = ipv4::validate(bytes, false).ok()?;
-        let (start, len, more) = (ip.fragment_offset(), ip.payload_len(), ip.more_fragments());
-        if !ip.is_fragment() || len == 0 || (more && len % 8 != 0) {
-            return None;
-        }
+        let (fragment, key) = match bytes.first()? >> 4 {
+            6 => Fragment::read6(bytes, in_if)?,
+            _ => Fragment::read4(bytes, in_if)?,
+        };
+        let len = fragment.end - fragment.start;
+        let odd = fragment.more && !len.is_multiple_of(8);
+        (len != 0 && !odd).then_some((fragment, key))
+    }
+
+    fn read4(bytes: &'a [u8], in_if: IfId) -> Option<(Fragment<'a>, Key)> {
+        let ip = ipv4::validate(bytes, false).ok().filter(|ip| ip.is_fragment())?;
         let key = Key {
             in_if,
-            source: ip.src(),
-            destination: ip.dst(),
-            id: ip.identification.get(),
+            source: ip.src_addr().into(),
+            destination: ip.dst_addr().into(),
+            id: ip.identification.get().into(),
             protocol: ip.protocol,
         };
         let fragment = Fragment {
             bytes: &bytes[..ip.total_len()],
             header_len: ip.header_len(),
-            start,
-            end: start + len,
-            more,
+            // The first piece's header may be longer.
+            least_header: ipv4::IPV4_LEN,
+            start: ip.fragment_offset(),
+            end: ip.fragment_offset() + ip.payload_len(),
+            more: ip.more_fragments(),
             ecn: ip.ecn(),
         };
         Some((fragment, key))
+    }
+
+    fn read6(bytes: &'a [u8], in_if: IfId) -> Option<(Fragment<'a>, Key)> {
+        let datagram = icmp6::Datagram::parse(bytes).ok()?;
+        let piece = datagram.upper()?.fragment?;
+        let key = Key {
+            in_if,
+            source: datagram.ends.source.into(),
+            destination: datagram.ends.destination.into(),
+            id: piece.identification,
+            protocol: 0,
+        };
+        let header_len = piece.at + Piece6::LEN;
+        let fragment = Fragment {
+            bytes: datagram.bytes,
+            header_len,
+            least_header: IPV6_LEN,
+            start: piece.start,
+            end: piece.start + datagram.bytes.len() - header_len,
+            more: piece.more,
+            ecn: datagram.traffic_class & 3,
+        };
+        Some((fragment, key))
+    }
+
+    /// All of the datagram: an atomic fragment of IPv6.
+    pub fn is_whole(&self) -> bool {
+        self.start == 0 && !self.more
     }
 
     /// Bytes that keeping it takes, roughly: tiny fragments are not free.
@@ -132,9 +173,8 @@ impl Datagram {
         if let Some(reason) = self.refused {
             return Added::Dropped(reason);
         }
-        // A datagram has at least this header; the first piece's may be longer.
         let most = config.room.min(IPV4_MAX_TOTAL);
-        if ipv4::IPV4_LEN + fragment.end > most {
+        if fragment.least_header + fragment.end > most {
             return Added::Refused(ControlDrop::FragmentTooLarge);
         }
         if self.is_duplicate(&fragment) {
@@ -197,30 +237,26 @@ impl Datagram {
         self.pieces.remove(&0).map(|piece| piece.bytes)
     }
 
-    /// The whole datagram, with the first piece's header: lengths, flags, ECN
+    /// The whole datagram, with the first piece's headers: lengths, flags, ECN
     /// and checksum made good.
     pub fn assemble(&self, room: usize) -> Result<Vec<u8>, ControlDrop> {
         let first = self.pieces.get(&0).ok_or(ControlDrop::FragmentInvalid)?;
-        let total = first.header_len + self.have;
-        let total_length = u16::try_from(total).map_err(|_| ControlDrop::FragmentTooLarge)?;
-        if total > room {
+        let headers = first.whole_headers().ok_or(ControlDrop::FragmentInvalid)?;
+        let total = headers.len() + self.have;
+        if total > room.min(IPV4_MAX_TOTAL) {
             return Err(ControlDrop::FragmentTooLarge);
         }
-        let mut bytes = Vec::with_capacity(total);
-        bytes.extend_from_slice(&first.bytes[..first.header_len]);
+        let ecn = self.ecn(first.ecn)?;
+        let mut bytes = headers;
+        bytes.reserve_exact(self.have);
         for piece in self.pieces.values() {
             bytes.extend_from_slice(&piece.bytes[piece.header_len..]);
         }
-        let ecn = self.ecn(first.ecn)?;
-        let header = Ipv4Header::mut_from(&mut bytes).ok_or(ControlDrop::FragmentInvalid)?;
-        header.tos = (header.tos & !3) | ecn;
-        header.total_length = total_length.into();
-        let flags = header.flags_fragment.get() & !(FLAG_MF | OFFSET_MASK);
-        header.flags_fragment = flags.into();
-        if !fill_checksum(&mut bytes) {
-            return Err(ControlDrop::FragmentInvalid);
-        }
-        Ok(bytes)
+        let done = match bytes[0] >> 4 {
+            6 => finish6(&mut bytes, ecn),
+            _ => finish4(&mut bytes, ecn),
+        };
+        done.then_some(bytes).ok_or(ControlDrop::FragmentInvalid)
     }
 
     /// Congestion seen by one piece was seen by the datagram; where another
@@ -234,4 +270,38 @@ impl Datagram {
             (false, _) => Ok(first),
         }
     }
+}
+
+impl Piece {
+    /// The headers of the whole: in IPv6 without the fragment header, whose
+    /// place what follows it takes.
+    fn whole_headers(&self) -> Option<Vec<u8>> {
+        if self.bytes[0] >> 4 != 6 {
+            return Some(self.bytes[..self.header_len].to_vec());
+        }
+        let piece = icmp6::Datagram::parse(&self.bytes).ok()?.upper()?.fragment?;
+        let mut headers = self.bytes[..piece.at].to_vec();
+        headers[piece.named_at] = piece.next_header;
+        Some(headers)
+    }
+}
+
+/// Makes length, flags, ECN and checksum of the whole good.
+fn finish4(bytes: &mut [u8], ecn: u8) -> bool {
+    let Ok(total) = u16::try_from(bytes.len()) else { return false };
+    let Some(header) = Ipv4Header::mut_from(bytes) else { return false };
+    header.tos = (header.tos & !3) | ecn;
+    header.total_length = total.into();
+    let flags = header.flags_fragment.get() & !(FLAG_MF | OFFSET_MASK);
+    header.flags_fragment = flags.into();
+    fill_checksum(bytes)
+}
+
+/// Makes payload length and ECN of the whole good.
+fn finish6(bytes: &mut [u8], ecn: u8) -> bool {
+    let Ok(payload) = u16::try_from(bytes.len() - IPV6_LEN) else { return false };
+    bytes[4..6].copy_from_slice(&payload.to_be_bytes());
+    // The lowest two bits of the traffic class are in the second byte.
+    bytes[1] = (bytes[1] & !0x30) | ecn << 4;
+    true
 }

@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
 
@@ -499,4 +499,98 @@ proptest! {
         let mut b = Bench::new();
         b.takes(&bytes);
     }
+}
+
+/// IPv6: one fragment, its headers written by hand. `offset` in bytes.
+fn piece6(id: u32, offset: usize, more: bool, payload: &[u8]) -> Vec<u8> {
+    let (IpAddr::V6(from), IpAddr::V6(to)) = (HOST6, OWN6) else { panic!("IPv6 only") };
+    let mut bytes = vec![0x60, 0, 0, 0];
+    bytes.extend((16 + payload.len() as u16).to_be_bytes());
+    bytes.extend([60, 61]); // destination options first: in every piece
+    bytes.extend(from.octets());
+    bytes.extend(to.octets());
+    bytes.extend([44, 0, 1, 4, 0, 0, 0, 0]);
+    bytes.extend([47, 0]);
+    bytes.extend((offset as u16 | u16::from(more)).to_be_bytes());
+    bytes.extend(id.to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// The whole of such fragments, as etherparse reads it: what follows the
+/// headers, whose protocol is 47.
+#[track_caller]
+fn payload6(whole: &[u8]) -> Vec<u8> {
+    let sliced = etherparse::SlicedPacket::from_ip(whole).expect("a datagram");
+    let Some(etherparse::NetSlice::Ipv6(ip)) = sliced.net else { panic!("no IPv6") };
+    assert!(!ip.payload().fragmented);
+    assert_eq!(ip.payload().ip_number.0, 47);
+    ip.payload().payload.to_vec()
+}
+
+#[test]
+fn ipv6_pieces_in_every_order_and_without_the_fragment_header() {
+    let pieces = [
+        piece6(7, 0, true, &PAYLOAD[..16]),
+        piece6(7, 16, true, &PAYLOAD[16..24]),
+        piece6(7, 24, false, &PAYLOAD[24..37]),
+    ];
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let mut b = Bench::new();
+        assert_eq!(b.takes(&pieces[order[0]]), None);
+        assert_eq!(b.takes(&pieces[order[1]]), None);
+        let whole = b.takes(&pieces[order[2]]).expect("complete");
+        assert_eq!(payload6(&whole), PAYLOAD[..37]);
+        assert_eq!(whole.len(), 40 + 8 + 37);
+        assert_eq!((whole[6], whole[40]), (60, 47), "as if it had never been cut");
+    }
+    // The pieces a source of ours makes fit together too.
+    let packet = udp(HOST6, OWN6, 9, &[7; 4000]);
+    let cut = crate::wire::icmp6::fragments(&packet, 1280, 99);
+    let mut b = Bench::new();
+    let whole = cut.iter().rev().filter_map(|piece| b.takes(piece)).next();
+    assert_eq!(whole.as_deref(), Some(&packet[..]));
+}
+
+#[test]
+fn h6_03_overlapping_ipv6_fragments_refuse_the_whole_datagram() {
+    let mut b = Bench::new();
+    b.takes(&piece6(7, 0, true, &PAYLOAD[..16]));
+    b.takes(&piece6(7, 8, true, &PAYLOAD[8..24]));
+    b.dropped(ControlDrop::FragmentOverlap, 2);
+    assert_eq!(b.takes(&piece6(7, 0, true, &PAYLOAD[..16])), None);
+    assert_eq!(b.takes(&piece6(7, 16, false, &PAYLOAD[16..24])), None, "nor those to come");
+    b.dropped(ControlDrop::FragmentOverlap, 4);
+    // Another identification, another datagram.
+    b.takes(&piece6(8, 0, true, &PAYLOAD[..16]));
+    assert!(b.takes(&piece6(8, 16, false, &PAYLOAD[16..24])).is_some());
+}
+
+#[test]
+fn an_atomic_fragment_is_passed_on_whoever_else_is_under_way() {
+    let mut b = Bench::new();
+    b.takes(&piece6(7, 0, true, &PAYLOAD[..16]));
+    let whole = b.takes(&piece6(7, 0, false, &PAYLOAD[..5])).expect("whole");
+    assert_eq!(payload6(&whole), PAYLOAD[..5]);
+    let whole = b.takes(&piece6(7, 16, false, &PAYLOAD[16..20])).expect("the other one");
+    assert_eq!(payload6(&whole), PAYLOAD[..20]);
+}
+
+#[test]
+fn what_is_no_ipv6_fragment_is_refused_and_late_ones_are_answered() {
+    let mut b = Bench::new();
+    let good = piece6(7, 0, true, &PAYLOAD[..16]);
+    let mut empty = piece6(7, 0, true, &[]);
+    empty[5] = 16;
+    for bad in [piece6(7, 0, true, &PAYLOAD[..15]), udp(HOST6, OWN6, 9, b""), empty] {
+        b.takes(&bad);
+    }
+    b.takes(&good[..50]);
+    b.dropped(ControlDrop::FragmentInvalid, 4);
+    b.takes(&good);
+    assert_eq!(b.ticks(29_999), []);
+    assert_eq!(b.ticks(30_000), [Expired { in_if: EN1, first: good.into() }]);
+    b = Bench::with(ReassemblyConfig::with_room(1500));
+    b.takes(&piece6(7, 1472, true, &PAYLOAD[..16]));
+    b.dropped(ControlDrop::FragmentTooLarge, 1);
 }

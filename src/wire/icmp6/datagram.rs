@@ -98,10 +98,53 @@ pub struct Upper {
     pub offset: usize,
     /// Where the next header field that names it is.
     pub named_at: usize,
-    /// A fragment, the first one included.
-    pub fragment: bool,
-    /// A fragment other than the first: the payload is not its beginning.
-    pub later: bool,
+    /// The fragment header on the way there, if there is one.
+    pub fragment: Option<Piece>,
+}
+
+/// A fragment header (RFC 8200 §4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it begins in the datagram: what is before it is in every piece.
+    pub at: usize,
+    /// Where the next header field that names it is.
+    pub named_at: usize,
+    /// What the pieces together begin with.
+    pub next_header: u8,
+    /// Where this piece begins in what was cut, bytes.
+    pub start: usize,
+    /// More pieces follow.
+    pub more: bool,
+    /// Common to the pieces of a datagram.
+    pub identification: u32,
+}
+
+impl Piece {
+    /// Bytes of the header.
+    pub const LEN: usize = 8;
+
+    fn read(upper: &Upper, header: [u8; 8]) -> Piece {
+        let [next_header, _, offset @ .., _, _, _, _] = header;
+        let offset = u16::from_be_bytes(offset);
+        let [_, _, _, _, id @ ..] = header;
+        Piece {
+            at: upper.offset,
+            named_at: upper.named_at,
+            next_header,
+            start: usize::from(offset & !7),
+            more: offset & 1 != 0,
+            identification: u32::from_be_bytes(id),
+        }
+    }
+}
+
+impl Upper {
+    /// True behind a fragment header other than the first piece's: the payload
+    /// is not its beginning.
+    #[must_use]
+    pub fn is_later(&self) -> bool {
+        self.fragment.is_some_and(|piece| piece.start != 0)
+    }
 }
 
 impl<'a> Datagram<'a> {
@@ -139,17 +182,16 @@ impl<'a> Datagram<'a> {
             protocol: self.next_header,
             offset: IPV6_LEN,
             named_at: NEXT_HEADER_OFFSET,
-            fragment: false,
-            later: false,
+            fragment: None,
         };
         for _ in 0..MOST {
-            if upper.later {
+            if upper.is_later() {
                 return Some(upper);
             }
             let at = self.bytes.get(upper.offset..);
             let word = |header: Option<&[u8]>| header?.first_chunk::<8>().copied();
             let len = |word: [u8; 8]| match upper.protocol {
-                IPPROTO_FRAGMENT => 8,
+                IPPROTO_FRAGMENT => Piece::LEN,
                 AUTHENTICATION => (usize::from(word[1]) + 2) * 4,
                 _ => (usize::from(word[1]) + 1) * 8,
             };
@@ -163,8 +205,7 @@ impl<'a> Datagram<'a> {
                     let header = word(at)?;
                     let next = upper.offset + len(header);
                     if upper.protocol == IPPROTO_FRAGMENT {
-                        upper.fragment = true;
-                        upper.later = u16::from_be_bytes([header[2], header[3]]) >> 3 != 0;
+                        upper.fragment = Some(Piece::read(&upper, header));
                     }
                     upper.named_at = upper.offset;
                     (upper.protocol, upper.offset) = (header[0], next);
@@ -179,7 +220,10 @@ impl<'a> Datagram<'a> {
     #[must_use]
     pub fn icmp6(&self) -> Option<&'a [u8]> {
         let upper = self.upper()?;
-        if upper.protocol != IPPROTO_ICMPV6 || upper.fragment || self.bytes.len() < self.total_len {
+        if upper.protocol != IPPROTO_ICMPV6
+            || upper.fragment.is_some()
+            || self.bytes.len() < self.total_len
+        {
             return None;
         }
         self.bytes.get(upper.offset..)
@@ -214,13 +258,12 @@ pub fn emit_header(
 /// `mtu` (at least 1280), in order (RFC 8200 §4.5).
 #[must_use]
 pub fn fragments(datagram: &[u8], mtu: usize, identification: u32) -> Vec<Vec<u8>> {
-    const FRAGMENT_LEN: usize = 8;
     let (header, payload) = datagram.split_at(IPV6_LEN);
-    let each = (mtu - IPV6_LEN - FRAGMENT_LEN) & !7;
+    let each = (mtu - IPV6_LEN - Piece::LEN) & !7;
     let last = payload.len().div_ceil(each) - 1;
     let piece = |(n, data): (usize, &[u8])| {
         let mut bytes = header.to_vec();
-        let length = (FRAGMENT_LEN + data.len()) as u16;
+        let length = (Piece::LEN + data.len()) as u16;
         bytes[4..6].copy_from_slice(&length.to_be_bytes());
         let protocol = std::mem::replace(&mut bytes[NEXT_HEADER_OFFSET], IPPROTO_FRAGMENT);
         let offset = (n * each) as u16 | u16::from(n < last);

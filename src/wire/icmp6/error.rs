@@ -179,7 +179,7 @@ pub fn may_answer_with_error(kind: Icmp6ErrorKind, packet: &[u8], link_group: bo
         return true;
     }
     let icmp_type = datagram.bytes.get(upper.offset).copied();
-    !upper.later && icmp_type.is_some_and(|t| t >= FIRST_INFORMATIONAL && t != REDIRECT)
+    !upper.is_later() && icmp_type.is_some_and(|t| t >= FIRST_INFORMATIONAL && t != REDIRECT)
 }
 
 /// An address that one node has: not multicast, unspecified or loopback, and
