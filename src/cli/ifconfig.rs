@@ -11,7 +11,7 @@ use super::{BsdArgs, Failure, Session};
 use crate::config::address::interface_address;
 use crate::model::api::Call;
 use crate::model::op::{GreKeys, Op};
-use crate::model::spec::{Dscp, OuterDf};
+use crate::model::spec::{Dscp, MssClamp, OuterDf};
 use crate::model::view::{AddressView, InterfaceView, TunnelView};
 
 /// What `--help` ends with.
@@ -39,6 +39,7 @@ Words:
                    with its last bit toggled
   mtu N            0: by itself from the underlay
   ttl N  dscp copy|N  df copy|set      of the outer header
+  mss auto|N|off                       limit on TCP segments through the tunnel
   key N [OUT]   -key                   GRE key, both ways or received and sent
   checksum   -checksum                 send GRE checksums (always verified)
   sequence   -sequence                 send GRE sequence numbers
@@ -123,6 +124,7 @@ struct Change {
     ttl: Option<u8>,
     dscp: Option<Dscp>,
     df: Option<OuterDf>,
+    mss: Option<MssClamp>,
     gre: Gre,
 }
 
@@ -183,6 +185,7 @@ impl Change {
             "ttl" => self.ttl = Some(words.number(word, "a number from 1 to 255")?),
             "dscp" => self.dscp = Some(dscp(words.after(word, DSCP)?)?),
             "df" => self.df = Some(df(words.after(word, DF)?)?),
+            "mss" => self.mss = Some(mss(words.after(word, MSS)?)?),
             "key" => self.gre.key = Some(keys(words)?),
             "-key" => self.gre.key = Some(GreKeys::default()),
             "checksum" => self.gre.checksum = Some(true),
@@ -276,12 +279,13 @@ impl Change {
     /// Last of the changes, so that `down` holds against an address, which
     /// brings the interface up.
     fn numbers(&self, name: &str) -> Option<Op> {
-        let Change { up, link0, link1, mtu, ttl, dscp, df, .. } = *self;
+        let Change { up, link0, link1, mtu, ttl, dscp, df, mss, .. } = *self;
         let any = up.or(link0).or(link1).is_some()
             || mtu.is_some()
             || ttl.is_some()
             || dscp.is_some()
-            || df.is_some();
+            || df.is_some()
+            || mss.is_some();
         any.then(|| Op::SetInterface {
             name: name.to_owned(),
             up,
@@ -291,12 +295,14 @@ impl Change {
             ttl,
             dscp,
             df,
+            mss,
         })
     }
 }
 
 const DSCP: &str = "`copy` or a number from 0 to 63";
 const DF: &str = "`copy` or `set`";
+const MSS: &str = "`auto`, `off` or a number of bytes";
 const KEY: &str = "a key: a number of 32 bits, such as 42 or 0x2a";
 
 fn prefix_len(words: &mut Words<'_>) -> Result<u8, Usage> {
@@ -340,6 +346,14 @@ fn df(text: &str) -> Result<OuterDf, Usage> {
     }
 }
 
+fn mss(text: &str) -> Result<MssClamp, Usage> {
+    match text {
+        "auto" => Ok(MssClamp::Auto),
+        "off" => Ok(MssClamp::Off),
+        _ => number(text, MSS).map(MssClamp::Fixed),
+    }
+}
+
 /// One interface as NetBSD's ifconfig prints it.
 fn render(view: &InterfaceView) -> String {
     let flags = view.flags.join(",");
@@ -367,6 +381,9 @@ fn render_tunnel(out: &mut String, tunnel: &TunnelView) {
         line(out, format_args!("tunnel inet {local} --> {remote}"));
     }
     line(out, format_args!("outer ttl {} dscp {} df {}", tunnel.ttl, tunnel.dscp, tunnel.df));
+    if tunnel.mss != "off" {
+        line(out, format_args!("mss {}", tunnel.mss));
+    }
     if !tunnel.options.is_empty() {
         line(out, format_args!("gre {}", tunnel.options));
     }

@@ -31,6 +31,7 @@ fn interface_op(name: &str) -> Op {
         ttl: None,
         dscp: None,
         df: None,
+        mss: None,
     }
 }
 
@@ -215,6 +216,7 @@ fn a_tunnel_that_does_not_run_says_why() {
         ttl: 64,
         dscp: "46".into(),
         df: "copy".into(),
+        mss: "off".into(),
         options: "key in 1 out 2 checksum sequence".into(),
         underlay: None,
         reason: Some("no outer addresses".into()),

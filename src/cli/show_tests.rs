@@ -27,6 +27,7 @@ fn gre0(underlay: Option<UnderlayView>, reason: Option<&str>) -> InterfaceView {
             ttl: 64,
             dscp: "copy".into(),
             df: "set".into(),
+            mss: "off".into(),
             underlay,
             reason: reason.map(str::to_owned),
         }),

@@ -48,6 +48,7 @@ fn interface(name: &str, mtu: u16, up: bool) -> Op {
         ttl: None,
         dscp: None,
         df: None,
+        mss: None,
     }
 }
 

@@ -34,6 +34,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "ttl",
             "dscp",
             "df",
+            "mss",
             "checksum",
             "key",
             "key_in",

@@ -8,8 +8,8 @@ use toml::Value;
 use super::Config;
 use super::sections::{DEFAULT_DESCRIPTORS, DEFAULT_METRICS, DEFAULT_MTU, DEFAULT_TTL};
 use crate::model::spec::{
-    DpdkSettings, Dscp, GreOptions, Hugepages, IcmpSpec, Idle, OuterDf, PathSpec, PathWay,
-    PortSpec, RouteSpec, RouteTarget, Spread, State, TunnelSpec,
+    DpdkSettings, Dscp, GreOptions, Hugepages, IcmpSpec, Idle, MssClamp, OuterDf, PathSpec,
+    PathWay, PortSpec, RouteSpec, RouteTarget, Spread, State, TunnelSpec,
 };
 
 /// A file that reproduces the configuration.
@@ -161,6 +161,11 @@ impl Page {
         match tunnel.df {
             OuterDf::Set => {}
             OuterDf::Copy => self.text("df", "copy"),
+        }
+        match tunnel.mss {
+            MssClamp::Off => {}
+            MssClamp::Auto => self.text("mss", "auto"),
+            MssClamp::Fixed(bytes) => self.bare("mss", bytes),
         }
         self.gre_options(&tunnel.gre);
         self.bare_if("up", unless(tunnel.up, true));

@@ -14,8 +14,9 @@ use crate::ids::Mac;
 use crate::model::api::DEFAULT_SOCKET;
 use crate::model::spec::{
     DEFAULT_RESYNC, DpdkSettings, Dscp, GreOptions, Hugepages, IcmpSpec, Idle, MAX_RESYNC,
-    MOST_PATHS, NeighbourSpec, OuterDf, PathSpec, PathWay, PortSpec, PublishSpec, QueueSettings,
-    RouteSpec, RouteTarget, Settings, Spread, TunnelKind, TunnelSpec, VlanSpec,
+    MOST_PATHS, MSS_RANGE, MssClamp, NeighbourSpec, OuterDf, PathSpec, PathWay, PortSpec,
+    PublishSpec, QueueSettings, RouteSpec, RouteTarget, Settings, Spread, TunnelKind, TunnelSpec,
+    VlanSpec,
 };
 use crate::wire::ipv4::martian;
 
@@ -283,6 +284,7 @@ pub fn tunnel(fields: &mut Fields) -> Option<TunnelSpec> {
         ttl: fields.number("ttl", 1..=255).unwrap_or(DEFAULT_TTL),
         dscp: dscp(fields),
         df: fields.word("df", &df).unwrap_or_default(),
+        mss: mss(fields),
         gre: gre_options(fields),
         up: fields.flag("up", true),
     };
@@ -332,6 +334,24 @@ fn dscp(fields: &mut Fields) -> Dscp {
             format!("{value} is not a DSCP: expected \"copy\" or a number from 0 to 63"),
         );
         Dscp::Copy
+    })
+}
+
+fn mss(fields: &mut Fields) -> MssClamp {
+    let read = match fields.any("mss") {
+        None => return MssClamp::Off,
+        Some(Value::String(word)) if word == "auto" => return MssClamp::Auto,
+        Some(Value::String(word)) if word == "off" => return MssClamp::Off,
+        Some(Value::Integer(value)) => {
+            u16::try_from(value).ok().filter(|v| MSS_RANGE.contains(v)).ok_or(value.to_string())
+        }
+        Some(other) => Err(shown(&other)),
+    };
+    read.map(MssClamp::Fixed).unwrap_or_else(|value| {
+        let (least, most) = (MSS_RANGE.start(), MSS_RANGE.end());
+        let expected = format!("expected \"auto\", \"off\" or a number from {least} to {most}");
+        fields.problem("mss", format!("{value} is not a segment size: {expected}"));
+        MssClamp::Off
     })
 }
 

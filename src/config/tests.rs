@@ -264,6 +264,12 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("[[tunnel]]\nname = \"gre0\"\nttl = 0", "tunnel[0].ttl", "1 to 255"),
     ("[[tunnel]]\nname = \"gre0\"\ndscp = 64", "tunnel[0].dscp", "64 is not a DSCP"),
     ("[[tunnel]]\nname = \"gre0\"\ndf = true", "tunnel[0].df", "`true` is not a string"),
+    ("[[tunnel]]\nname = \"gre0\"\nmss = 63", "tunnel[0].mss", "63 is not a segment size"),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nmss = \"most\"",
+        "tunnel[0].mss",
+        "\"auto\", \"off\" or a number",
+    ),
     ("[[tunnel]]\nname = \"gre0\"\nlink0 = false\nchecksum = true", "tunnel[0].checksum", "MOBILE"),
     (
         "[[tunnel]]\nname = \"gre0\"\n[[tunnel]]\nname = \"gre0\"",
@@ -502,7 +508,7 @@ prop_compose! {
 prop_compose! {
     fn any_tunnel(number: u8)(
         ipip: bool, pair: bool, outer: bool, link1: bool, mtu in proptest::option::of(68u16..), ttl in 1u8..,
-        dscp in proptest::option::of(0u8..64), copy_df: bool, up: bool, gre in any_options(),
+        dscp in proptest::option::of(0u8..64), copy_df: bool, up: bool, gre in any_options(), mss in any_mss(),
     ) -> TunnelSpec {
         let kind = if ipip { TunnelKind::Ipip } else { TunnelKind::Gre };
         let host = |net: u8, last: u8| std::net::Ipv4Addr::new(net, 0, number, last);
@@ -519,10 +525,15 @@ prop_compose! {
             ttl,
             dscp: dscp.map_or(Dscp::Copy, Dscp::Fixed),
             df: if copy_df { OuterDf::Copy } else { OuterDf::Set },
+            mss,
             gre: if ipip { GreOptions::default() } else { gre },
             up,
         }
     }
+}
+
+fn any_mss() -> impl Strategy<Value = MssClamp> {
+    prop_oneof![Just(MssClamp::Off), Just(MssClamp::Auto), MSS_RANGE.prop_map(MssClamp::Fixed)]
 }
 
 fn any_route(number: u8) -> impl Strategy<Value = RouteSpec> {

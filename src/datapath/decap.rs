@@ -17,7 +17,7 @@ use super::classify::destination;
 use super::drop::DropReason;
 use super::tally::{Tally, Way};
 use super::verdict::Turn;
-use super::{ecn, gre, ipv4, minimal};
+use super::{ecn, gre, ipv4, minimal, mss};
 use crate::buf::{BURST, PacketBuf};
 use crate::ids::{Family, TableId};
 use crate::tables::decap::Home;
@@ -292,7 +292,7 @@ pub(crate) fn admit<'t, B: PacketBuf>(
         let tunnel = tunnels[slot.at()];
         packets.in_if[slot.at()] = tunnel.interface;
         let loops = packets.headers.dst.get(slot) == tunnel.remote;
-        if doubtful.contains(slot) | !tunnel.up | loops {
+        if doubtful.contains(slot) | !tunnel.up | loops | tunnel.clamps() {
             let checked = check(packets, turn, slot, tunnel, opened, deepest);
             if let Err(reason) = checked {
                 packets.drop(turn, slot, reason);
@@ -378,6 +378,7 @@ fn check<B: PacketBuf>(
         // Last, so that only packets that are good otherwise count up.
         gre::in_sequence(packets, turn, slot, tunnel)?;
     }
+    mss::outwards(packets, slot, tunnel);
     Ok(())
 }
 

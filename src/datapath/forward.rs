@@ -10,7 +10,7 @@ use super::encap::{Carried, Inner, Inner6};
 use super::lookup::Adjacencies;
 use super::tally::{Tally, Way};
 use super::verdict::{Turn, Verdict};
-use super::{encap, encap6, minimal, rewrite};
+use super::{encap, encap6, minimal, mss, rewrite};
 use crate::buf::PacketBuf;
 use crate::exchange::PuntReason;
 use crate::tables::adjacency::{Adjacency, AdjacencyKind, flags};
@@ -191,10 +191,17 @@ fn finish<F: Family, B: PacketBuf>(
 ) {
     let done = match adjacency.kind {
         AdjacencyKind::Tunnel => {
+            mss::inwards(packets, slot, adjacency);
             encap::apply::<F, B>(packets, slot, adjacency, turn.id, &turn.tables.sequences)
         }
-        AdjacencyKind::Tunnel6 => encap6::apply::<F, B>(packets, turn, slot, adjacency),
-        AdjacencyKind::Minimal => F::minimal(packets, turn, slot, adjacency),
+        AdjacencyKind::Tunnel6 => {
+            mss::inwards(packets, slot, adjacency);
+            encap6::apply::<F, B>(packets, turn, slot, adjacency)
+        }
+        AdjacencyKind::Minimal => {
+            mss::inwards(packets, slot, adjacency);
+            F::minimal(packets, turn, slot, adjacency)
+        }
         _ => F::rewrite(packets, slot, adjacency),
     };
     if done {

@@ -46,6 +46,7 @@ mod local;
 mod local6;
 mod lookup;
 mod minimal;
+mod mss;
 mod punt;
 mod rewrite;
 mod tally;

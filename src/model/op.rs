@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::spec::{
-    Dscp, IcmpSpec, NeighbourSpec, OuterDf, PublishSpec, RouteSpec, TunnelSpec, VlanSpec,
+    Dscp, IcmpSpec, MssClamp, NeighbourSpec, OuterDf, PublishSpec, RouteSpec, TunnelSpec, VlanSpec,
 };
 
 /// One change.
@@ -98,6 +98,9 @@ pub enum Op {
         /// `df copy` / `df set`, tunnels only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         df: Option<OuterDf>,
+        /// `mss auto` / `mss 1360` / `mss off`, tunnels only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mss: Option<MssClamp>,
     },
     /// Optional words of a tunnel's GRE headers; what is absent stays.
     SetGre {

@@ -194,6 +194,9 @@ pub struct TunnelSpec {
     /// DF of the outer header.
     #[serde(default, skip_serializing_if = "is_default")]
     pub df: OuterDf,
+    /// Largest TCP segments of connections through it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mss: MssClamp,
     /// Checksum, key and sequence numbers, for `gre`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gre: GreOptions,
@@ -223,6 +226,34 @@ pub enum OuterDf {
     /// Always set (RFC 7588 §3.3.2.1 default).
     #[default]
     Set,
+}
+
+/// Limit on the segment size that the ends of a TCP connection through a tunnel
+/// tell each other, so that their segments fit it whatever becomes of ICMP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MssClamp {
+    /// None: what the ends say goes through as it is.
+    #[default]
+    Off,
+    /// What fits the tunnel's MTU.
+    Auto,
+    /// This, in bytes.
+    Fixed(u16),
+}
+
+/// Least and largest [`MssClamp::Fixed`].
+pub const MSS_RANGE: std::ops::RangeInclusive<u16> = 64..=65_495;
+
+impl std::fmt::Display for MssClamp {
+    /// In the words of `ifconfig`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            MssClamp::Off => f.write_str("off"),
+            MssClamp::Auto => f.write_str("auto"),
+            MssClamp::Fixed(bytes) => bytes.fmt(f),
+        }
+    }
 }
 
 /// Where a route leads.

@@ -62,6 +62,10 @@ pub struct UnderlayView {
     pub state: String,
 }
 
+fn off() -> String {
+    "off".to_owned()
+}
+
 /// The tunnel side of a tunnel interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TunnelView {
@@ -77,6 +81,9 @@ pub struct TunnelView {
     pub dscp: String,
     /// `copy` or `set`.
     pub df: String,
+    /// Limit on TCP segments: `off`, `auto` or bytes.
+    #[serde(default = "off")]
+    pub mss: String,
     /// Checksum, key and sequence numbers, in `ifconfig`'s words; empty for a
     /// plain header.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -91,6 +91,8 @@ pub mod flags {
     /// the *outer* datagram is cut: outer DF clear, or a fragment header on an
     /// outer IPv6 (RFC 2473 §7). The adjacency's MTU may then be more than fits.
     pub const CUT_OUTER: u8 = 1 << 5;
+    /// TCP segments are to be no larger than the adjacency's `mss`.
+    pub const CLAMP_MSS: u8 = 1 << 6;
 }
 
 /// One slot of the adjacency table: one or two cache lines, see the module's
@@ -115,8 +117,9 @@ pub struct Adjacency {
     pub l2_len: u8,
     /// Bytes of `rewrite` in use.
     pub rewrite_len: u8,
-    /// Spare, zero.
-    pub reserved: u16,
+    /// Largest TCP segment that its ends may offer each other, with
+    /// [`flags::CLAMP_MSS`].
+    pub mss: u16,
     /// Ones'-complement sum (RFC 1071, not folded or inverted; 16-bit words in
     /// network order) of the outer IPv4 header in `rewrite`. Zero there, and
     /// added by the path: total length, id, checksum, ECN; DSCP and DF where
@@ -157,7 +160,7 @@ impl Adjacency {
             underlay_mtu: 0,
             l2_len: 0,
             rewrite_len: 0,
-            reserved: 0,
+            mss: 0,
             partial_checksum: 0,
             out_if,
             underlay_if: out_if,

@@ -105,6 +105,9 @@ pub struct Tunnel {
     pub interface: IfId,
     /// Administratively up, with inner and outer addresses.
     pub up: bool,
+    /// Largest TCP segment that may be offered from inside, over IPv4 and over
+    /// IPv6; 0: any.
+    pub mss: [u16; 2],
     /// Routing table for the inner packet.
     pub table: TableId,
     /// Outer address of the far end: an inner destination equal to it would
@@ -120,10 +123,17 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
+    /// Limits what TCP connections offer.
+    #[inline(always)]
+    pub fn clamps(&self) -> bool {
+        self.mss != [0; 2]
+    }
+
     /// An unused slot: down, and nobody's counters.
     pub const NONE: Tunnel = Tunnel {
         interface: IfId::NONE,
         up: false,
+        mss: [0; 2],
         table: TableId(0),
         remote: 0,
         local6: 0,

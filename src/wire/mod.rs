@@ -6,6 +6,7 @@
 //!                                     ├─ ipip ─ (inner) ipv4
 //!                                     ├─ minimal ─ the rest of the datagram
 //!                                     ├─ icmp ── quoted ipv4
+//!                                     ├─ tcp (maximum segment size)
 //!                                     └─ udp (ports only)
 //! ```
 //!
@@ -35,6 +36,7 @@ pub mod icmp6;
 pub mod ipv4;
 pub mod ipv6;
 pub mod minimal;
+pub mod tcp;
 pub mod udp;
 
 /// EtherType of IPv4.

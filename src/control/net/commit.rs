@@ -15,7 +15,7 @@ use super::paths::SetId;
 use super::resolve::{Reason, Resolver};
 use super::rib::{Candidate, Change};
 use super::watch::{Dependent, Met};
-use super::{Neighbour, Net, TunnelState, reserve};
+use super::{Neighbour, Net, TunnelState, plan, reserve};
 use crate::control::topology::Link;
 use crate::ids::{IfId, Mac};
 use crate::tables::tunnel::{DecapKey, Tunnel};
@@ -358,7 +358,9 @@ impl Net {
         let underlay = resolver.underlay(id, kind, config);
         let met = resolver.met;
         self.watch.set(Dependent::Tunnel(id), met);
-        let slot = reserve::slot(&self.desired, key, id);
+        let mut slot = reserve::slot(&self.desired, key, id);
+        let mtu = underlay.ok().map(|below| self.links.mtu(below.link));
+        slot.mss = plan::segments(config, plan::tunnel_mtu(kind, config, mtu));
         self.unstack(id);
         if let Ok(below) | Err(Reason::TooSmall(below)) = underlay {
             self.stacked.insert((below.link, below.next_hop, id));

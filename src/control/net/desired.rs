@@ -12,7 +12,7 @@ use prefix_trie::PrefixMap;
 use super::key::{Key, Names, Numbers};
 use super::paths::{MOST_PATHS, Path, SetId, Sets};
 use crate::ids::{Mac, PortId, TableId};
-use crate::model::spec::{Dscp, GreOptions, IcmpSpec, OuterDf, TunnelKind};
+use crate::model::spec::{Dscp, GreOptions, IcmpSpec, MssClamp, OuterDf, TunnelKind};
 use crate::tables::tunnel::DecapKey;
 use crate::wire::{IPPROTO_IPIP, IPPROTO_MINIMAL};
 
@@ -46,6 +46,8 @@ pub(super) struct TunnelConfig {
     pub(super) dscp: Dscp,
     /// Outer DF.
     pub(super) df: OuterDf,
+    /// Limit on TCP segments.
+    pub(super) mss: MssClamp,
     /// Checksum, key and sequence numbers; plain on `ipip`.
     pub(super) gre: GreOptions,
     /// Administratively up.
@@ -64,6 +66,7 @@ impl TunnelConfig {
             ttl: 64,
             dscp: Dscp::default(),
             df: OuterDf::default(),
+            mss: MssClamp::default(),
             gre: GreOptions::default(),
             up: false,
         }

@@ -230,9 +230,9 @@ fn port(have: &PortSpec, want: &PortSpec, at: &str, ops: &mut Ops) {
     let up = (have.up != want.up).then_some(want.up);
     let mtu = (have.mtu != want.mtu).then_some(want.mtu);
     if up.is_some() || mtu.is_some() {
-        let (link0, link1, ttl, dscp, df) = (None, None, None, None, None);
+        let (link0, link1, ttl, dscp, df, mss) = (None, None, None, None, None, None);
         let name = name.clone();
-        ops.add(at, Op::SetInterface { name, up, link0, link1, mtu, ttl, dscp, df });
+        ops.add(at, Op::SetInterface { name, up, link0, link1, mtu, ttl, dscp, df, mss });
     }
 }
 

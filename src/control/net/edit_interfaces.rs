@@ -10,7 +10,7 @@ use super::key::Key;
 use super::refusal::{Fault, Refusal};
 use super::values::{self, LEAST_MTU, MAX_DATAGRAM};
 use crate::model::op::Op;
-use crate::model::spec::{Dscp, MAX_RESYNC, TunnelKind, TunnelSpec, VlanSpec};
+use crate::model::spec::{Dscp, MAX_RESYNC, MSS_RANGE, MssClamp, TunnelKind, TunnelSpec, VlanSpec};
 
 impl Edit<'_> {
     /// A tunnel's configuration; its kind is its key's.
@@ -58,6 +58,7 @@ impl Edit<'_> {
             ttl: spec.ttl,
             dscp: spec.dscp,
             df: spec.df,
+            mss: spec.mss,
             gre: spec.gre,
             up: spec.up,
         };
@@ -179,7 +180,7 @@ impl Edit<'_> {
     }
 
     fn set_link(&mut self, key: Key, name: &str, op: &Op) -> Done {
-        let Op::SetInterface { up, link0, link1, mtu, ttl, dscp, df, .. } = op else {
+        let Op::SetInterface { up, link0, link1, mtu, ttl, dscp, df, mss, .. } = op else {
             return Ok(());
         };
         for (given, what) in [
@@ -188,6 +189,7 @@ impl Edit<'_> {
             (ttl.is_some(), "ttl"),
             (dscp.is_some(), "dscp"),
             (df.is_some(), "df"),
+            (mss.is_some(), "mss"),
         ] {
             if given {
                 return Err(Refusal::NotATunnel(name.to_owned(), what).on(what));
@@ -221,7 +223,7 @@ impl Edit<'_> {
     }
 
     fn set_tunnel(&mut self, name: &str, op: &Op) -> Done {
-        let Op::SetInterface { up, link0, link1, mtu, ttl, dscp, df, .. } = op else {
+        let Op::SetInterface { up, link0, link1, mtu, ttl, dscp, df, mss, .. } = op else {
             return Ok(());
         };
         let (key, kind, mut config) = self.tunnel_config(name)?;
@@ -243,6 +245,7 @@ impl Edit<'_> {
         config.ttl = ttl.unwrap_or(config.ttl);
         config.dscp = dscp.unwrap_or(config.dscp);
         config.df = df.unwrap_or(config.df);
+        config.mss = mss.unwrap_or(config.mss);
         check_options(name, kind, &config)?;
         check_numbers(name, kind, &config)?;
         self.put_tunnel(key, Some(config));
@@ -338,6 +341,11 @@ fn check_numbers(name: &str, kind: TunnelKind, config: &TunnelConfig) -> Done {
     }
     if config.ttl == 0 {
         return Err(Refusal::Ttl(name.to_owned()).on("ttl"));
+    }
+    if let MssClamp::Fixed(bytes) = config.mss
+        && !MSS_RANGE.contains(&bytes)
+    {
+        return Err(Refusal::Mss(name.to_owned(), bytes).on("mss"));
     }
     match config.dscp {
         Dscp::Fixed(dscp) if dscp > 63 => Err(Refusal::Dscp(name.to_owned(), dscp).on("dscp")),

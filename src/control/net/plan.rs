@@ -16,7 +16,7 @@
 use super::desired::TunnelConfig;
 use crate::control::topology::Link;
 use crate::ids::{IfId, Mac};
-use crate::model::spec::{Dscp, GreOptions, OuterDf, TunnelKind};
+use crate::model::spec::{Dscp, GreOptions, MssClamp, OuterDf, TunnelKind};
 use crate::tables::adjacency::{Adjacency, AdjacencyKind, Encapsulation, MAX_REWRITE, flags};
 use crate::wire::ether::EtherRepr;
 use crate::wire::gre::{GRE_LEN, GRE_MAX_LEN, GreRepr};
@@ -102,6 +102,25 @@ pub(super) fn tunnel_mtu(kind: TunnelKind, config: &TunnelConfig, underlay: Opti
     }
 }
 
+/// IPv4 and TCP headers without options, bytes.
+const HEADERS4: u16 = 40;
+/// IPv6 and TCP headers without options, bytes.
+const HEADERS6: u16 = 60;
+
+/// Largest TCP segments through a tunnel of this MTU, over IPv4 and over IPv6;
+/// 0: any.
+pub(super) fn segments(config: &TunnelConfig, mtu: u16) -> [u16; 2] {
+    [HEADERS4, HEADERS6].map(|headers| mss(config, mtu, headers))
+}
+
+fn mss(config: &TunnelConfig, mtu: u16, headers: u16) -> u16 {
+    match config.mss {
+        MssClamp::Off => 0,
+        MssClamp::Auto => mtu.saturating_sub(headers).max(1),
+        MssClamp::Fixed(bytes) => bytes,
+    }
+}
+
 fn put_link_header(adjacency: &mut Adjacency, link: &Link, mac: Mac) {
     let header = EtherRepr {
         destination: mac,
@@ -151,7 +170,9 @@ fn put_tunnel_header(adjacency: &mut Adjacency, kind: TunnelKind, config: &Tunne
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     let options = flag(config.gre.checksum, flags::GRE_CHECKSUM)
         | flag(config.gre.sequence, flags::GRE_SEQUENCE);
-    adjacency.flags = copy_dscp | copy_df | options;
+    let limit = mss(config, adjacency.mtu, HEADERS4);
+    adjacency.mss = limit;
+    adjacency.flags = copy_dscp | copy_df | options | flag(limit != 0, flags::CLAMP_MSS);
     adjacency.rewrite_len = (at + len) as u8;
 }
 

@@ -88,6 +88,8 @@ pub(super) enum Refusal {
     Mtu { name: String, got: u16, least: u16, most: u16 },
     #[error("{0}: a TTL of 0: expected 1 to 255")]
     Ttl(String),
+    #[error("{0}: TCP segments of {1} bytes: expected 64 to 65495, auto, or off")]
+    Mss(String, u16),
     #[error("{0}: a DSCP of {1}: expected 0 to 63, or copy")]
     Dscp(String, u8),
     #[error("{0} is an ipip tunnel: only GRE headers have a {1}")]

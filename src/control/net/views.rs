@@ -83,6 +83,7 @@ impl Net {
             ttl: config.ttl,
             dscp: config.dscp,
             df: config.df,
+            mss: config.mss,
             gre: config.gre,
             up: config.up,
         })
@@ -190,6 +191,7 @@ impl Net {
                     Dscp::Fixed(dscp) => dscp.to_string(),
                 },
                 df: if config.df == OuterDf::Copy { "copy" } else { "set" }.to_owned(),
+                mss: config.mss.to_string(),
                 options: config.gre.to_string(),
                 underlay: underlay.ok().map(|below| self.underlay_view(below)),
                 reason: underlay.err().map(|reason| self.reason(id, reason)),

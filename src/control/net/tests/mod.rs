@@ -189,6 +189,7 @@ pub(super) fn bare(name: &str) -> TunnelSpec {
         ttl: 64,
         dscp: Dscp::Copy,
         df: OuterDf::Set,
+        mss: MssClamp::Off,
         gre: GreOptions::default(),
         up: true,
     }
@@ -299,13 +300,14 @@ pub(super) struct Fields {
     pub(super) ttl: Option<u8>,
     pub(super) dscp: Option<Dscp>,
     pub(super) df: Option<OuterDf>,
+    pub(super) mss: Option<MssClamp>,
 }
 
 pub(super) fn set(name: &str, fill: impl FnOnce(&mut Fields)) -> Op {
     let mut f = Fields::default();
     fill(&mut f);
-    let Fields { up, link0, link1, mtu, ttl, dscp, df } = f;
-    Op::SetInterface { name: name.into(), up, link0, link1, mtu, ttl, dscp, df }
+    let Fields { up, link0, link1, mtu, ttl, dscp, df, mss } = f;
+    Op::SetInterface { name: name.into(), up, link0, link1, mtu, ttl, dscp, df, mss }
 }
 
 /// `gre("gre0", |g| g.key_in = Some(1))`: all options, those not filled off.
