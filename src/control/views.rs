@@ -44,6 +44,7 @@ impl Totals {
             sum.rx_dropped += counters.rx_dropped.get();
             sum.tx_dropped += counters.tx_dropped.get();
             sum.fallback += counters.fallback.get();
+            sum.ecn_anomalies += counters.ecn_anomalies.get();
         }
         sum
     }
@@ -60,6 +61,7 @@ impl Totals {
             rx_dropped: now.rx_dropped - base.rx_dropped,
             tx_dropped: now.tx_dropped - base.tx_dropped,
             fallback: now.fallback - base.fallback,
+            ecn_anomalies: now.ecn_anomalies - base.ecn_anomalies,
         }
     }
 
@@ -132,6 +134,7 @@ impl Totals {
                 busy_seconds: ratio(busy, ticks_per_second),
                 ticks_per_packet: ratio(busy, packets),
                 longest_gap_seconds: ratio(poll.longest_ticks.get(), ticks_per_second),
+                keepalives_answered: counters.keepalives.get(),
                 stages: stages(&counters.stages),
             }
         };

@@ -17,7 +17,7 @@ use super::classify::destination;
 use super::drop::DropReason;
 use super::tally::{Tally, Way};
 use super::verdict::Turn;
-use super::{ecn, gre, ipv4, minimal, mss};
+use super::{ecn, gre, ipv4, keepalive, minimal, mss};
 use crate::buf::{BURST, PacketBuf};
 use crate::ids::{Family, TableId};
 use crate::tables::decap::Home;
@@ -320,7 +320,7 @@ pub(crate) fn admit<'t, B: PacketBuf>(
 #[inline(never)]
 fn check6<B: PacketBuf>(
     packets: &mut Packets<B>,
-    turn: &Turn<'_>,
+    turn: &mut Turn<'_>,
     slot: Slot,
     tunnel: &Tunnel,
     opened: &Opened,
@@ -346,7 +346,7 @@ fn loops<B>(packets: &Packets<B>, slot: Slot, tunnel: &Tunnel) -> bool {
 #[cold]
 fn check<B: PacketBuf>(
     packets: &mut Packets<B>,
-    turn: &Turn<'_>,
+    turn: &mut Turn<'_>,
     slot: Slot,
     tunnel: &Tunnel,
     opened: &Opened,
@@ -366,13 +366,16 @@ fn check<B: PacketBuf>(
         return Err(DropReason::InnerTtlZero);
     }
     if loops(packets, slot, tunnel) {
-        return Err(DropReason::DecapLoop);
+        let local = opened.keys[slot.at()].destination4();
+        if !keepalive::answer(packets, turn, slot, tunnel, local) {
+            return Err(DropReason::DecapLoop);
+        }
     }
     if deepest {
         return Err(DropReason::NestingTooDeep);
     }
     if opened.marked.contains(slot) {
-        propagate_ecn(packets, slot, opened.outer_tos[slot.at()])?;
+        propagate_ecn(packets, turn, slot, opened.outer_tos[slot.at()])?;
     }
     if opened.numbered.contains(slot) {
         // Last, so that only packets that are good otherwise count up.
@@ -386,11 +389,18 @@ fn check<B: PacketBuf>(
 #[cold]
 fn propagate_ecn<B: PacketBuf>(
     packets: &mut Packets<B>,
+    turn: &Turn<'_>,
     slot: Slot,
     outer_tos: u8,
 ) -> Result<(), DropReason> {
     let tos = packets.tos(slot);
-    let ecn = ecn::decapsulated(ecn::field(tos), ecn::field(outer_tos));
+    let (inner, outer) = (ecn::field(tos), ecn::field(outer_tos));
+    if ecn::is_anomaly(inner, outer)
+        && let Some(interface) = turn.counters.interface(packets.in_if[slot.at()])
+    {
+        interface.ecn_anomalies.add(1);
+    }
+    let ecn = ecn::decapsulated(inner, outer);
     let ecn = ecn.ok_or(DropReason::EcnCongestionLost)?;
     let marked = tos & !ecn::MASK | ecn;
     if marked == tos {

@@ -41,6 +41,7 @@ mod headers6;
 mod inject;
 mod ipv4;
 mod ipv6;
+mod keepalive;
 mod laps;
 mod local;
 mod local6;

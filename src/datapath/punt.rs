@@ -34,6 +34,10 @@ pub(crate) const NOTICE_RATE: Rate = Rate { per_second: 5_000, burst: 400 };
 /// uses up those must not make a black hole of a tunnel (RFC 1191).
 pub(crate) const TOO_BIG_RATE: Rate = Rate { per_second: 2_000, burst: 100 };
 
+/// Keepalives of far ends that are answered; not handed to control, but as
+/// little traffic as what is.
+pub(crate) const KEEPALIVE_RATE: Rate = Rate { per_second: 20_000, burst: 1_000 };
+
 // All bursts at once fit the exchange, so none can fill it for the others.
 const _: () = assert!(
     ARP_RATE.burst
@@ -104,6 +108,7 @@ pub(crate) struct Punter {
     classes: [Bucket; PuntReason::COUNT],
     notices: Bucket,
     too_big: Bucket,
+    keepalives: Bucket,
     /// The clock, read once per turn.
     pub now: u64,
     ticks_per_second: u64,
@@ -117,6 +122,7 @@ impl Punter {
             classes: std::array::from_fn(|class| bucket(rate(PuntReason::ALL[class]))),
             notices: bucket(NOTICE_RATE),
             too_big: bucket(TOO_BIG_RATE),
+            keepalives: bucket(KEEPALIVE_RATE),
             now,
             ticks_per_second,
         }
@@ -126,6 +132,11 @@ impl Punter {
     pub(crate) fn milliseconds(&self) -> u32 {
         let ticks = u128::from(self.now) * 1000;
         (ticks / u128::from(self.ticks_per_second.max(1))) as u32
+    }
+
+    /// True if one more keepalive may be answered now.
+    pub(crate) fn answer_keepalive(&mut self) -> bool {
+        self.keepalives.take(self.now)
     }
 
     /// Hands over a packet; an error is the reason to drop it for.

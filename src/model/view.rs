@@ -26,6 +26,9 @@ pub struct Traffic {
     /// Sent as IP in IP, fragments having no place in minimal encapsulation.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub fallback: u64,
+    /// Came out with ECN fields that no sound tunnel combines.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ecn_anomalies: u64,
 }
 
 // serde hands it a reference.
@@ -248,6 +251,9 @@ pub struct WorkerView {
     pub ticks_per_packet: f64,
     /// The longest time between two polls since start, in seconds.
     pub longest_gap_seconds: f64,
+    /// Keepalives of tunnels' far ends answered.
+    #[serde(default)]
+    pub keepalives_answered: u64,
     /// Where they go, in the order of the path: of one burst in 61.
     #[serde(default)]
     pub stages: Vec<StageView>,

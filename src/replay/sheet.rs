@@ -43,6 +43,7 @@ impl Sheet {
                 ("rx_dropped", traffic.rx_dropped),
                 ("tx_dropped", traffic.tx_dropped),
                 ("fallback", traffic.fallback),
+                ("ecn_anomalies", traffic.ecn_anomalies),
             ] {
                 sheet.set(&format!("interface.{}.{what}", interface.name), value);
             }

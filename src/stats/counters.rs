@@ -117,7 +117,12 @@ pub struct InterfaceCounters {
     /// Packets sent as IP in IP because minimal encapsulation has no place for
     /// fragments (RFC 2004 §3).
     pub fallback: Counter,
+    /// Packets that came out with a combination of ECN fields that no sound
+    /// tunnel makes (RFC 6040 §4.2).
+    pub ecn_anomalies: Counter,
 }
+
+const _: () = assert!(size_of::<InterfaceCounters>() == 64);
 
 /// How a worker spends its time. Clock ticks are the TSC's.
 #[derive(Debug, Default)]
@@ -202,6 +207,8 @@ pub struct WorkerCounters {
     pub poll: LoopCounters,
     /// Where the time of a burst goes.
     pub stages: StageCounters,
+    /// Keepalives of far ends answered.
+    pub keepalives: Counter,
     interfaces: Box<[InterfaceCounters]>,
 }
 
@@ -215,6 +222,7 @@ impl WorkerCounters {
             port_tx: std::array::from_fn(|_| Counter::default()),
             poll: LoopCounters::default(),
             stages: StageCounters::default(),
+            keepalives: Counter::default(),
             interfaces: (0..interfaces).map(|_| InterfaceCounters::default()).collect(),
         }
     }

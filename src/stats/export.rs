@@ -225,8 +225,11 @@ fn tunnels(page: &Page, all: &[InterfaceView]) -> prometheus::Result<()> {
     let tunnels = all.iter().filter(|i| i.tunnel.is_some());
     traffic(page, "tunnel", tunnels.clone())?;
     let what = "Packets sent as IP in IP: fragments have no place in minimal encapsulation.";
-    let fallback = tunnels.map(|i| (vec![i.name.as_str()], i.traffic.fallback));
-    page.counters(("tunnel_fallback_packets_total", what), &["tunnel"], fallback)
+    let fallback = tunnels.clone().map(|i| (vec![i.name.as_str()], i.traffic.fallback));
+    page.counters(("tunnel_fallback_packets_total", what), &["tunnel"], fallback)?;
+    let what = "Packets that came out with ECN fields that no sound tunnel combines (RFC 6040).";
+    let anomalies = tunnels.map(|i| (vec![i.name.as_str()], i.traffic.ecn_anomalies));
+    page.counters(("tunnel_ecn_anomalies_total", what), &["tunnel"], anomalies)
 }
 
 fn workers(page: &Page, workers: &[WorkerView]) -> prometheus::Result<()> {
@@ -259,6 +262,11 @@ fn workers(page: &Page, workers: &[WorkerView]) -> prometheus::Result<()> {
         ("worker_ticks_per_packet", "TSC ticks per packet in turns that had packets, since start."),
         labels,
         cost,
+    )?;
+    page.counters(
+        ("worker_keepalives_answered_total", "GRE keepalives of tunnels' far ends answered."),
+        labels,
+        counter(|w| w.keepalives_answered),
     )?;
     let gap = each().map(|(name, w)| (vec![name], w.longest_gap_seconds));
     page.ratios(

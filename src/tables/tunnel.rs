@@ -51,6 +51,12 @@ impl DecapKey {
         DecapKey(u128::from(ends) | DecapKey::rest(table, protocol, key))
     }
 
+    /// The destination of an outer IPv4 header, host byte order.
+    #[inline]
+    pub fn destination4(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
     /// All but the addresses.
     fn rest(table: TableId, protocol: u8, key: Option<u32>) -> u128 {
         u128::from(key.unwrap_or(0)) << 64

@@ -190,6 +190,31 @@ def decap_loop(c):
     c.drop("en1", "decap_loop", came="gre0")
 
 
+def keepalive(src=C1, dst=A, kind=0, flags=0, **ip):
+    """What the far end sends to itself: GRE with protocol type 0, and nothing in it."""
+    words = b"\0\0\0\x2a" if flags else b""
+    header = flags.to_bytes(2, "big") + kind.to_bytes(2, "big") + words
+    return IP(raw(IP(src=src, dst=dst, proto=47, ttl=255, id=7, **ip) / Raw(header)))
+
+
+@case("A far end's keepalive, a packet to itself, goes back to it: with a key, too, and NAT's TTLs")
+def keepalive_answered(c):
+    c.config = GATEWAY
+    for ask in (keepalive(), keepalive(flags=0x2000), keepalive(tos=0xC0)):
+        c.rx("en1", at_c1(in_gre(ask, A, C1)))
+        c.tunnel_rx("gre0", ask)
+        c.tx("en1", to_net(hop(ask)), "en1")
+
+
+@case("What only looks like a keepalive is a loop (GR-08): something in it, from elsewhere, IP in IP, a fragment")
+def keepalive_not(c):
+    c.config = GATEWAY
+    for ask in (keepalive(kind=0x0800), keepalive(src=C0), keepalive(src="198.51.100.9"), keepalive(flags=0x4000),
+                rebuilt(keepalive(), proto=4), keepalive(frag=3), keepalive(flags=0x0001)):
+        c.rx("en1", at_c1(in_gre(ask, A, C1)))
+        c.drop("en1", "decap_loop", came="gre0")
+
+
 @case("The ECN field that comes out is RFC 6040's: all sixteen combinations of inner and outer")
 def ecn_decap(c):
     c.config = GATEWAY
@@ -205,6 +230,9 @@ def ecn_decap(c):
         for outer_ecn, result in row.items():
             inner = udp(src=A_IN, dst=H, tos=0x88 | inner_ecn, id=inner_ecn * 4 + outer_ecn)
             outer = in_gre(inner, A, C1, tos=0x20 | outer_ecn)
+            # Marked (!!!) or (!) there.
+            if (inner_ecn, outer_ecn) in ((0, 1), (0, 2), (0, 3), (ect1, ect0), (ce, ect1)):
+                c.add("interface.gre0.ecn_anomalies")
             if result is dropped:
                 c.rx("en1", at_c1(outer))
                 c.drop("en1", "ecn_congestion_lost", came="gre0")
