@@ -325,6 +325,11 @@ int gh_port_promiscuous(uint16_t port)
 	return CALL(rte_eth_promiscuous_enable(port));
 }
 
+int gh_port_allmulticast(uint16_t port)
+{
+	return CALL(rte_eth_allmulticast_enable(port));
+}
+
 int gh_port_link(uint16_t port, struct gh_link *link)
 {
 	struct rte_eth_link now;

@@ -167,6 +167,7 @@ int gh_port_set_mac(uint16_t port, const uint8_t mac[6]);
 int gh_port_mtu(uint16_t port, uint16_t *mtu);
 int gh_port_set_mtu(uint16_t port, uint16_t mtu);
 int gh_port_promiscuous(uint16_t port);
+int gh_port_allmulticast(uint16_t port);
 int gh_port_link(uint16_t port, struct gh_link *link);
 int gh_port_stats(uint16_t port, struct gh_port_stats *stats);
 

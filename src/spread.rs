@@ -47,7 +47,11 @@ use crate::flow::FlowHash;
 use crate::ids::PortId;
 use crate::stats::counters::Ledger;
 use crate::wire::gre::GRE_LEN;
-use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_VLAN, IPPROTO_GRE, IPPROTO_IPIP};
+use crate::wire::ipv6::{IPV6_LEN, NEXT_HEADER_OFFSET};
+use crate::wire::{
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, IPPROTO_DESTINATION_OPTIONS, IPPROTO_GRE,
+    IPPROTO_IPIP, IPPROTO_IPV6,
+};
 
 /// Packets a ring holds: at ten million a second, what arrives while the taker
 /// is away for 200 µs.
@@ -211,12 +215,13 @@ impl<B> Outlet<B> {
 }
 
 /// The flow of a frame: of the datagram inside if it is a tunnel's. `None` if it
-/// is not IPv4. Nothing here is trusted: a frame that lies goes to some worker,
+/// is not IP. Nothing here is trusted: a frame that lies goes to some worker,
 /// and that one finds out.
 #[inline(always)]
 fn flow(hash: &FlowHash, frame: &[u8]) -> Option<u32> {
     const VLAN: [u8; 2] = ETHERTYPE_VLAN.to_be_bytes();
     const IPV4: [u8; 2] = ETHERTYPE_IPV4.to_be_bytes();
+    const IPV6: [u8; 2] = ETHERTYPE_IPV6.to_be_bytes();
     let (ethertype, datagram) = match frame {
         [_, _, _, _, _, _, _, _, _, _, _, _, a, b, _, _, c, d, rest @ ..] if [*a, *b] == VLAN => {
             ([*c, *d], rest)
@@ -224,27 +229,49 @@ fn flow(hash: &FlowHash, frame: &[u8]) -> Option<u32> {
         [_, _, _, _, _, _, _, _, _, _, _, _, a, b, rest @ ..] => ([*a, *b], rest),
         _ => return None,
     };
-    (ethertype == IPV4).then(|| hash.datagram(inside(datagram).unwrap_or(datagram)))
+    (ethertype == IPV4 || ethertype == IPV6)
+        .then(|| hash.datagram(inside(datagram).unwrap_or(datagram)))
 }
 
 /// The datagram inside a tunnel's packet, if it is one and whole.
 #[inline(always)]
 fn inside(datagram: &[u8]) -> Option<&[u8]> {
     const MORE_OR_OFFSET: u16 = 0x3fff;
+    if datagram.first()? >> 4 == 6 {
+        return inside6(datagram);
+    }
     let [start, _, _, _, _, _, a, b, _, protocol, ..] = datagram else { return None };
     if u16::from_be_bytes([*a, *b]) & MORE_OR_OFFSET != 0 {
         return None;
     }
-    let payload = || datagram.get(usize::from(start & 0xf) * 4..);
-    match *protocol {
-        IPPROTO_IPIP => payload(),
-        IPPROTO_GRE => behind_gre(payload()?),
+    carried(*protocol, datagram.get(usize::from(start & 0xf) * 4..)?)
+}
+
+/// [`inside`] for IPv6, behind the options header that tunnels mostly add (RFC
+/// 2473 §4.1.1). All fragments of a packet have another one there.
+#[inline(never)]
+fn inside6(datagram: &[u8]) -> Option<&[u8]> {
+    let rest = datagram.get(IPV6_LEN..)?;
+    match datagram[NEXT_HEADER_OFFSET] {
+        IPPROTO_DESTINATION_OPTIONS => {
+            let [next, len, ..] = rest else { return None };
+            carried(*next, rest.get(8 + 8 * usize::from(*len)..)?)
+        }
+        next => carried(next, rest),
+    }
+}
+
+#[inline(always)]
+fn carried(protocol: u8, payload: &[u8]) -> Option<&[u8]> {
+    match protocol {
+        IPPROTO_IPIP | IPPROTO_IPV6 => Some(payload),
+        IPPROTO_GRE => behind_gre(payload),
         _ => None,
     }
 }
 
 /// What is behind a GRE header (RFC 2784, RFC 2890): not with a sequence
-/// number, and nothing but IPv4.
+/// number, and nothing but IP.
 #[inline(always)]
 fn behind_gre(gre: &[u8]) -> Option<&[u8]> {
     const CHECKSUM: u8 = 0x80;
@@ -252,7 +279,8 @@ fn behind_gre(gre: &[u8]) -> Option<&[u8]> {
     // Routing, sequence number.
     const OTHER: u8 = 0x50;
     let [flags, _, a, b, ..] = gre else { return None };
-    if flags & OTHER != 0 || u16::from_be_bytes([*a, *b]) != ETHERTYPE_IPV4 {
+    let ip = matches!(u16::from_be_bytes([*a, *b]), ETHERTYPE_IPV4 | ETHERTYPE_IPV6);
+    if flags & OTHER != 0 || !ip {
         return None;
     }
     let words = usize::from(flags & CHECKSUM != 0) + usize::from(flags & KEY != 0);

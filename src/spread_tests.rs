@@ -63,16 +63,16 @@ fn the_flow_of_a_tunnels_packet_is_the_one_inside() {
     ] {
         assert_eq!(of(&same), plain, "{same:02x?}");
     }
-    // What has to stay together: a numbered tunnel, fragments, what is not IPv4
+    // What has to stay together: a numbered tunnel, fragments, what is not IP
     // inside.
     let whole = of(&frame(0x0800, &outer(47, &[])));
     for flow in [7, 8] {
         let inside = inner(flow);
         let mut fragment = gre(0, &[], &inside);
         fragment[6] = 0x20;
-        let mut ipv6 = gre(0, &[], &inside);
-        ipv6[22..24].copy_from_slice(&[0x86, 0xdd]);
-        for outside in [gre(0x1000, &[9], &inside), gre(0x4000, &[9], &inside), fragment, ipv6] {
+        let mut bridged = gre(0, &[], &inside);
+        bridged[22..24].copy_from_slice(&[0x65, 0x58]);
+        for outside in [gre(0x1000, &[9], &inside), gre(0x4000, &[9], &inside), fragment, bridged] {
             assert_eq!(of(&frame(0x0800, &outside)), whole, "{outside:02x?}");
         }
     }
@@ -82,6 +82,36 @@ fn the_flow_of_a_tunnels_packet_is_the_one_inside() {
     for len in 0..long.len() {
         of(&long[..len]);
     }
+}
+
+#[test]
+fn the_flow_inside_is_found_through_ipv6() {
+    let ipv6 = |next: u8, payload: &[u8]| {
+        let [a, b] = (payload.len() as u16).to_be_bytes();
+        let ends = [[9; 16], [8; 16]].concat();
+        [&[0x60, 0, 0, 0, a, b, next, 64][..], &ends, payload].concat()
+    };
+    let four = inner(7);
+    let six = ipv6(17, &[0, 1, 0, 2, 0, 8, 0, 0]);
+    let limited = |next: u8, payload: &[u8]| [&[next, 0, 4, 1, 4, 1, 1, 0][..], payload].concat();
+    let gre6 = |inside: &[u8]| [&[0, 0, 0x86, 0xdd][..], inside].concat();
+    let flow = |datagram: &[u8]| Some(FlowHash::fixed(1).datagram(datagram));
+    for (outside, inside) in [
+        (ipv6(4, &four), &four),
+        (ipv6(41, &six), &six),
+        (ipv6(60, &limited(41, &six)), &six),
+        (ipv6(60, &limited(47, &gre6(&six))), &six),
+        (ipv6(47, &gre6(&six)), &six),
+    ] {
+        assert_eq!(of(&frame(0x86dd, &outside)), flow(inside), "{outside:02x?}");
+        for len in 0..outside.len() {
+            of(&frame(0x86dd, &outside[..len]));
+        }
+    }
+    assert_eq!(of(&frame(0x0800, &outer(41, &six))), flow(&six));
+    assert_eq!(of(&frame(0x86dd, &six)), flow(&six));
+    let other = ipv6(17, &[0, 1, 0, 3, 0, 8, 0, 0]);
+    assert_ne!(flow(&other), flow(&six), "ports count");
 }
 
 #[test]

@@ -140,8 +140,11 @@ fn random_bytes() {
         // and half of those the second.
         if frame.len() >= 34 && random.one_in(2) {
             frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, port.0 + 1]);
-            frame[12..14].copy_from_slice(&[8, if random.one_in(8) { 6 } else { 0 }]);
-            if random.one_in(2) {
+            let kind = [[8, 0], [8, 0], [8, 6], [0x86, 0xdd]][random.below(4)];
+            frame[12..14].copy_from_slice(&kind);
+            if kind == [0x86, 0xdd] {
+                mend6(frame, 14);
+            } else if random.one_in(2) {
                 frame[14] = 0x45;
                 let total = (frame.len() - 14) as u16;
                 frame[16..18].copy_from_slice(&total.to_be_bytes());
@@ -172,8 +175,11 @@ fn mutated_frames() {
         // Half of what was changed has good checksums again, outside and in.
         if random.one_in(2) {
             mend(frame, 14);
-            mend(frame, 34);
-            mend(frame, 38);
+            for at in [34, 38, 54, 58] {
+                mend(frame, at);
+                mend6(frame, at);
+            }
+            mend6(frame, 14);
         }
         *port
     });
@@ -202,5 +208,19 @@ fn mend(frame: &mut [u8], at: usize) {
         && packet.first().is_some_and(|first| first >> 4 == 4)
     {
         let _ = ipv4::fill_checksum(packet);
+    }
+}
+
+/// Puts an IPv6 header's length right, if that is what is there or, in a frame
+/// that says so, what could be.
+fn mend6(frame: &mut [u8], at: usize) {
+    let says_so = at == 14 && frame.get(12..14) == Some(&[0x86, 0xdd]);
+    if let Some(packet) = frame.get_mut(at..)
+        && packet.len() >= 40
+        && (says_so || packet[0] >> 4 == 6)
+    {
+        let payload = (packet.len() - 40) as u16;
+        packet[0] = 0x60 | packet[0] & 0xf;
+        packet[4..6].copy_from_slice(&payload.to_be_bytes());
     }
 }

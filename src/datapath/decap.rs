@@ -118,11 +118,8 @@ pub(crate) fn open<B: PacketBuf>(
     opened.marked = packets.headers.marks.ecn & !outer6;
     opened.numbered = Set::EMPTY;
     (opened.six, opened.outer6) = (outer6, outer6);
-    for slot in odd.slots() {
-        match open_odd(packets, turn, opened, slot) {
-            Ok(()) => opened.slots.insert(slot),
-            Err(reason) => packets.drop(turn, slot, reason),
-        }
+    if !odd.is_empty() {
+        open_all_odd(packets, turn, opened, odd);
     }
     packets.headers.fresh |= opened.slots & !packets.six;
 }
@@ -177,9 +174,24 @@ impl Outer {
     }
 }
 
+/// [`open`] for those that are not plain, one by one.
+#[inline(never)]
+fn open_all_odd<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    opened: &mut Opened,
+    odd: Set,
+) {
+    for slot in odd.slots() {
+        match open_odd(packets, turn, opened, slot) {
+            Ok(()) => opened.slots.insert(slot),
+            Err(reason) => packets.drop(turn, slot, reason),
+        }
+    }
+}
+
 /// [`open`] for a packet that is not plain: IPv6 outside or inside, options of
 /// either header.
-#[inline(never)]
 fn open_odd<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &Turn<'_>,
@@ -302,7 +314,27 @@ pub(crate) fn admit<'t, B: PacketBuf>(
         tally.add(tunnel.interface, 1, packets.headers.total(slot) as u64);
         good.insert(slot);
     }
-    for slot in (known & opened.six).slots() {
+    let six = known & opened.six;
+    if !six.is_empty() {
+        good |= admit6(packets, turn, opened, (six, &tunnels), deepest);
+    }
+    *pending |= good;
+}
+
+/// [`admit`] for those with IPv6 outside or inside, whose tunnels are known;
+/// gives the good ones.
+#[inline(never)]
+fn admit6<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    opened: &Opened,
+    (six, tunnels): (Set, &[&Tunnel; BURST]),
+    deepest: bool,
+) -> Set {
+    // Of its own: one that is lent out does not stay in registers.
+    let mut tally = Tally::new(turn.counters, Way::Rx);
+    let mut good = Set::EMPTY;
+    for slot in six.slots() {
         let tunnel = tunnels[slot.at()];
         match check6(packets, turn, slot, tunnel, opened, deepest) {
             Ok(()) => {
@@ -312,12 +344,11 @@ pub(crate) fn admit<'t, B: PacketBuf>(
             Err(reason) => packets.drop(turn, slot, reason),
         }
     }
-    *pending |= good;
+    good
 }
 
 /// All checks on a packet with IPv6 outside or inside. What an outer IPv6 header
 /// found by its hash is compared first.
-#[inline(never)]
 fn check6<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,

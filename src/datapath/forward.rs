@@ -165,18 +165,40 @@ pub(crate) fn forward<F: Family, B: PacketBuf>(
             AdjacencyKind::Rewrite if plain => {
                 finish::<F, B>(packets, turn, slot, adjacency, &mut tally);
             }
-            AdjacencyKind::Tunnel | AdjacencyKind::Minimal
+            AdjacencyKind::Tunnel
                 if plain & !barred.contains(slot) & !F::from_far_end(packets, slot, adjacency) =>
             {
                 finish::<F, B>(packets, turn, slot, adjacency, &mut tally);
             }
-            AdjacencyKind::Tunnel6
-                if plain & !barred.contains(slot) & !F::from_far_end6(packets, slot, adjacency) =>
-            {
-                finish::<F, B>(packets, turn, slot, adjacency, &mut tally);
-            }
-            _ => odd::<F, B>(packets, turn, slot, adjacency, &mut tally, local),
+            _ => other::<F, B>(packets, turn, slot, adjacency, &mut tally, local),
         }
+    }
+}
+
+/// Into a tunnel over IPv6 or of minimal encapsulation, or something odd: apart,
+/// so that a loop which meets none pays nothing for them.
+#[inline(never)]
+fn other<F: Family, B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    slot: Slot,
+    adjacency: &Adjacency,
+    tally: &mut Tally<'_>,
+    local: &mut Set,
+) {
+    let made_here = packets.headers.originated.contains(slot);
+    let held_up = F::held_up(packets).contains(slot) & !made_here;
+    let barred = F::own_source(packets, turn).contains(slot) & !made_here;
+    let fits = F::total(packets, slot) <= usize::from(adjacency.mtu);
+    let plain = fits & !held_up & !barred & adjacency.kind.is_tunnel();
+    let exit = match adjacency.kind {
+        AdjacencyKind::Tunnel6 => F::from_far_end6(packets, slot, adjacency),
+        _ => F::from_far_end(packets, slot, adjacency),
+    };
+    if plain & !exit {
+        finish::<F, B>(packets, turn, slot, adjacency, tally);
+    } else {
+        odd::<F, B>(packets, turn, slot, adjacency, tally, local);
     }
 }
 

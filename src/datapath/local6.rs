@@ -24,6 +24,7 @@ const ECHO_HOPS: u8 = 64;
 
 /// Serves the packets of `local`; gives those that are tunnel packets. Echo
 /// replies, to be looked up, are then in `replies`.
+#[inline(never)]
 pub(crate) fn serve<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,

@@ -231,7 +231,6 @@ fn rounds<'t, B: crate::buf::PacketBuf>(
         }
         if !six.is_empty() {
             local |= ipv6::route(packets, turn, six, &mut adjacencies);
-            laps.lap(Stage::Forward, stages, clock);
         }
         if local.is_empty() {
             return;

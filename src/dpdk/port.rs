@@ -358,6 +358,7 @@ impl Starting<'_> {
         let (mac, in_software) = self.set_mac()?;
         // SAFETY: the port is configured and its queues are set up.
         self.step("start", || unsafe { dpdk_sys::gh_port_start(self.id) })?;
+        self.hear_groups();
         if in_software {
             self.hear_everything();
         }
@@ -453,6 +454,20 @@ impl Starting<'_> {
             );
         }
         Ok((mac, code != 0))
+    }
+
+    /// Lets frames to groups in: neighbour discovery of IPv6 is sent to them.
+    fn hear_groups(&self) {
+        // SAFETY: the port is started.
+        let code = unsafe { dpdk_sys::gh_port_allmulticast(self.id) };
+        if let Err(reason) = Errno::check(code) {
+            // Software devices that cannot be asked hear groups anyway.
+            tracing::debug!(
+                "port `{}`: driver {} cannot be told to accept multicast ({reason})",
+                self.config.name,
+                self.offered.driver
+            );
+        }
     }
 
     fn hear_everything(&self) {

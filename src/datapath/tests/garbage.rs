@@ -3,6 +3,7 @@
 
 use super::packets::Datagram;
 use super::testbed::*;
+use super::testbed6::*;
 use crate::exchange::InjectKind;
 use crate::ids::PortId;
 
@@ -47,7 +48,29 @@ fn seeds() -> Vec<Vec<u8>> {
     ];
     let mut frames: Vec<_> = datagrams.iter().map(Datagram::frame).collect();
     frames.push(super::packets::tagged(&datagrams[1].frame(), 20));
+    frames.extend(seeds6());
     frames
+}
+
+/// Good frames of IPv6.
+fn seeds6() -> Vec<Vec<u8>> {
+    let inner = udp6("2001:db8:20::9", HOST6, 60);
+    let limited = [&[41, 0, 4, 1, 4, 1, 1, 0][..], &inner].concat();
+    let four = Datagram::udp("30.0.0.9", "10.0.0.163", 60).bytes();
+    let over4 = Datagram::new("198.51.100.3", "203.0.113.1", 41, inner.clone());
+    let mut packets = vec![
+        six(FAR6, EN1_6, 41, &six(FAR6, EN1_6, 41, &inner)),
+        six(FAR6, EN1_6, 60, &limited),
+        six(FAR6, EN1_6, 4, &four),
+        six(FAR6, EN1_6, 47, &[&[0, 0, 0x86, 0xdd][..], &inner].concat()),
+        six(HOST6, EN0_6, 44, &[58, 0, 0, 1, 1, 2, 3, 4, 9, 9, 9, 9, 9, 9, 9, 9]),
+        six(HOST6, EN0_6, 58, &[135, 0, 0, 0, 0, 0, 0, 0]),
+        over4.bytes(),
+    ];
+    for net in ["1", "2", "20", "21", "22", "24", "25", "26", "27", "99"] {
+        packets.push(udp6(HOST6, &format!("2001:db8:{net}::9"), 1400));
+    }
+    packets.iter().map(|packet| from_host(packet)).collect()
 }
 
 /// Puts the header's checksum right, so that the noise gets further in.
@@ -87,7 +110,7 @@ fn spoil(noise: &mut Noise, seeds: &[Vec<u8>], frame: &mut Vec<u8>) {
 #[test]
 fn a_million_frames_of_garbage() {
     const FRAMES: usize = 1_000_000;
-    let mut bed = Testbed::new();
+    let mut bed = Testbed::six();
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
     let seeds = seeds();
     let mut frame = Vec::new();
