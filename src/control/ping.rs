@@ -21,11 +21,13 @@ use crate::model::view::PingView;
 use crate::stats::counters::ControlCounters;
 use crate::wire::icmp::error::IcmpErrorKind;
 use crate::wire::icmp::{Echo, ICMP_LEN, IcmpHeader};
-use crate::wire::icmp6::error::{Icmp6ErrorKind, MIN_MTU};
+use crate::wire::icmp6::error::Icmp6ErrorKind;
 use crate::wire::icmp6::{self, Datagram, Ends, IPV6_LEN};
 use crate::wire::ipv4::fragment::{Fragment, FragmentError, FragmentPlan};
 use crate::wire::ipv4::{IPV4_LEN, IPV4_MAX_TOTAL, Ipv4Header, Ipv4Repr};
-use crate::wire::{IPPROTO_ICMP, IPPROTO_ICMPV6};
+use crate::wire::ipv6::IPV6_MIN_MTU;
+use crate::wire::ipv6::fragment::FragmentPlan6;
+use crate::wire::{EmitError, IPPROTO_ICMP, IPPROTO_ICMPV6};
 
 /// Most probes under way at once.
 pub const MAX_PENDING: usize = 1024;
@@ -254,25 +256,22 @@ impl Ping {
             | FragmentError::Malformed
             | FragmentError::BeyondDatagram => too_long(request, most),
         })?;
-        let cut = |piece: Fragment| {
-            let mut bytes = vec![0; piece.header_len];
-            plan.emit_header(&piece, &mut bytes).map_err(|_| too_long(request, most))?;
-            let start = IPV4_LEN + piece.offset;
-            bytes.extend_from_slice(&datagram[start..start + piece.len]);
-            Ok(bytes)
-        };
-        plan.clone().map(cut).collect()
+        let emit = |piece: &Fragment, out: &mut [u8]| plan.emit_header(piece, out);
+        cut(plan.clone(), emit, &datagram[IPV4_LEN..]).map_err(|_| too_long(request, most))
     }
 
     /// No router cuts IPv6: unless told not to, we do, to what every link takes
     /// (as BSD's ping6).
     fn pieces6(&self, request: &PingRequest, datagram: &[u8]) -> Result<Vec<Vec<u8>>, PingError> {
-        if request.dont_fragment || datagram.len() <= MIN_MTU {
-            let most = self.room.saturating_sub(IPV6_LEN + ICMP_LEN);
+        let most = self.room.saturating_sub(IPV6_LEN + ICMP_LEN);
+        if request.dont_fragment || datagram.len() <= IPV6_MIN_MTU {
             let fits = datagram.len() <= self.room;
             return fits.then(|| vec![datagram.to_vec()]).ok_or(too_long(request, most));
         }
-        Ok(icmp6::fragments(datagram, MIN_MTU, self.next_id))
+        let plan = FragmentPlan6::new(datagram, IPV6_MIN_MTU, self.next_id)
+            .map_err(|_| too_long(request, most))?;
+        let emit = |piece: &Fragment, out: &mut [u8]| plan.emit_header(piece, out);
+        cut(plan.clone(), emit, &datagram[IPV6_LEN..]).map_err(|_| too_long(request, most))
     }
 
     /// An echo reply to us. False if nobody waits for it.
@@ -336,6 +335,21 @@ impl Ping {
 
 fn too_long(request: &PingRequest, most: usize) -> PingError {
     PingError::TooLong { size: request.size.into(), most }
+}
+
+/// The pieces of a datagram with this payload; `emit` writes their headers.
+fn cut(
+    plan: impl Iterator<Item = Fragment>,
+    emit: impl Fn(&Fragment, &mut [u8]) -> Result<usize, EmitError>,
+    payload: &[u8],
+) -> Result<Vec<Vec<u8>>, EmitError> {
+    let one = |piece: Fragment| {
+        let mut bytes = vec![0; piece.header_len];
+        emit(&piece, &mut bytes)?;
+        bytes.extend_from_slice(&payload[piece.offset..piece.offset + piece.len]);
+        Ok(bytes)
+    };
+    plan.map(one).collect()
 }
 
 /// The probe that an error quotes, and its source. The quote may end behind

@@ -27,7 +27,8 @@ pub mod datagram;
 pub mod error;
 pub mod nd;
 
-pub use self::datagram::{Datagram, Ends, IPV6_LEN, Ipv6Error, emit_header, fragments};
+pub use self::datagram::{Datagram, Ends, emit_header};
+pub use super::ipv6::{IPV6_LEN, Ipv6Error};
 
 /// Destination unreachable.
 pub const DESTINATION_UNREACHABLE: u8 = 1;

@@ -4,38 +4,19 @@
 
 use std::net::Ipv6Addr;
 
-use zerocopy::byteorder::network_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::IntoBytes;
 
+use crate::wire::ipv6::{IPV6_LEN, Ipv6Error, Ipv6Header, NEXT_HEADER_OFFSET};
 use crate::wire::{
     EmitError, IPPROTO_DESTINATION_OPTIONS, IPPROTO_FRAGMENT, IPPROTO_HOP_BY_HOP, IPPROTO_ICMPV6,
     IPPROTO_ROUTING, checksum, room,
 };
 
-/// Bytes of the fixed header.
-pub const IPV6_LEN: usize = 40;
-/// Offset of the next header field in it.
-const NEXT_HEADER_OFFSET: usize = 6;
 /// Next headers that are walked over, beside the numbers of RFC 8200.
 const AUTHENTICATION: u8 = 51;
 const MOBILITY: u8 = 135;
 /// Most extension headers that are walked.
 const MOST: usize = 8;
-
-/// The fixed header, in place.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
-#[repr(C)]
-struct Header {
-    /// Version, traffic class, flow label.
-    first: U32,
-    payload_length: U16,
-    next_header: u8,
-    hop_limit: u8,
-    source: [u8; 16],
-    destination: [u8; 16],
-}
 
 /// The addresses that the pseudo header is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,20 +54,6 @@ pub struct Datagram<'a> {
     pub total_len: usize,
     /// What of them is there, without link padding.
     pub bytes: &'a [u8],
-}
-
-/// Why these bytes are no IPv6 datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Ipv6Error {
-    /// Fewer than 40 bytes.
-    #[error("shorter than an IPv6 header")]
-    TooShort,
-    /// The version is not 6.
-    #[error("IP version is not 6")]
-    BadVersion,
-    /// Fewer bytes than the payload length says.
-    #[error("packet shorter than its IPv6 payload length")]
-    Truncated,
 }
 
 /// What the chain of headers leads to.
@@ -156,18 +123,18 @@ impl<'a> Datagram<'a> {
     /// The same for one of which only the first `kept` bytes need be there: a
     /// copy made to be quoted.
     pub fn parse_first(bytes: &'a [u8], kept: usize) -> Result<Datagram<'a>, Ipv6Error> {
-        let (header, _) = Header::ref_from_prefix(bytes).map_err(|_| Ipv6Error::TooShort)?;
-        if header.first.get() >> 28 != 6 {
+        let header = Ipv6Header::ref_from(bytes).ok_or(Ipv6Error::TooShort)?;
+        if header.version() != 6 {
             return Err(Ipv6Error::BadVersion);
         }
-        let total_len = IPV6_LEN + usize::from(header.payload_length.get());
+        let total_len = header.total_len();
         if bytes.len() < total_len.min(kept) {
             return Err(Ipv6Error::Truncated);
         }
         Ok(Datagram {
-            ends: Ends { source: header.source.into(), destination: header.destination.into() },
+            ends: Ends { source: header.src().into(), destination: header.dst().into() },
             hop_limit: header.hop_limit,
-            traffic_class: (header.first.get() >> 20) as u8,
+            traffic_class: header.traffic_class(),
             next_header: header.next_header,
             total_len,
             bytes: &bytes[..total_len.min(bytes.len())],
@@ -242,36 +209,14 @@ pub fn emit_header(
     let most = usize::from(u16::MAX);
     let payload_length =
         u16::try_from(payload_len).map_err(|_| EmitError::TooLong { length: payload_len, most })?;
-    let header = Header {
-        first: (6 << 28 | u32::from(traffic_class) << 20).into(),
+    let header = Ipv6Header {
+        version_class_flow: (6 << 28 | u32::from(traffic_class) << 20).into(),
         payload_length: payload_length.into(),
         next_header: IPPROTO_ICMPV6,
         hop_limit,
-        source: ends.source.octets(),
-        destination: ends.destination.octets(),
+        source: ends.source.to_bits().into(),
+        destination: ends.destination.to_bits().into(),
     };
     room(buffer, IPV6_LEN)?.copy_from_slice(header.as_bytes());
     Ok(IPV6_LEN)
-}
-
-/// The pieces of a datagram of ours without extension headers, none longer than
-/// `mtu` (at least 1280), in order (RFC 8200 §4.5).
-#[must_use]
-pub fn fragments(datagram: &[u8], mtu: usize, identification: u32) -> Vec<Vec<u8>> {
-    let (header, payload) = datagram.split_at(IPV6_LEN);
-    let each = (mtu - IPV6_LEN - Piece::LEN) & !7;
-    let last = payload.len().div_ceil(each) - 1;
-    let piece = |(n, data): (usize, &[u8])| {
-        let mut bytes = header.to_vec();
-        let length = (Piece::LEN + data.len()) as u16;
-        bytes[4..6].copy_from_slice(&length.to_be_bytes());
-        let protocol = std::mem::replace(&mut bytes[NEXT_HEADER_OFFSET], IPPROTO_FRAGMENT);
-        let offset = (n * each) as u16 | u16::from(n < last);
-        bytes.extend([protocol, 0]);
-        bytes.extend(offset.to_be_bytes());
-        bytes.extend(identification.to_be_bytes());
-        bytes.extend(data);
-        bytes
-    };
-    payload.chunks(each).enumerate().map(piece).collect()
 }

@@ -21,14 +21,15 @@ use super::{
 };
 use crate::wire::IPPROTO_ICMPV6;
 use crate::wire::icmp::{ICMP_LEN, IcmpHeader};
+use crate::wire::ipv6::IPV6_MIN_MTU;
 
-/// The least MTU of an IPv6 link, and the longest error, header included.
-pub const MIN_MTU: usize = 1280;
+/// The longest error, IPv6 header included: what every link takes.
+pub const ERROR_MAX: usize = IPV6_MIN_MTU;
 /// Most bytes of the offending datagram in an error.
-pub const QUOTE_MAX: usize = MIN_MTU - IPV6_LEN - ICMP_LEN;
+pub const QUOTE_MAX: usize = ERROR_MAX - IPV6_LEN - ICMP_LEN;
 
 /// A whole ICMPv6 error, from the first byte of its IPv6 header.
-pub type ErrorPacket = ArrayVec<u8, MIN_MTU>;
+pub type ErrorPacket = ArrayVec<u8, ERROR_MAX>;
 
 /// What went wrong with a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,7 +142,7 @@ pub fn build_error(
     let cause = Datagram::parse_first(offending, QUOTE_MAX)?;
     let quote = &cause.bytes[..cause.bytes.len().min(QUOTE_MAX)];
     let ends = Ends { source: address, destination: cause.ends.source };
-    let mut packet = ErrorPacket::from([0; MIN_MTU]);
+    let mut packet = ErrorPacket::from([0; ERROR_MAX]);
     packet.truncate(IPV6_LEN + ICMP_LEN + quote.len());
     let (icmp_type, code) = kind.type_code();
     let (header, message) = packet.split_at_mut(IPV6_LEN);
