@@ -118,6 +118,7 @@ impl Control {
         for event in &events {
             if let Event::Icmp(spec) = event {
                 self.engines.icmp.configure(spec.clone());
+                self.engines.reassembly.configure(spec);
             }
             self.engines.neighbours.on_event(&mut hands, now, event);
         }

@@ -5,6 +5,7 @@ pub mod core;
 pub mod icmp;
 pub mod neighbours;
 pub mod net;
+pub mod pieces;
 pub mod ping;
 pub mod reassembly;
 pub mod service;

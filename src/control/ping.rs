@@ -14,6 +14,7 @@ use std::time::Duration;
 use zerocopy::FromBytes;
 
 use super::icmp::return_address;
+use super::pieces::{cut4, cut6};
 use super::tally::inject;
 use super::topology::World;
 use crate::exchange::InjectKind;
@@ -23,11 +24,9 @@ use crate::wire::icmp::error::IcmpErrorKind;
 use crate::wire::icmp::{Echo, ICMP_LEN, IcmpHeader};
 use crate::wire::icmp6::error::Icmp6ErrorKind;
 use crate::wire::icmp6::{self, Datagram, Ends, IPV6_LEN};
-use crate::wire::ipv4::fragment::{Fragment, FragmentError, FragmentPlan};
 use crate::wire::ipv4::{IPV4_LEN, IPV4_MAX_TOTAL, Ipv4Header, Ipv4Repr};
 use crate::wire::ipv6::IPV6_MIN_MTU;
-use crate::wire::ipv6::fragment::FragmentPlan6;
-use crate::wire::{EmitError, IPPROTO_ICMP, IPPROTO_ICMPV6};
+use crate::wire::{IPPROTO_ICMP, IPPROTO_ICMPV6};
 
 /// Most probes under way at once.
 pub const MAX_PENDING: usize = 1024;
@@ -250,14 +249,7 @@ impl Ping {
     /// IPv4 is cut where it does not fit a slot; the path does the rest.
     fn pieces4(&self, request: &PingRequest, datagram: &[u8]) -> Result<Vec<Vec<u8>>, PingError> {
         let most = self.room.saturating_sub(IPV4_LEN + ICMP_LEN);
-        let plan = FragmentPlan::new(datagram, self.room).map_err(|error| match error {
-            FragmentError::DontFragment
-            | FragmentError::MtuTooSmall { .. }
-            | FragmentError::Malformed
-            | FragmentError::BeyondDatagram => too_long(request, most),
-        })?;
-        let emit = |piece: &Fragment, out: &mut [u8]| plan.emit_header(piece, out);
-        cut(plan.clone(), emit, &datagram[IPV4_LEN..]).map_err(|_| too_long(request, most))
+        cut4(datagram, self.room).map_err(|_| too_long(request, most))
     }
 
     /// No router cuts IPv6: unless told not to, we do, to what every link takes
@@ -268,10 +260,7 @@ impl Ping {
             let fits = datagram.len() <= self.room;
             return fits.then(|| vec![datagram.to_vec()]).ok_or(too_long(request, most));
         }
-        let plan = FragmentPlan6::new(datagram, IPV6_MIN_MTU, self.next_id)
-            .map_err(|_| too_long(request, most))?;
-        let emit = |piece: &Fragment, out: &mut [u8]| plan.emit_header(piece, out);
-        cut(plan.clone(), emit, &datagram[IPV6_LEN..]).map_err(|_| too_long(request, most))
+        cut6(datagram, self.next_id).map_err(|_| too_long(request, most))
     }
 
     /// An echo reply to us. False if nobody waits for it.
@@ -335,21 +324,6 @@ impl Ping {
 
 fn too_long(request: &PingRequest, most: usize) -> PingError {
     PingError::TooLong { size: request.size.into(), most }
-}
-
-/// The pieces of a datagram with this payload; `emit` writes their headers.
-fn cut(
-    plan: impl Iterator<Item = Fragment>,
-    emit: impl Fn(&Fragment, &mut [u8]) -> Result<usize, EmitError>,
-    payload: &[u8],
-) -> Result<Vec<Vec<u8>>, EmitError> {
-    let one = |piece: Fragment| {
-        let mut bytes = vec![0; piece.header_len];
-        emit(&piece, &mut bytes)?;
-        bytes.extend_from_slice(&payload[piece.offset..piece.offset + piece.len]);
-        Ok(bytes)
-    };
-    plan.map(one).collect()
 }
 
 /// The probe that an error quotes, and its source. The quote may end behind

@@ -6,7 +6,6 @@ use super::*;
 use crate::control::tally::fake::*;
 use crate::wire::ipv4::fragment::FragmentPlan;
 use crate::wire::ipv4::{FLAG_DF, FLAG_MF, IPV4_LEN, Ipv4Header, fill_checksum};
-use crate::wire::ipv6::fragment::FragmentPlan6;
 
 struct Bench {
     engine: Reassembly,
@@ -547,16 +546,7 @@ fn ipv6_pieces_in_every_order_and_without_the_fragment_header() {
     }
     // The pieces a source of ours makes fit together too.
     let packet = udp(HOST6, OWN6, 9, &[7; 4000]);
-    let plan = FragmentPlan6::new(&packet, 1280, 99).expect("can be cut");
-    let cut: Vec<Vec<u8>> = plan
-        .clone()
-        .map(|piece| {
-            let mut out = vec![0; piece.header_len];
-            plan.emit_header(&piece, &mut out).expect("room");
-            out.extend_from_slice(&packet[40 + piece.offset..][..piece.len]);
-            out
-        })
-        .collect();
+    let cut = cut6(&packet, 99).expect("can be cut");
     let mut b = Bench::new();
     let whole = cut.iter().rev().filter_map(|piece| b.takes(piece)).next();
     assert_eq!(whole.as_deref(), Some(&packet[..]));
@@ -603,4 +593,45 @@ fn what_is_no_ipv6_fragment_is_refused_and_late_ones_are_answered() {
     b = Bench::with(ReassemblyConfig::with_room(1500));
     b.takes(&piece6(7, 1472, true, &PAYLOAD[..16]));
     b.dropped(ControlDrop::FragmentTooLarge, 1);
+}
+
+#[test]
+fn a_large_ipv6_echo_request_is_answered_in_pieces_that_fit_everywhere() {
+    let (IpAddr::V6(host), IpAddr::V6(own)) = (HOST6, OWN6) else { panic!("IPv6 only") };
+    let echo = |from: std::net::Ipv6Addr, to: std::net::Ipv6Addr, reply: bool, size: usize| {
+        let ip = etherparse::PacketBuilder::ipv6(from.octets(), to.octets(), 64);
+        let built = if reply { ip.icmpv6_echo_reply(7, 9) } else { ip.icmpv6_echo_request(7, 9) };
+        let mut packet = Vec::new();
+        built.write(&mut packet, &vec![0x5a; size]).expect("to memory");
+        packet
+    };
+    let large = cut6(&echo(host, own, false, 4000), 99).expect("can be cut");
+    let feed = |b: &mut Bench| {
+        for piece in &large {
+            b.engine.on_fragment(&mut b.world, at(0), EN1, piece);
+            b.settled();
+        }
+        b.world.sent()
+    };
+    let mut b = Bench::new();
+    let sent = feed(&mut b);
+    assert_eq!(sent.len(), 4);
+    let mut other_end = Bench::new();
+    let mut whole = None;
+    for (kind, piece) in sent {
+        assert_eq!(kind, InjectKind::Originate);
+        assert!(piece.len() <= 1280);
+        whole = other_end.takes(&piece).or(whole);
+    }
+    assert_eq!(whole, Some(echo(own, host, true, 4000)));
+    // Switched off, the worker meets it and refuses it by name.
+    let mut b = Bench::new();
+    b.engine.configure(&crate::model::spec::IcmpSpec { echo: false, ..Default::default() });
+    assert_eq!(feed(&mut b), [(InjectKind::Receive { in_if: EN1 }, echo(host, own, false, 4000))]);
+    // What fits everywhere is the worker's too.
+    let mut b = Bench::new();
+    let mut small = echo(host, own, false, 100);
+    small.splice(40..40, [58, 0, 0, 0, 0, 0, 0, 1]);
+    (small[5], small[6]) = (small[5] + 8, 44);
+    assert_eq!(b.takes(&small), Some(echo(host, own, false, 100)));
 }
