@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -171,16 +171,16 @@ fn a_line_is_one_transaction() {
     let out = fake.run("ifconfig gre0 create 12.1 12.2 tunnel 10.25 10.163").quietly();
     assert_eq!(out, "", "the name was given, so it is not told");
     let name = || "gre0".to_owned();
-    let address = |last| Ipv4Addr::new(10, 0, 0, last);
+    let address = |last| IpAddr::from([10, 0, 0, last]);
     assert_eq!(
         fake.calls(),
         [transaction(vec![
             Op::Create { name: name() },
             Op::SetAddress {
                 name: name(),
-                address: Ipv4Addr::new(12, 0, 0, 1),
+                address: [12, 0, 0, 1].into(),
                 prefix_len: None,
-                peer: Some(Ipv4Addr::new(12, 0, 0, 2)),
+                peer: Some([12, 0, 0, 2].into()),
                 alias: false,
             },
             Op::SetEndpoints { name: name(), local: address(25), remote: address(163) },
@@ -237,7 +237,8 @@ fn what_is_not_understood_exits_2_and_asks_nothing() {
     for line in [
         "ifconfig gre0 tunnel 10.25",
         "ifconfig en0 10.1/40",
-        "ifconfig gre0 inet6 fe80::1",
+        "ifconfig gre0 inet6 10.1",
+        "route add -inet6 2001:db8::/129 2001:db8::1",
         "route add -net 10.0.0.0/33 10.2",
         "arp -s 10.0.0.9 nonsense",
         "ping -c 0 10.1",
@@ -399,7 +400,7 @@ fn ping_sends_probes_and_sums_up() {
         .into_iter()
         .map(|call| match call {
             Call::Ping { to, sequence, size: 56, ttl: 64, dont_fragment: true, .. } => {
-                assert_eq!(to, Ipv4Addr::new(12, 0, 0, 2));
+                assert_eq!(to, IpAddr::from([12, 0, 0, 2]));
                 sequence
             }
             other => panic!("{other:?}"),
@@ -482,11 +483,8 @@ fn the_technotes_arp_line_runs_as_typed() {
     fake.calls();
     fake.bash("arp -s 10.0.0.25 $(netstat -in | grep en0 | grep Link | cut -c 27-43) pub")
         .quietly();
-    let publish = PublishSpec {
-        address: Ipv4Addr::new(10, 0, 0, 25),
-        port: None,
-        mac: Some(MAC.parse().unwrap()),
-    };
+    let publish =
+        PublishSpec { address: [10, 0, 0, 25].into(), port: None, mac: Some(MAC.parse().unwrap()) };
     assert_eq!(
         fake.calls(),
         [Call::ShowInterfaces { name: None }, transaction(vec![Op::Publish { publish }])]

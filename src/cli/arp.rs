@@ -1,7 +1,7 @@
 //! `arp`: show, set, publish and delete link addresses, with BSD's words
 //! (technote T10).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use super::words::{Usage, Words, address, letters};
 use super::{BsdArgs, Failure, Session};
@@ -30,11 +30,11 @@ leaves by another interface, and says so.";
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     /// `-a`, or an address.
-    Show { address: Option<Ipv4Addr> },
+    Show { address: Option<IpAddr> },
     /// `-s`.
     Set(Op),
     /// `-d`.
-    Delete(Ipv4Addr),
+    Delete(IpAddr),
     /// `-d -a`.
     Flush,
 }
@@ -53,10 +53,10 @@ pub fn run(args: &BsdArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     if args.json { session.print_json(&outcome) } else { session.print(&told) }
 }
 
-fn show(only: Option<Ipv4Addr>, json: bool, session: &mut Session<'_>) -> Result<(), Failure> {
+fn show(only: Option<IpAddr>, json: bool, session: &mut Session<'_>) -> Result<(), Failure> {
     let mut entries: Vec<NeighbourView> = session.call(Call::ShowNeighbours)?;
     if let Some(address) = only {
-        entries.retain(|e| e.address == IpAddr::V4(address));
+        entries.retain(|e| e.address == address);
         if entries.is_empty() {
             let what = format!("{address} ({address})");
             return Err(Failure::Absent { what, missing: "no entry" });
@@ -244,7 +244,7 @@ mod tests {
             ("-s 10.0.0.9 nonsense", "nonsense"),
             ("-s 10.0.0.9 auto", "auto"),
             ("-s 10.0.0.9 02:00:00:00:00:01 temp", "temp"),
-            ("-s fe80::1 02:00:00:00:00:01", "IPv6"),
+            ("-s fe80::1%en0 02:00:00:00:00:01", "IPv6"),
             ("-x", "-x"),
             ("-a -i en0", "-i belong"),
             ("-a 10.1", "together"),

@@ -5,10 +5,12 @@
 //! rows T1 to T4 are these lines.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
-use super::words::{Usage, Words, address, mask, number};
+use super::words::{Usage, Words, address, mask, number, of_family};
 use super::{BsdArgs, Failure, Session};
 use crate::config::address::interface_address;
+use crate::ids::Family;
 use crate::model::api::Call;
 use crate::model::op::{GreKeys, Op};
 use crate::model::spec::{Dscp, MssClamp, OuterDf};
@@ -24,6 +26,10 @@ Examples:
   ifconfig en0 10.1                    10.0.0.1/8 on a port (classful without a mask)
   ifconfig en1 203.0.113.1 netmask 255.255.255.0
   ifconfig en1 203.0.113.9/24 alias    one more address; -alias takes it away
+  ifconfig en0 inet6 2001:db8::1/64    an IPv6 address, beside those that are there
+  ifconfig gre0 inet6 fd00:12::1/64    IPv6 inside the tunnel
+  ifconfig gre1 tunnel 2001:db8::1 2001:db8:9::2
+                                       a tunnel over IPv6
   ifconfig en0.20 create               VLAN 20 of port en0
   ifconfig gre0 mtu 1400 ttl 32 dscp copy df set
   ifconfig gre0 key 42 checksum        GRE with a key and checksums
@@ -33,6 +39,8 @@ Examples:
 
 Words:
   [inet] ADDR[/LEN] [DEST] [netmask M | prefixlen N] [alias | -alias | delete]
+  inet6 ADDR[/LEN] [prefixlen N] [alias | -alias | delete]
+                   /64 unless it says otherwise
   tunnel SRC DST   deletetunnel   create   destroy   up   down
   link0 | -link0   GRE or MOBILE encapsulation (gre)
   link1 | -link1   underlay route by the outer destination, or by the address
@@ -110,12 +118,15 @@ fn parse(words: &[String]) -> Result<Command, Usage> {
 struct Change {
     create: bool,
     destroy: bool,
-    address: Option<(std::net::Ipv4Addr, Option<u8>)>,
-    peer: Option<std::net::Ipv4Addr>,
+    /// `inet` or `inet6` before an address.
+    family: Option<Family>,
+    address: Option<(IpAddr, Option<u8>)>,
+    peer: Option<IpAddr>,
     prefix_len: Option<u8>,
+    netmask: bool,
     alias: bool,
     delete: bool,
-    tunnel: Option<(std::net::Ipv4Addr, std::net::Ipv4Addr)>,
+    tunnel: Option<(IpAddr, IpAddr)>,
     clear_tunnel: bool,
     up: Option<bool>,
     link0: Option<bool>,
@@ -161,8 +172,8 @@ impl Change {
     /// Takes one word and what belongs to it.
     fn take(&mut self, word: &str, words: &mut Words<'_>) -> Result<(), Usage> {
         match word {
-            "inet" => {}
-            "inet6" => return Err(Usage::Ipv6("inet6".to_owned())),
+            "inet" => self.family = Some(Family::V4),
+            "inet6" => self.family = Some(Family::V6),
             "create" => self.create = true,
             "destroy" => self.destroy = true,
             "alias" => self.alias = true,
@@ -179,7 +190,10 @@ impl Change {
                 let remote = address(words.after("tunnel SRC", "the outer destination")?)?;
                 self.tunnel = Some((local, remote));
             }
-            "netmask" => self.prefix_len = Some(mask(words.after(word, "a mask")?)?),
+            "netmask" => {
+                self.prefix_len = Some(mask(words.after(word, "a mask")?)?);
+                self.netmask = true;
+            }
             "prefixlen" => self.prefix_len = Some(prefix_len(words)?),
             "mtu" => self.mtu = Some(words.number(word, "a number of bytes up to 65535")?),
             "ttl" => self.ttl = Some(words.number(word, "a number from 1 to 255")?),
@@ -204,6 +218,7 @@ impl Change {
             let expected = "an address, or one of the words in `ifconfig --help`";
             return Err(Usage::Unknown { word: word.to_owned(), expected });
         }
+        of_family(word, self.family)?;
         if self.address.is_none() {
             let own = address(word.split('/').next().unwrap_or(word))?;
             let len = match word.contains('/') {
@@ -237,6 +252,12 @@ impl Change {
             None => {}
             Some((_, Some(_))) if self.prefix_len.is_some() => {
                 return Err(Usage::Conflict("the prefix length is given twice"));
+            }
+            Some((IpAddr::V6(_), _)) if self.netmask => {
+                return Err(Usage::Conflict("an IPv6 address has a `prefixlen`, not a `netmask`"));
+            }
+            Some((IpAddr::V4(_), _)) if self.prefix_len.is_some_and(|len| len > 32) => {
+                return Err(Usage::Conflict("the prefix length of an IPv4 address is 32 at most"));
             }
             Some(_) if self.alias && self.delete => {
                 return Err(Usage::Conflict("`alias` and `-alias` exclude each other"));
@@ -306,10 +327,10 @@ const MSS: &str = "`auto`, `off` or a number of bytes";
 const KEY: &str = "a key: a number of 32 bits, such as 42 or 0x2a";
 
 fn prefix_len(words: &mut Words<'_>) -> Result<u8, Usage> {
-    let expected = "a prefix length from 0 to 32";
+    let expected = "a prefix length from 0 to 32, or to 128 for IPv6";
     let text = words.after("prefixlen", expected)?;
     let len = number(text, expected)?;
-    if len > 32 { Err(Usage::Bad { value: text.to_owned(), expected }) } else { Ok(len) }
+    if len > 128 { Err(Usage::Bad { value: text.to_owned(), expected }) } else { Ok(len) }
 }
 
 /// One key for both ways, or those of packets received and sent.
@@ -366,7 +387,7 @@ fn render(view: &InterfaceView) -> String {
         render_tunnel(&mut out, tunnel);
     }
     for address in &view.addresses {
-        line(&mut out, format_args!("{}", inet(address)));
+        line(&mut out, format_args!("{}", inet(&view.name, address)));
     }
     out
 }
@@ -378,7 +399,8 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 
 fn render_tunnel(out: &mut String, tunnel: &TunnelView) {
     if let (Some(local), Some(remote)) = (tunnel.local, tunnel.remote) {
-        line(out, format_args!("tunnel inet {local} --> {remote}"));
+        let inet = if local.is_ipv6() { "inet6" } else { "inet" };
+        line(out, format_args!("tunnel {inet} {local} --> {remote}"));
     }
     line(out, format_args!("outer ttl {} dscp {} df {}", tunnel.ttl, tunnel.dscp, tunnel.df));
     if tunnel.mss != "off" {
@@ -397,7 +419,12 @@ fn render_tunnel(out: &mut String, tunnel: &TunnelView) {
     }
 }
 
-fn inet(view: &AddressView) -> String {
+fn inet(interface: &str, view: &AddressView) -> String {
+    if let IpAddr::V6(address) = view.address {
+        let link_local = address.is_unicast_link_local();
+        let zone = if link_local { format!("%{interface}") } else { String::new() };
+        return format!("inet6 {address}{zone} prefixlen {}", view.prefix_len);
+    }
     let mask = u32::MAX.checked_shl(32 - u32::from(view.prefix_len)).unwrap_or(0);
     let mut text = format!("inet {}", view.address);
     if let Some(peer) = view.peer {

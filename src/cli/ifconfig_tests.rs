@@ -152,13 +152,17 @@ fn lines_that_make_no_sense_say_why() {
         ("gre0 tunnel", "`tunnel` needs"),
         ("gre0 frobnicate", "frobnicate"),
         ("gre0 12.1 12.2 12.3", "12.3"),
-        ("gre0 inet6 fe80::1", "IPv6"),
-        ("gre0 fe80::1", "IPv6"),
-        ("gre0 12.1 inet6", "IPv6"),
+        ("gre0 inet6 fe80::1%en0", "IPv6"),
+        ("gre0 inet6 12.1", "IPv6"),
+        ("gre0 inet 2001:db8::1", "IPv4"),
+        ("gre0 2001:db8::1/129", "129"),
+        ("en0 inet6 2001:db8::1/64 prefixlen 64", "twice"),
+        ("en0 inet6 2001:db8::1 netmask 255.0.0.0", "prefixlen"),
+        ("en0 inet6 2001:db8::1 prefixlen 129", "0 to 32"),
         ("en0 10.1/40", "10.1/40"),
         ("en0 10.1/8 netmask 255.0.0.0", "twice"),
         ("en0 10.1 netmask 255.0.255.0", "contiguous"),
-        ("en0 10.1 prefixlen 33", "0 to 32"),
+        ("en0 10.1 prefixlen 33", "32 at most"),
         ("en0 netmask 255.0.0.0", "needs an address"),
         ("en0 10.1 alias -alias", "exclude"),
         ("gre0 tunnel 10.1 10.2 deletetunnel", "exclude"),
@@ -257,12 +261,24 @@ fn a_port_prints_as_in_netbsd() {
 }
 
 #[test]
+fn ipv6_addresses_are_lines_of_their_own() {
+    for (address, len, text) in [
+        ("2001:db8::1", 64, "inet6 2001:db8::1 prefixlen 64"),
+        ("fe80::1", 64, "inet6 fe80::1%en0 prefixlen 64"),
+    ] {
+        let address = address.parse().unwrap();
+        let view = AddressView { address, prefix_len: len, peer: None, broadcast: None };
+        assert_eq!(inet("en0", &view), text);
+    }
+}
+
+#[test]
 fn masks_of_every_length() {
     for (len, mask) in
         [(0, "0x00000000"), (1, "0x80000000"), (24, "0xffffff00"), (32, "0xffffffff")]
     {
         let address = "10.0.0.1".parse().unwrap();
         let view = AddressView { address, prefix_len: len, peer: None, broadcast: None };
-        assert!(inet(&view).ends_with(mask), "{len}");
+        assert!(inet("en0", &view).ends_with(mask), "{len}");
     }
 }

@@ -7,10 +7,11 @@
 
 use std::fmt::Write as _;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::words::{Usage, Words, letters};
 use super::{BsdArgs, Failure, Session, route, show};
+use crate::ids::Family;
 use crate::model::api::Call;
 use crate::model::view::{AddressView, InterfaceView};
 
@@ -22,6 +23,7 @@ Examples:
                                        en0's MAC, and nothing else
   netstat -i -I gre0                   one interface
   netstat -rn                          the routing table, as `route show`
+  netstat -rn -f inet6                 just that of IPv6; -f inet: of IPv4
   netstat -s                           dropped packets by reason, as `show drops`
 
 Ierrs and Oerrs count the packets that arrived at, or were to leave by, the
@@ -31,14 +33,14 @@ interface and were dropped.";
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     Interfaces { name: Option<String> },
-    Routes { all: bool },
+    Routes { all: bool, family: Option<Family> },
     Drops,
 }
 
 /// Runs a line.
 pub fn run(args: &BsdArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     match parse(&args.words)? {
-        Command::Routes { all } => route::show(all, args.json, session),
+        Command::Routes { all, family } => route::show(all, family, args.json, session),
         Command::Drops => show::drops(args.json, session),
         Command::Interfaces { name } => {
             let views: Vec<InterfaceView> = session.call(Call::ShowInterfaces { name })?;
@@ -51,14 +53,19 @@ pub fn run(args: &BsdArgs, session: &mut Session<'_>) -> Result<(), Failure> {
 }
 
 fn parse(words: &[String]) -> Result<Command, Usage> {
-    let expected = "-i (interfaces), -r (routes) or -s (drops), with -n, -a, -I INTERFACE";
+    let expected =
+        "-i (interfaces), -r (routes) or -s (drops), with -n, -a, -f inet|inet6, -I INTERFACE";
     let mut words = Words::new(words);
     let mut seen = String::new();
-    let mut name = None;
+    let (mut name, mut family) = (None, None);
     while let Some(word) = words.next() {
         let unknown = || Usage::Unknown { word: word.to_owned(), expected };
         if word == "-I" {
             name = Some(words.after(word, "an interface")?.to_owned());
+            continue;
+        }
+        if word == "-f" {
+            family = Some(address_family(words.after(word, FAMILIES)?)?);
             continue;
         }
         seen.extend(letters(word).ok_or_else(unknown)?);
@@ -67,12 +74,25 @@ fn parse(words: &[String]) -> Result<Command, Usage> {
         }
     }
     let has = |letter| seen.contains(letter);
+    if family.is_some() && !has('r') {
+        return Err(Usage::Conflict("-f goes with -r"));
+    }
     match (has('i') || name.is_some(), has('r'), has('s')) {
         (true, false, false) => Ok(Command::Interfaces { name }),
-        (false, true, false) => Ok(Command::Routes { all: has('a') }),
+        (false, true, false) => Ok(Command::Routes { all: has('a'), family }),
         (false, false, true) => Ok(Command::Drops),
         (false, false, false) => Err(Usage::Missing { word: "netstat".to_owned(), expected }),
         _ => Err(Usage::Conflict("-i, -r and -s exclude each other")),
+    }
+}
+
+const FAMILIES: &str = "`inet` or `inet6`";
+
+fn address_family(text: &str) -> Result<Family, Usage> {
+    match text {
+        "inet" => Ok(Family::V4),
+        "inet6" => Ok(Family::V6),
+        _ => Err(Usage::Bad { value: text.to_owned(), expected: FAMILIES }),
     }
 }
 
@@ -101,7 +121,8 @@ fn render(views: &[InterfaceView]) -> String {
     out
 }
 
-/// BSD's columns; the technote's `cut -c 27-43` depends on them.
+/// BSD's columns; the technote's `cut -c 27-43` depends on them. What is longer
+/// than its column (IPv6 addresses) pushes the rest of its own line on.
 fn row(out: &mut String, cells: [&str; 9]) {
     let [name, mtu, network, address, ipkts, ierrs, opkts, oerrs, colls] = cells;
     // Writing to a String cannot fail.
@@ -117,7 +138,11 @@ fn subnet(view: &AddressView) -> String {
     if let Some(peer) = view.peer {
         return peer.to_string();
     }
-    let Ok(net) = Ipv4Net::new(view.address, view.prefix_len) else { return "-".to_owned() };
+    let net = match IpNet::new(view.address, view.prefix_len) {
+        Ok(IpNet::V4(net)) => net,
+        Ok(net) => return net.trunc().to_string(),
+        Err(_) => return "-".to_owned(),
+    };
     let octets = net.network().octets();
     let shown = octets.iter().rposition(|&o| o != 0).map_or(1, |last| last + 1);
     let shown = shown.max(usize::from(view.prefix_len / 8));
@@ -160,12 +185,20 @@ mod tests {
     fn the_columns_are_bsds() {
         let mut gre0 = interface("gre0", "gre", None);
         gre0.addresses[0].peer = Some("10.0.0.25".parse().unwrap());
-        let views = [interface("en0", "port", Some("02:00:00:00:00:01")), gre0];
+        let mut en0 = interface("en0", "port", Some("02:00:00:00:00:01"));
+        en0.addresses.push(AddressView {
+            address: "2001:db8:0:1::1".parse().unwrap(),
+            prefix_len: 64,
+            peer: None,
+            broadcast: None,
+        });
+        let views = [en0, gre0];
         assert_eq!(
             render(&views),
             "Name  Mtu   Network       Address              Ipkts Ierrs    Opkts Oerrs Colls\n\
              en0   1500  <Link#1>      02:00:00:00:00:01     1234     7       99     0     0\n\
              en0   1500  10/8          10.0.0.1                 -     -        -     -     -\n\
+             en0   1500  2001:db8:0:1::/64 2001:db8:0:1::1          -     -        -     -     -\n\
              gre0  1500  <Link#1>                            1234     7       99     0     0\n\
              gre0  1500  10.0.0.25     10.0.0.1                 -     -        -     -     -\n"
         );
@@ -198,6 +231,7 @@ mod tests {
             ("192.168.1.130", 25, "192.168.1.128/25"),
             ("192.168.1.1", 32, "192.168.1.1/32"),
             ("10.0.0.1", 0, "0/0"),
+            ("2001:db8::1", 64, "2001:db8::/64"),
         ] {
             let address = address.parse().unwrap();
             let view = AddressView { address, prefix_len, peer: None, broadcast: None };
@@ -212,8 +246,10 @@ mod tests {
             ("-in", interfaces(None)),
             ("-i -n", interfaces(None)),
             ("-I gre0 -n", interfaces(Some("gre0"))),
-            ("-rn", Command::Routes { all: false }),
-            ("-ran", Command::Routes { all: true }),
+            ("-rn", Command::Routes { all: false, family: None }),
+            ("-ran", Command::Routes { all: true, family: None }),
+            ("-rn -f inet6", Command::Routes { all: false, family: Some(Family::V6) }),
+            ("-f inet -r", Command::Routes { all: false, family: Some(Family::V4) }),
             ("-s", Command::Drops),
         ] {
             assert_eq!(parse(&words(text)).unwrap(), expected, "{text}");
@@ -225,6 +261,9 @@ mod tests {
             ("-x", "-x"),
             ("en0", "en0"),
             ("-I", "interface"),
+            ("-rn -f", "inet6"),
+            ("-rn -f ip", "inet6"),
+            ("-in -f inet6", "-r"),
         ] {
             let error = parse(&words(text)).unwrap_err().to_string();
             assert!(error.contains(why), "{text}: {error}");

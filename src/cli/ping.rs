@@ -240,14 +240,14 @@ fn parse(words: &[String]) -> Result<Plan, Usage> {
             "-t" | "-T" => plan.ttl = within(value(TTL)?, TTL, |n| n > 0)?,
             "-i" => plan.interval = seconds(value(SECONDS)?)?,
             "-W" => plan.wait = wait(value(WAIT)?)?,
-            "-I" => plan.from = Some(address(value("a source address")?)?.into()),
+            "-I" => plan.from = Some(address(value("a source address")?)?),
             "-D" if joined.is_none() => plan.dont_fragment = true,
             "-n" if joined.is_none() => {}
             _ if word.starts_with('-') => {
                 let expected = "-c, -i, -s, -t, -T, -D, -I or -W";
                 return Err(Usage::Unknown { word: word.to_owned(), expected });
             }
-            _ if to.is_none() => to = Some(address(word)?.into()),
+            _ if to.is_none() => to = Some(address(word)?),
             _ => {
                 let expected = "one destination";
                 return Err(Usage::Unknown { word: word.to_owned(), expected });
@@ -333,7 +333,7 @@ mod tests {
             ("-x 12.2", "-x"),
             ("-Dx 12.2", "-Dx"),
             ("12.2 12.3", "12.3"),
-            ("fe80::1", "IPv6"),
+            ("fe80::1%en0", "IPv6"),
         ] {
             let error = parse(&words(text)).unwrap_err().to_string();
             assert!(error.contains(why), "{text}: {error}");

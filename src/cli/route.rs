@@ -2,15 +2,16 @@
 //! (technote T8).
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::table::{Table, dash};
-use super::words::{Usage, Words, address, mask};
+use super::words::{Usage, Words, address, mask, number, of_family};
 use super::{BsdArgs, Failure, Session};
-use crate::config::address::{AddressError, classful, network};
+use crate::config::address::{network, without_host_bits};
+use crate::ids::Family;
 use crate::model::api::Call;
+use crate::model::ip;
 use crate::model::op::Op;
 use crate::model::spec::{PathSpec, PathWay, RouteSpec, RouteTarget};
 use crate::model::view::{PathView, RouteView};
@@ -27,13 +28,17 @@ Examples:
   route add 192.0.2.0/24 -blackhole    nowhere, silently; -reject: with ICMP
   route add default -ecmp 203.0.113.254:2 203.0.113.253
                                        each flow by one of several: gateways or
-                                       tunnels, NAME[:WEIGHT]
+                                       tunnels, NAME[:WEIGHT]; [V6ADDR]:WEIGHT
+  route add -inet6 default 2001:db8::fe
+  route add 2001:db8:100::/48 2001:db8::2   a colon makes it IPv6, -inet6 or not
+  route add -inet6 fd00:12:: -prefixlen 64 -interface gre0
   route change -net 12 10.6
   route delete -net 12
   route get 10.9.8.7                   which way a packet goes
   route get -net 12                    this very route
   route show                           all but Greyhound's own; `show -a`: all
-  route flush                          all static routes away
+  route show -inet6                    just those of IPv6; -inet: of IPv4
+  route flush                          all static routes away; -inet, -inet6
 
 A destination without -net or -host is a network if it is `default`, a single
 number, has a /LEN, or its classful host part is 0; else a host.";
@@ -43,24 +48,24 @@ number, has a /LEN, or its classful host part is 0; else a host.";
 enum Command {
     /// A change, and how BSD tells of it: `add net 10: gateway 10.1`.
     Change { op: Op, told: String },
-    /// `flush`.
-    Flush,
+    /// `flush`, all or one family's.
+    Flush { family: Option<Family> },
     /// `get`.
     Get { call: Call, asked: String },
     /// `show`.
-    Show { all: bool },
+    Show { all: bool, family: Option<Family> },
 }
 
 /// Runs a line.
 pub fn run(args: &BsdArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     match parse(&args.words)? {
         Command::Change { op, told } => change(op, &told, args.json, session),
-        Command::Flush => {
-            let outcome = session.transact(vec![Op::FlushRoutes {}])?;
+        Command::Flush { family } => {
+            let outcome = session.transact(vec![Op::FlushRoutes { family }])?;
             if args.json { session.print_json(&outcome) } else { Ok(()) }
         }
         Command::Get { call, asked } => get(call, asked, args.json, session),
-        Command::Show { all } => show(all, args.json, session),
+        Command::Show { all, family } => show(all, family, args.json, session),
     }
 }
 
@@ -86,16 +91,37 @@ fn get(call: Call, asked: String, json: bool, session: &mut Session<'_>) -> Resu
     }
 }
 
-/// Prints the routing table; also `netstat -r`.
-pub fn show(all: bool, json: bool, session: &mut Session<'_>) -> Result<(), Failure> {
-    let routes: Vec<RouteView> = session.call(Call::ShowRoutes { all })?;
+/// Prints the routing table, or one family's; also `netstat -r`.
+pub fn show(
+    all: bool,
+    family: Option<Family>,
+    json: bool,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let mut routes: Vec<RouteView> = session.call(Call::ShowRoutes { all })?;
+    routes.retain(|route| family.is_none_or(|family| family == ip::family(&route.to)));
     if json {
         return session.print_json(&routes);
     }
-    session.print(&format!("Routing tables\n\nInternet:\n{}", table(&routes)))
+    session.print(&sections(&routes, family))
 }
 
-fn table(routes: &[RouteView]) -> String {
+/// A section for each family, as BSD has it; IPv6's only when there is anything
+/// in it or it was asked for.
+fn sections(routes: &[RouteView], family: Option<Family>) -> String {
+    let of = |family| routes.iter().filter(move |route| ip::family(&route.to) == family);
+    let mut out = "Routing tables\n".to_owned();
+    if family != Some(Family::V6) {
+        out += &format!("\nInternet:\n{}", table(of(Family::V4)));
+    }
+    let any = family.is_none() && of(Family::V6).next().is_some();
+    if any || family == Some(Family::V6) {
+        out += &format!("\nInternet6:\n{}", table(of(Family::V6)));
+    }
+    out
+}
+
+fn table<'a>(routes: impl Iterator<Item = &'a RouteView>) -> String {
     let mut table = Table::new(&["Destination", "Gateway", "Flags", "Interface", ">Mtu"]);
     for route in routes {
         let to = destination(route.to);
@@ -118,6 +144,7 @@ fn table(routes: &[RouteView]) -> String {
 pub fn path_words(path: &PathView) -> (String, String) {
     let weighted = |name: String| match path.weight {
         1 => name,
+        weight if name.contains(':') => format!("[{name}]:{weight}"),
         weight => format!("{name}:{weight}"),
     };
     let (gateway, interface) = (dash(path.gateway), dash(path.interface.as_ref()));
@@ -127,11 +154,11 @@ pub fn path_words(path: &PathView) -> (String, String) {
     }
 }
 
-/// A destination as BSD writes it: hosts without `/32`, and `default`.
-fn destination(to: Ipv4Net) -> String {
+/// A destination as BSD writes it: hosts without a length, and `default`.
+fn destination(to: IpNet) -> String {
     match to.prefix_len() {
         0 => "default".to_owned(),
-        32 => to.addr().to_string(),
+        _ if ip::is_host(&to) => to.addr().to_string(),
         _ => to.to_string(),
     }
 }
@@ -147,7 +174,7 @@ fn render_get(asked: &str, route: &RouteView) -> String {
         0 => line("destination", "default".to_owned()),
         _ => line("destination", route.to.addr().to_string()),
     }
-    if route.to.prefix_len() < 32 {
+    if !ip::is_host(&route.to) {
         line("mask", route.to.netmask().to_string());
     }
     if let Some(gateway) = route.gateway {
@@ -198,15 +225,19 @@ fn parse(words: &[String]) -> Result<Command, Usage> {
             // Addresses are numbers here anyway, and nothing chatters.
             Some("-n" | "-q" | "-nq" | "-qn") => {}
             Some(verb) => break verb,
-            None => return Ok(Command::Show { all: false }),
+            None => return Ok(Command::Show { all: false, family: None }),
         }
     };
     match verb {
         "add" | "delete" | "change" | "get" => Line::read(verb, &mut words)?.command(verb),
-        "flush" => options_only(words, &["-inet"]).map(|_| Command::Flush),
+        "flush" => {
+            let given = options_only(words, &["-inet", "-inet6"])?;
+            Ok(Command::Flush { family: family_of(&given) })
+        }
         "show" => {
-            let given = options_only(words, &["-inet", "-n", "-a", "--all"])?;
-            Ok(Command::Show { all: given.iter().any(|w| matches!(*w, "-a" | "--all")) })
+            let given = options_only(words, &["-inet", "-inet6", "-n", "-a", "--all"])?;
+            let all = given.iter().any(|w| matches!(*w, "-a" | "--all"));
+            Ok(Command::Show { all, family: family_of(&given) })
         }
         other => {
             let expected = "add, delete, change, get, show or flush";
@@ -218,7 +249,6 @@ fn parse(words: &[String]) -> Result<Command, Usage> {
 fn options_only<'a>(words: Words<'a>, known: &[&str]) -> Result<Vec<&'a str>, Usage> {
     let words: Vec<&str> = words.collect();
     match words.iter().find(|w| !known.contains(w)) {
-        Some(&"-inet6") => Err(Usage::Ipv6("-inet6".to_owned())),
         Some(word) => {
             let expected = "nothing but options here";
             Err(Usage::Unknown { word: (*word).to_owned(), expected })
@@ -227,14 +257,25 @@ fn options_only<'a>(words: Words<'a>, known: &[&str]) -> Result<Vec<&'a str>, Us
     }
 }
 
+/// The family that options name; both are all.
+fn family_of(given: &[&str]) -> Option<Family> {
+    match (given.contains(&"-inet"), given.contains(&"-inet6")) {
+        (true, false) => Some(Family::V4),
+        (false, true) => Some(Family::V6),
+        _ => None,
+    }
+}
+
 /// The words after `add`, `delete`, `change` or `get`, as typed.
 #[derive(Default)]
 struct Line<'a> {
+    family: Option<Family>,
     net: bool,
     host: bool,
     destination: Option<&'a str>,
     gateway: Option<&'a str>,
     mask: Option<&'a str>,
+    prefix_len: Option<u8>,
     interface: Option<&'a str>,
     nowhere: Option<RouteTarget>,
     paths: Option<Vec<&'a str>>,
@@ -245,8 +286,10 @@ impl<'a> Line<'a> {
         let mut line = Line::default();
         while let Some(word) = words.next() {
             match word {
-                "-inet" | "-static" => {}
-                "-inet6" => return Err(Usage::Ipv6(word.to_owned())),
+                "-static" => {}
+                "-inet" => line.family = Some(Family::V4),
+                "-inet6" => line.family = Some(Family::V6),
+                "-prefixlen" => line.prefix_len = Some(prefix_len(words)?),
                 "-net" => line.net = true,
                 "-host" => line.host = true,
                 "-netmask" => line.mask = Some(words.after(word, "a mask")?),
@@ -255,8 +298,7 @@ impl<'a> Line<'a> {
                 "-blackhole" => line.nowhere = Some(RouteTarget::Blackhole),
                 "-reject" => line.nowhere = Some(RouteTarget::Reject),
                 option if option.starts_with('-') => {
-                    let expected =
-                        "-net, -host, -netmask, -interface, -ecmp, -blackhole or -reject";
+                    let expected = "-inet, -inet6, -net, -host, -netmask, -prefixlen, -interface, -ecmp, -blackhole or -reject";
                     return Err(Usage::Unknown { word: option.to_owned(), expected });
                 }
                 value => line.value(value)?,
@@ -300,14 +342,15 @@ impl<'a> Line<'a> {
         let to = self.to()?;
         let asked = self.destination.unwrap_or_default();
         if verb == "get" {
-            let explicit = self.net || self.mask.is_some() || asked.contains('/');
+            let length = self.mask.is_some() || self.prefix_len.is_some();
+            let explicit = self.net || length || asked.contains('/');
             let call = match explicit || asked == "default" {
                 true => Call::GetRoute { to },
                 false => Call::LookupRoute { to: address(asked)? },
             };
             return Ok(Command::Get { call, asked: asked.to_owned() });
         }
-        let kind = if to.prefix_len() == 32 { "host" } else { "net" };
+        let kind = if ip::is_host(&to) { "host" } else { "net" };
         let mut told = format!("{verb} {kind} {asked}");
         if let Some(way) = self.way() {
             told += &format!(": {way}");
@@ -345,15 +388,20 @@ impl<'a> Line<'a> {
             }
             return paths
                 .iter()
-                .map(|word| path(word))
+                .map(|word| path(word, self.family))
                 .collect::<Result<_, _>>()
                 .map(RouteTarget::Paths);
         }
         match (&self.nowhere, self.interface, self.gateway) {
             // BSD wants some gateway even for these, by custom its loopback.
-            (Some(nowhere), None, None | Some("127.0.0.1" | "127.1")) => Ok(nowhere.clone()),
+            (Some(nowhere), None, None | Some("127.0.0.1" | "127.1" | "::1")) => {
+                Ok(nowhere.clone())
+            }
             (None, Some(interface), None) => Ok(RouteTarget::Interface(interface.to_owned())),
-            (None, None, Some(gateway)) => Ok(RouteTarget::Via(address(gateway)?)),
+            (None, None, Some(gateway)) => {
+                of_family(gateway, self.family)?;
+                Ok(RouteTarget::Via(address(gateway)?))
+            }
             (None, None, None) => {
                 let expected =
                     "a destination and a gateway (or -interface, -ecmp, -blackhole, -reject)";
@@ -365,71 +413,99 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn to(&self) -> Result<Ipv4Net, Usage> {
+    fn to(&self) -> Result<IpNet, Usage> {
         let text = self.destination.unwrap_or_default();
-        if text.contains(':') {
-            return Err(Usage::Ipv6(text.to_owned()));
-        }
         if self.net && self.host {
             return Err(Usage::Conflict("-net and -host exclude each other"));
         }
+        if text == "default" && self.mask.is_none() && self.prefix_len.is_none() {
+            let ipv6 = self.ways().any(|way| way.contains(':') && address(way).is_ok());
+            let implied = if ipv6 { Family::V6 } else { Family::V4 };
+            return Ok(ip::everything(self.family.unwrap_or(implied)));
+        }
+        of_family(text, self.family)?;
         if self.host {
-            if self.mask.is_some() {
+            if self.mask.is_some() || self.prefix_len.is_some() {
                 return Err(Usage::Conflict("a host has no mask"));
             }
-            return Ok(Ipv4Net::from(address(text)?));
+            return Ok(IpNet::from(address(text)?));
         }
-        match self.mask {
-            Some(_) if text.contains('/') => {
+        let ipv6 = text.contains(':');
+        match (self.mask, self.prefix_len) {
+            (Some(_), Some(_)) => Err(Usage::Conflict("the prefix length is given twice")),
+            (Some(_), _) | (_, Some(_)) if text.contains('/') => {
                 Err(Usage::Conflict("the prefix length is given twice"))
             }
-            Some(given) => masked(text, mask(given)?),
-            None if self.net || is_network(text) => Ok(network(text)?),
-            None => Ok(Ipv4Net::from(address(text)?)),
+            (Some(_), None) if ipv6 => {
+                Err(Usage::Conflict("an IPv6 destination has a /LEN or -prefixlen, not a mask"))
+            }
+            (Some(given), None) => masked(text, mask(given)?),
+            (None, Some(len)) => masked(text, len),
+            (None, None) if ipv6 && self.net && !text.contains('/') => {
+                Err(Usage::Conflict("an IPv6 network needs a /LEN or -prefixlen"))
+            }
+            (None, None) if self.net || is_network(text) => Ok(network(text)?),
+            (None, None) => Ok(IpNet::from(address(text)?)),
         }
+    }
+
+    /// The gateway, or all paths.
+    fn ways(&self) -> impl Iterator<Item = &'a str> {
+        self.gateway.into_iter().chain(self.paths.iter().flatten().copied())
     }
 }
 
-/// `203.0.113.254`, `gre0:3`.
-fn path(word: &str) -> Result<PathSpec, Usage> {
-    let (name, weight) = word.split_once(':').map_or((word, None), |(n, w)| (n, Some(w)));
-    if word.matches(':').count() > 1 {
-        return Err(Usage::Ipv6(word.to_owned()));
-    }
+fn prefix_len(words: &mut Words<'_>) -> Result<u8, Usage> {
+    let expected = "a prefix length";
+    number(words.after("-prefixlen", expected)?, expected)
+}
+
+/// `203.0.113.254`, `gre0:3`, `2001:db8::1`, `[2001:db8::1]:2`.
+fn path(word: &str, family: Option<Family>) -> Result<PathSpec, Usage> {
+    let bracketed = word.strip_prefix('[').and_then(|rest| rest.split_once("]:"));
+    let (name, weight) = match bracketed {
+        Some((name, weight)) => (name, Some(weight)),
+        // Several colons are an address's own.
+        None if word.matches(':').count() > 1 => (word, None),
+        None => word.split_once(':').map_or((word, None), |(n, w)| (n, Some(w))),
+    };
     let bad =
         || Usage::Bad { value: word.to_owned(), expected: "a path with a weight from 1 to 255" };
     let weight = match weight {
         None => 1,
         Some(weight) => weight.parse().ok().filter(|w| *w > 0).ok_or_else(bad)?,
     };
-    // What begins with a digit is an address; no interface does.
-    let way = match name.starts_with(|c: char| c.is_ascii_digit()) {
-        true => PathWay::Via(address(name)?),
+    // What begins with a digit or has a colon is an address; no interface does.
+    let way = match name.starts_with(|c: char| c.is_ascii_digit()) || name.contains(':') {
+        true => {
+            of_family(name, family)?;
+            PathWay::Via(address(name)?)
+        }
         false => PathWay::Interface(name.to_owned()),
     };
     Ok(PathSpec { way, weight })
 }
 
-/// A network whose mask is given apart.
-fn masked(text: &str, len: u8) -> Result<Ipv4Net, Usage> {
+/// A network whose length is given apart.
+fn masked(text: &str, len: u8) -> Result<IpNet, Usage> {
     let written = network(text)?.addr();
-    let net = Ipv4Net::new_assert(written, len);
-    if net.network() == written {
-        return Ok(net);
-    }
-    let (text, host) = (text.to_owned(), written);
-    Err(AddressError::HostBits { text, network: net.trunc(), host }.into())
+    let Ok(net) = IpNet::new(written, len) else {
+        let expected = "a prefix length of its destination's family";
+        return Err(Usage::Bad { value: len.to_string(), expected });
+    };
+    Ok(without_host_bits(text, net)?)
 }
 
 /// True for a bare destination that means a network.
 fn is_network(text: &str) -> bool {
-    let host_part_is_zero = |address: Ipv4Addr| {
-        Ipv4Net::new_assert(address, classful(address)).network() == address
-            && classful(address) < 32
+    let host_part_is_zero = |address: std::net::IpAddr| {
+        let len = ip::default_len(address);
+        address.is_ipv4() && len < 32 && IpNet::new_assert(address, len).network() == address
     };
+    let ipv6 = text.contains(':');
     text == "default"
         || text.contains('/')
-        || !text.contains('.')
+        || !ipv6 && !text.contains('.')
         || address(text).is_ok_and(host_part_is_zero)
 }
 

@@ -56,6 +56,32 @@ fn routes_to_add() {
             RouteTarget::Reject,
             "add net 192.0.2.0/24: reject",
         ),
+        (
+            "add -inet6 default 2001:db8::fe",
+            "::/0",
+            via("2001:db8::fe"),
+            "add net default: gateway 2001:db8::fe",
+        ),
+        (
+            "add default 2001:db8::fe",
+            "::/0",
+            via("2001:db8::fe"),
+            "add net default: gateway 2001:db8::fe",
+        ),
+        (
+            "add 2001:db8:1::/48 2001:db8::2",
+            "2001:db8:1::/48",
+            via("2001:db8::2"),
+            "add net 2001:db8:1::/48: gateway 2001:db8::2",
+        ),
+        (
+            "add -inet6 2001:db8:: -prefixlen 32 2001:db8::2",
+            "2001:db8::/32",
+            via("2001:db8::2"),
+            "add net 2001:db8::: gateway 2001:db8::2",
+        ),
+        ("add fd00::7 -interface gre0", "fd00::7/128", gre0(), "add host fd00::7: interface gre0"),
+        ("add -inet6 default -interface gre0", "::/0", gre0(), "add net default: interface gre0"),
     ] {
         let route = RouteSpec { to: to.parse().unwrap(), target };
         let expected = Command::Change { op: Op::AddRoute { route }, told: told.into() };
@@ -80,8 +106,9 @@ fn changes_deletes_and_flushes() {
         let op = Op::DeleteRoute { to: to.parse().unwrap() };
         assert_eq!(parsed(text), Command::Change { op, told: told.into() }, "{text}");
     }
-    assert_eq!(parsed("flush"), Command::Flush);
-    assert_eq!(parsed("-n flush -inet"), Command::Flush);
+    assert_eq!(parsed("flush"), Command::Flush { family: None });
+    assert_eq!(parsed("-n flush -inet"), Command::Flush { family: Some(Family::V4) });
+    assert_eq!(parsed("flush -inet6"), Command::Flush { family: Some(Family::V6) });
 }
 
 #[test]
@@ -95,12 +122,20 @@ fn questions() {
         ("get -net 12", exact("12.0.0.0/8"), "12"),
         ("get default", exact("0.0.0.0/0"), "default"),
         ("get 14.1.0.0/16", exact("14.1.0.0/16"), "14.1.0.0/16"),
+        ("get 2001:db8::9", lookup("2001:db8::9"), "2001:db8::9"),
+        ("get -inet6 2001:db8::/32", exact("2001:db8::/32"), "2001:db8::/32"),
+        ("get 2001:db8:: -prefixlen 32", exact("2001:db8::/32"), "2001:db8::"),
+        ("get -inet6 default", exact("::/0"), "default"),
     ] {
         assert_eq!(parsed(text), Command::Get { call, asked: asked.into() }, "{text}");
     }
-    assert_eq!(parsed("show"), Command::Show { all: false });
-    assert_eq!(parsed(""), Command::Show { all: false });
-    assert_eq!(parsed("-n show -a"), Command::Show { all: true });
+    let show = |all, family| Command::Show { all, family };
+    assert_eq!(parsed("show"), show(false, None));
+    assert_eq!(parsed(""), show(false, None));
+    assert_eq!(parsed("-n show -a"), show(true, None));
+    assert_eq!(parsed("show -inet6"), show(false, Some(Family::V6)));
+    assert_eq!(parsed("show -inet"), show(false, Some(Family::V4)));
+    assert_eq!(parsed("show -inet -inet6"), show(false, None));
 }
 
 #[test]
@@ -114,10 +149,20 @@ fn lines_that_make_no_sense_say_why() {
         ("add -net 10.0.0.0/8 -netmask 255.0.0.0 10.2", "twice"),
         ("add -net -host 10 10.2", "exclude"),
         ("add -host 10.1 -netmask 255.0.0.0 10.2", "no mask"),
-        ("add -inet6 default fe80::1", "IPv6"),
-        ("add 2001:db8::/32 10.1", "IPv6"),
-        ("add -net 10 fe80::1", "IPv6"),
-        ("show -inet6", "IPv6"),
+        ("add -inet6 default 10.1", "IPv6"),
+        ("add -inet6 10.0.0.0/8 2001:db8::1", "IPv6"),
+        ("add -inet default 2001:db8::1", "IPv4"),
+        ("add -inet 2001:db8::/32 10.1", "IPv4"),
+        ("add -inet6 default -ecmp 10.1 10.2", "IPv6"),
+        ("add 2001:db8::1/32 2001:db8::2", "host bits"),
+        ("add 2001:db8::1 -prefixlen 32 2001:db8::2", "host bits"),
+        ("add 2001:db8::/32 -prefixlen 32 2001:db8::2", "twice"),
+        ("add 2001:db8:: -netmask 255.0.0.0 2001:db8::2", "-prefixlen"),
+        ("add -net 2001:db8:: 2001:db8::2", "-prefixlen"),
+        ("add 2001:db8:: -prefixlen 129 2001:db8::2", "129"),
+        ("add 10 -prefixlen 33 10.1", "33"),
+        ("add -host 2001:db8::1 -prefixlen 64 2001:db8::2", "no mask"),
+        ("add default fe80::1%en0", "IPv6"),
         ("add -net 10 10.1 -interface gre0", "one way"),
         ("add -net 10 10.1 -blackhole", "one way"),
         ("add -net 10 10.1 255.0.0.0 more", "more"),
@@ -163,12 +208,12 @@ fn several() -> RouteView {
 
 #[test]
 fn several_paths() {
-    let way = |word: &str| path(word).unwrap();
+    let way = |word: &str| path(word, None).unwrap();
     let paths = vec![way("203.0.113.254:2"), way("10.6"), way("gre0:255")];
     assert_eq!(paths.iter().map(|p| p.weight).collect::<Vec<_>>(), [2, 1, 255]);
     assert_eq!(paths[1].way, PathWay::Via("10.0.0.6".parse().unwrap()));
     assert_eq!(paths[2].way, PathWay::Interface("gre0".into()));
-    let route = RouteSpec { to: Ipv4Net::default(), target: RouteTarget::Paths(paths) };
+    let route = RouteSpec { to: IpNet::default(), target: RouteTarget::Paths(paths) };
     let told = "add net default: ecmp 203.0.113.254:2 10.6 gre0:255".into();
     let op = Op::AddRoute { route };
     let text = "add default -ecmp 203.0.113.254:2 10.6 gre0:255";
@@ -176,18 +221,27 @@ fn several_paths() {
     let json = serde_json::to_string(&op).unwrap();
     assert!(json.contains(r#"{"paths":[{"via":"203.0.113.254","weight":2},{"via":"10.0.0.6"}"#));
     assert_eq!(serde_json::from_str::<Op>(&json).unwrap(), op);
+    let six = [way("2001:db8::1"), way("[2001:db8::2]:3")];
+    assert_eq!(six.each_ref().map(ToString::to_string), ["2001:db8::1", "[2001:db8::2]:3"]);
+    assert_eq!(six[1].way, PathWay::Via("2001:db8::2".parse().unwrap()));
+    let Command::Change { op: Op::AddRoute { route }, .. } =
+        parsed("add default -ecmp 2001:db8::1 [2001:db8::2]:3 gre0")
+    else {
+        panic!()
+    };
+    assert_eq!(route.to, ip::everything(Family::V6));
     for (text, why) in [
         ("add default -ecmp 10.6:0 10.7", "10.6:0"),
         ("add default -ecmp 10.6:256 10.7", "10.6:256"),
         ("add default 10.5 -ecmp 10.6 10.7", "-ecmp"),
         ("add default -ecmp 10.6 -interface gre0", "-ecmp"),
-        ("add default -ecmp ::1 10.7", "IPv6"),
+        ("add default -ecmp [2001:db8::1]:0 2001:db8::2", "weight"),
     ] {
         let error = parse(&words(text)).unwrap_err().to_string();
         assert!(error.contains(why), "{text}: {error}");
     }
     assert_eq!(
-        table(&[several()]),
+        table([several()].iter()),
         "Destination  Gateway          Flags  Interface   Mtu\n\
          default      203.0.113.254:2  UGSP   en1        1500\n\
          default      203.0.113.253    GSP    en1        1500\n\
@@ -210,13 +264,13 @@ fn the_table() {
         route("12.0.0.2/32", Some("10.0.0.9"), None, "GHS"),
     ];
     assert_eq!(
-        table(&routes),
+        table(routes.iter()),
         "Destination  Gateway        Flags  Interface   Mtu\n\
          default      203.0.113.254  UGS    en1        1500\n\
          10.0.0.0/8   -              UC     en0        1500\n\
          12.0.0.2     10.0.0.9       GHS    -             -\n"
     );
-    assert_eq!(table(&[]), "no routes\n");
+    assert_eq!(table([].iter()), "no routes\n");
 }
 
 #[test]

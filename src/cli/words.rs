@@ -1,9 +1,10 @@
 //! Words as the BSD verbs take them: no `--options`, but a sentence read from
 //! left to right. clap hands the words over; each verb reads them with [`Words`].
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use crate::config::address::{AddressError, inet_aton, netmask};
+use crate::config::address::{self, AddressError, netmask};
+use crate::ids::Family;
 
 /// A line that cannot be understood: exit code 2.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,9 +39,14 @@ pub enum Usage {
     /// A bad address.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// `inet6`.
-    #[error("IPv6 (`{0}`) is not supported yet: only IPv4 addresses and routes can be set")]
-    Ipv6(String),
+    /// An address of the other family than the one asked for.
+    #[error("`{value}` is not an {expected} address")]
+    Family {
+        /// As typed.
+        value: String,
+        /// `IPv4` or `IPv6`.
+        expected: &'static str,
+    },
 }
 
 /// A line's words, read once from left to right.
@@ -87,12 +93,20 @@ pub fn number<T: std::str::FromStr>(text: &str, expected: &'static str) -> Resul
     text.parse().map_err(|_| Usage::Bad { value: text.to_owned(), expected })
 }
 
-/// An address in any of inet_aton's short forms.
-pub fn address(text: &str) -> Result<Ipv4Addr, Usage> {
-    if text.contains(':') {
-        return Err(Usage::Ipv6(text.to_owned()));
-    }
-    Ok(inet_aton(text)?)
+/// An address, IPv4 in any of inet_aton's short forms.
+pub fn address(text: &str) -> Result<IpAddr, Usage> {
+    Ok(address::address(text)?)
+}
+
+/// Refuses what is not of the family asked for, if one is.
+pub fn of_family(text: &str, family: Option<Family>) -> Result<(), Usage> {
+    let (wanted, expected) = match family {
+        None => return Ok(()),
+        Some(Family::V4) => (false, "IPv4"),
+        Some(Family::V6) => (true, "IPv6"),
+    };
+    let ok = text.contains(':') == wanted;
+    ok.then_some(()).ok_or_else(|| Usage::Family { value: text.to_owned(), expected })
 }
 
 /// A netmask such as `255.0.0.0` or `0xff000000`, as a prefix length.
@@ -133,7 +147,8 @@ mod tests {
     #[test]
     fn addresses_and_masks_in_their_short_forms() {
         assert_eq!(address("12.1").unwrap().to_string(), "12.0.0.1");
-        assert_eq!(address("fe80::1"), Err(Usage::Ipv6("fe80::1".into())));
+        assert_eq!(address("2001:DB8::1").unwrap().to_string(), "2001:db8::1");
+        assert!(address("2001:db8::1::").is_err());
         assert!(address("nonsense").is_err());
         assert_eq!(mask("0xff000000"), Ok(8));
         assert!(mask("255.0.255.0").is_err());

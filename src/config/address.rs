@@ -1,15 +1,18 @@
-//! IPv4 addresses and networks as operators type them: the short forms of
-//! inet_aton(3) for addresses, those of BSD route(8) for networks, and the
-//! classful masks that apply when none is given.
+//! Addresses and networks as operators type them. A colon makes it IPv6, which
+//! has no short forms but its own (RFC 4291 §2.2). IPv4 has those of inet_aton(3)
+//! for addresses, those of BSD route(8) for networks, and the classful masks that
+//! apply when none is given.
 //!
 //! The same digits mean different things: as an *address* `10.1` is 10.0.0.1
 //! (the last number fills what is left), as a *network* `10.1` is 10.1.0.0/16
 //! (numbers fill from the left; their count is the mask). Config file and verbs
 //! both read addresses here and nowhere else.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::model::ip;
 
 /// A text that is not the kind of address it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +20,9 @@ pub enum AddressError {
     /// Not one to four numbers.
     #[error("`{0}` is not an IPv4 address: expected 1 to 4 numbers such as 10.0.0.1 or 10.1")]
     Syntax(String),
+    /// With a colon, and no IPv6 address.
+    #[error("`{0}` is not an IPv6 address: expected one such as 2001:db8::1, without a zone")]
+    Syntax6(String),
     /// `010`: octal for inet_aton, decimal for most people.
     #[error("`{0}` has a number with a leading zero, which may mean octal: write it without")]
     LeadingZero(String),
@@ -31,24 +37,24 @@ pub enum AddressError {
         max: u32,
     },
     /// A prefix length that is none.
-    #[error("`{text}`: `/{prefix}` is not a prefix length, expected 0 to 32")]
+    #[error("`{text}`: `/{prefix}` is not a prefix length, expected 0 to {max}")]
     Prefix {
         /// The whole text.
         text: String,
         /// What follows the slash.
         prefix: String,
+        /// The longest there is.
+        max: u8,
     },
     /// A network with bits set beyond its prefix length.
-    #[error(
-        "`{text}` has host bits set: expected the network {network}, or {host}/32 for the host"
-    )]
+    #[error("`{text}` has host bits set: expected the network {network}, or {host} for the host")]
     HostBits {
         /// The whole text.
         text: String,
         /// What it would be without them.
-        network: Ipv4Net,
+        network: IpNet,
         /// The address written.
-        host: Ipv4Addr,
+        host: IpNet,
     },
 }
 
@@ -66,24 +72,22 @@ pub fn inet_aton(text: &str) -> Result<Ipv4Addr, AddressError> {
     Ok(Ipv4Addr::from(value))
 }
 
-/// The prefix length an address implies by itself: 8, 16 or 24 for the classes
-/// A, B and C (RFC 791 §3.2), 32 for the others.
-pub fn classful(address: Ipv4Addr) -> u8 {
-    match address.octets()[0] {
-        0..=127 => 8,
-        128..=191 => 16,
-        192..=223 => 24,
-        _ => 32,
+/// An address of either family; IPv4 in the short forms of [`inet_aton`].
+pub fn address(text: &str) -> Result<IpAddr, AddressError> {
+    if !text.contains(':') {
+        return inet_aton(text).map(IpAddr::V4);
     }
+    let read: Result<Ipv6Addr, _> = text.parse();
+    read.map(IpAddr::V6).map_err(|_| AddressError::Syntax6(text.to_owned()))
 }
 
 /// An interface's address: `ADDRESS/LEN`, or an address alone, which gets its
-/// classful mask. The address keeps its host bits: `10.1` is 10.0.0.1/8.
-pub fn interface_address(text: &str) -> Result<Ipv4Net, AddressError> {
-    let (address, prefix) = split(text)?;
-    let address = inet_aton(address).map_err(|e| e.within(text))?;
-    let len = prefix.unwrap_or_else(|| classful(address));
-    Ok(Ipv4Net::new_assert(address, len))
+/// classful mask or 64. The address keeps its host bits: `10.1` is 10.0.0.1/8.
+pub fn interface_address(text: &str) -> Result<IpNet, AddressError> {
+    let (written, prefix) = split(text)?;
+    let address = address(written).map_err(|e| e.within(text))?;
+    let len = prefix.unwrap_or_else(|| ip::default_len(address));
+    Ok(IpNet::new_assert(address, len))
 }
 
 /// A destination network as BSD `route add -net` reads it: numbers fill from the
@@ -99,11 +103,17 @@ pub fn interface_address(text: &str) -> Result<Ipv4Net, AddressError> {
 ///
 /// One deviation: the BSDs read a single number above 127 as two octets
 /// (`128` → 0.128.0.0/16), a slip of their packing; here it is 128.0.0.0/8.
-pub fn network(text: &str) -> Result<Ipv4Net, AddressError> {
+///
+/// An IPv6 network has its length behind it, or is a host; the default is `::/0`.
+pub fn network(text: &str) -> Result<IpNet, AddressError> {
     if text == "default" {
-        return Ok(Ipv4Net::default());
+        return Ok(IpNet::V4(Ipv4Net::default()));
     }
     let (written, prefix) = split(text)?;
+    if text.contains(':') {
+        let address = address(written).map_err(|e| e.within(text))?;
+        return without_host_bits(text, IpNet::new_assert(address, prefix.unwrap_or(128)));
+    }
     let numbers = numbers(written, text)?;
     let mut octets = [0u8; 4];
     for (octet, &number) in octets.iter_mut().zip(&numbers) {
@@ -111,12 +121,16 @@ pub fn network(text: &str) -> Result<Ipv4Net, AddressError> {
     }
     let address = Ipv4Addr::from(octets);
     let len = prefix.unwrap_or_else(|| implied_len(octets, numbers.len()));
-    let net = Ipv4Net::new_assert(address, len);
-    if net.network() == address {
-        Ok(net)
-    } else {
-        Err(AddressError::HostBits { text: text.to_owned(), network: net.trunc(), host: address })
+    without_host_bits(text, IpNet::V4(Ipv4Net::new_assert(address, len)))
+}
+
+/// A network, unless it is one with an address of a host in it.
+pub fn without_host_bits(text: &str, net: IpNet) -> Result<IpNet, AddressError> {
+    if net.network() == net.addr() {
+        return Ok(net);
     }
+    let (network, host) = (net.trunc(), IpNet::from(net.addr()));
+    Err(AddressError::HostBits { text: text.to_owned(), network, host })
 }
 
 /// Mask length of a network written without one.
@@ -144,10 +158,11 @@ pub fn netmask(text: &str) -> Option<u8> {
 /// What precedes the slash, and the prefix length that follows it.
 fn split(text: &str) -> Result<(&str, Option<u8>), AddressError> {
     let Some((address, prefix)) = text.split_once('/') else { return Ok((text, None)) };
+    let max = if address.contains(':') { 128 } else { 32 };
     let digits = prefix.bytes().all(|b| b.is_ascii_digit());
     match prefix.parse() {
-        Ok(len @ 0..=32) if digits => Ok((address, Some(len))),
-        _ => Err(AddressError::Prefix { text: text.to_owned(), prefix: prefix.to_owned() }),
+        Ok(len) if digits && len <= max => Ok((address, Some(len))),
+        _ => Err(AddressError::Prefix { text: text.to_owned(), prefix: prefix.to_owned(), max }),
     }
 }
 
@@ -183,6 +198,7 @@ impl AddressError {
         let text = whole.to_owned();
         match self {
             AddressError::Syntax(_) => AddressError::Syntax(text),
+            AddressError::Syntax6(_) => AddressError::Syntax6(text),
             AddressError::LeadingZero(_) => AddressError::LeadingZero(text),
             AddressError::TooBig { number, max, .. } => AddressError::TooBig { text, number, max },
             other => other,
@@ -256,11 +272,13 @@ mod tests {
             ("223.1.1.1", 24),
             ("224.0.0.1", 32),
         ] {
-            assert_eq!(classful(text.parse().unwrap()), len, "{text}");
+            assert_eq!(ip::default_len(text.parse().unwrap()), len, "{text}");
         }
         assert_eq!(interface_address("10.1").unwrap().to_string(), "10.0.0.1/8");
         assert_eq!(interface_address("10.1/24").unwrap().to_string(), "10.0.0.1/24");
         assert_eq!(interface_address("192.168.1.9").unwrap().to_string(), "192.168.1.9/24");
+        assert_eq!(interface_address("2001:db8::1").unwrap().to_string(), "2001:db8::1/64");
+        assert_eq!(interface_address("fd00::1/112").unwrap().to_string(), "fd00::1/112");
         let error = interface_address("10.0.0.999/8").unwrap_err().to_string();
         assert!(error.contains("`10.0.0.999/8`"), "{error}");
     }
@@ -286,6 +304,9 @@ mod tests {
             ("0", "0.0.0.0/0"),
             ("0.0.0.0", "0.0.0.0/0"),
             ("0/0", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("2001:db8::1", "2001:db8::1/128"),
         ] {
             assert_eq!(network(text).unwrap().to_string(), expected, "{text}");
         }
@@ -293,8 +314,22 @@ mod tests {
 
     #[test]
     fn bad_networks_are_refused() {
-        for text in ["", "10.1/8", "10/33", "10/", "10/x", "10/+8", "256", "1.2.3.4.5/8", "Default"]
-        {
+        for text in [
+            "",
+            "10.1/8",
+            "10/33",
+            "10/",
+            "10/x",
+            "10/+8",
+            "256",
+            "1.2.3.4.5/8",
+            "Default",
+            "2001:db8::/129",
+            "2001:db8::1/64",
+            "2001:db8:::/64",
+            "fe80::1%en0",
+            "::1::/64",
+        ] {
             assert!(network(text).is_err(), "{text}");
         }
         assert_eq!(
@@ -319,13 +354,23 @@ mod tests {
             let address = Ipv4Addr::from(bits);
             prop_assert_eq!(inet_aton(&address.to_string()), Ok(address));
             let net = Ipv4Net::new_assert(address, len);
+            let net = IpNet::V4(net);
             prop_assert_eq!(interface_address(&net.to_string()), Ok(net));
             prop_assert_eq!(network(&net.trunc().to_string()), Ok(net.trunc()));
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in "[0-9./ax+-]{0,24}") {
-            let _ = (inet_aton(&text), network(&text), interface_address(&text), netmask(&text));
+        fn ipv6_is_read_as_the_standard_parser_does(bits: u128, len in 0u8..=128) {
+            let written = Ipv6Addr::from(bits);
+            prop_assert_eq!(address(&written.to_string()), Ok(IpAddr::V6(written)));
+            let net = IpNet::new_assert(written.into(), len);
+            prop_assert_eq!(interface_address(&net.to_string()), Ok(net));
+            prop_assert_eq!(network(&net.trunc().to_string()), Ok(net.trunc()));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[0-9./ax+:%f-]{0,24}") {
+            let _ = (address(&text), network(&text), interface_address(&text), netmask(&text));
         }
     }
 }

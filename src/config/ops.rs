@@ -1,7 +1,7 @@
 //! A configuration as the changes that lead to it from bare ports: what a start
 //! applies, as one transaction.
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::model::op::{Located, Op};
 use crate::model::spec::State;
@@ -52,7 +52,7 @@ fn interface(name: &str, mtu: u16, up: bool) -> Op {
     }
 }
 
-fn address(name: &str, net: Ipv4Net) -> Op {
+fn address(name: &str, net: IpNet) -> Op {
     Op::SetAddress {
         name: name.to_owned(),
         address: net.addr(),

@@ -28,6 +28,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "remote",
             "address",
             "peer",
+            "inet6",
             "link0",
             "link1",
             "mtu",

@@ -7,6 +7,8 @@ use toml::Value;
 
 use super::Config;
 use super::sections::{DEFAULT_DESCRIPTORS, DEFAULT_METRICS, DEFAULT_MTU, DEFAULT_TTL};
+use crate::ids::Family;
+use crate::model::ip;
 use crate::model::spec::{
     DpdkSettings, Dscp, GreOptions, Hugepages, IcmpSpec, Idle, MssClamp, OuterDf, PathSpec,
     PathWay, PortSpec, RouteSpec, RouteTarget, Spread, State, TunnelSpec,
@@ -150,6 +152,7 @@ impl Page {
         self.text_if("remote", tunnel.remote);
         self.text_if("address", tunnel.address);
         self.text_if("peer", tunnel.peer);
+        self.texts("inet6", &tunnel.inet6);
         self.bare_if("link0", unless(tunnel.link0, true));
         self.bare_if("link1", unless(tunnel.link1, false));
         self.bare_if("mtu", tunnel.mtu);
@@ -186,7 +189,7 @@ impl Page {
 
     fn route(&mut self, route: &RouteSpec) {
         self.head("[[route]]");
-        if route.to.prefix_len() == 0 {
+        if route.to == ip::everything(Family::V4) {
             self.text("to", "default");
         } else {
             self.text("to", route.to);

@@ -4,6 +4,7 @@
 //! ```text
 //! # PREFIX GATEWAY | PREFIX dev INTERFACE | PREFIX blackhole | PREFIX reject
 //! 192.0.2.0/24 10.0.1.2
+//! 2001:db8:100::/48 2001:db8::2
 //! 198.51.100.0/24 dev gre0
 //! {"to":"203.0.113.0/24","target":{"via":"10.0.1.3"}}
 //! ```
@@ -13,11 +14,11 @@
 
 use std::path::{Path, PathBuf};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::address::network;
 use super::raw::Fields;
-use super::sections::{is_routable, unicast};
+use super::sections::{default_for, is_routable, unicast};
 use crate::model::op::Problem;
 use crate::model::spec::{RouteSpec, RouteTarget};
 
@@ -118,14 +119,14 @@ fn route(line: &str) -> Result<RouteSpec, String> {
         return Err(format!("`{extra}` is too much: expected the end of the line"));
     }
     // The full form first: it is what large files have.
-    let net = match to.parse::<Ipv4Net>() {
+    let net = match to.parse::<IpNet>() {
         Ok(net) if net.trunc() == net => net,
         _ => network(to).map_err(|error| error.to_string())?,
     };
-    routable(net, to, target)
+    routable(default_for(to, net, &target), to, target)
 }
 
-fn routable(to: Ipv4Net, text: &str, target: RouteTarget) -> Result<RouteSpec, String> {
+fn routable(to: IpNet, text: &str, target: RouteTarget) -> Result<RouteSpec, String> {
     if is_routable(to) {
         Ok(RouteSpec { to, target })
     } else {
@@ -147,7 +148,8 @@ mod tests {
     fn each_form_of_a_line_is_read_with_its_number() {
         let text = "# all\n\n192.0.2.0/24 10.0.1.2\ndefault 10.1\n198.51.100.0/24  dev gre0\n\
                     10.66.0.0/16 blackhole\n10.67.0.0/16 reject\n\
-                    {\"to\":\"203.0.113.0/24\",\"target\":{\"via\":\"10.0.1.3\"}}\n";
+                    {\"to\":\"203.0.113.0/24\",\"target\":{\"via\":\"10.0.1.3\"}}\n\
+                    2001:db8:100::/48 2001:db8::2\ndefault 2001:db8::3\n";
         let (routes, problems) = lines(text);
         assert_eq!(problems, [""; 0]);
         let via = |text: &str| RouteTarget::Via(text.parse().unwrap());
@@ -158,6 +160,8 @@ mod tests {
             (6, "10.66.0.0/16", RouteTarget::Blackhole),
             (7, "10.67.0.0/16", RouteTarget::Reject),
             (8, "203.0.113.0/24", via("10.0.1.3")),
+            (9, "2001:db8:100::/48", via("2001:db8::2")),
+            (10, "::/0", via("2001:db8::3")),
         ];
         let expected = expected
             .map(|(line, to, target)| (line, RouteSpec { to: to.parse().unwrap(), target }));
@@ -171,6 +175,9 @@ mod tests {
             ("192.0.2.1/24 10.0.1.2", "192.0.2.1/24"),
             ("224.0.0.0/8 10.0.1.2", "224.0.0.0/8"),
             ("192.0.2.0/24 10.0.1.2.3", "10.0.1.2.3"),
+            ("2001:db8::1/64 2001:db8::2", "2001:db8::1/64"),
+            ("ff00::/8 2001:db8::2", "ff00::/8"),
+            ("2001:db8:1::/64 fe80::1", "fe80::1"),
             ("192.0.2.0/24 255.255.255.255", "255.255.255.255"),
             ("192.0.2.0/24 dev", "after `dev`"),
             ("192.0.2.0/24 10.0.1.2 metric", "metric"),

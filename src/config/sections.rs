@@ -2,23 +2,23 @@
 //! Here each value is checked by itself; [`super::validate`] checks them against
 //! each other.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv6Net};
 use toml::Value;
 
-use super::address::{inet_aton, interface_address, network};
+use super::address::{address, interface_address, network};
 use super::raw::{Document, Fields, number, shown, text};
-use crate::ids::Mac;
+use crate::ids::{Family, Mac};
 use crate::model::api::DEFAULT_SOCKET;
+use crate::model::ip;
 use crate::model::spec::{
     DEFAULT_RESYNC, DpdkSettings, Dscp, GreOptions, Hugepages, IcmpSpec, Idle, MAX_RESYNC,
     MOST_PATHS, MSS_RANGE, MssClamp, NeighbourSpec, OuterDf, PathSpec, PathWay, PortSpec,
     PublishSpec, QueueSettings, RouteSpec, RouteTarget, Settings, Spread, TunnelKind, TunnelSpec,
     VlanSpec,
 };
-use crate::wire::ipv4::martian;
 
 /// Where metrics are served unless the file says otherwise.
 pub const DEFAULT_METRICS: &str = "127.0.0.1:9464";
@@ -167,50 +167,84 @@ fn device(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// `address = ["10.0.0.1/8"]`, or just the one string.
-fn addresses(fields: &mut Fields) -> Vec<Ipv4Net> {
+/// `address = ["10.0.0.1/8", "2001:db8::1/64"]`.
+fn addresses(fields: &mut Fields) -> Vec<IpNet> {
     let expected = "an address such as \"10.0.0.1/8\"";
     fields.list("address", |value| text(value, expected, host_address))
 }
 
 /// An address an interface can have, with its prefix length.
-fn host_address(text: &str) -> Result<Ipv4Net, String> {
+fn host_address(text: &str) -> Result<IpNet, String> {
     let net = interface_address(text).map_err(|e| e.to_string())?;
-    let special =
-        net.prefix_len() < 31 && (net.addr() == net.network() || net.addr() == net.broadcast());
-    if !is_unicast(net.addr()) || net.prefix_len() == 0 {
-        Err(format!("`{text}` ({net}) is not an address a host can have"))
-    } else if special {
-        Err(format!(
-            "`{text}` ({net}) is the network's own or its broadcast address: expected a host's"
-        ))
-    } else {
-        Ok(net)
+    if let Some(why) = ip::not_unicast(net.addr()) {
+        return Err(format!("`{text}` ({net}) is not an address a host can have: it is {why}"));
+    }
+    if net.prefix_len() == 0 {
+        return Err(format!("`{text}` ({net}) is not an address a host can have: /0 is no subnet"));
+    }
+    match ip::nobodys(&net).iter().find(|(nobodys, _)| *nobodys == net.addr()) {
+        Some((_, what)) => {
+            Err(format!("`{text}` ({net}) is its subnet's {what} address: expected a host's"))
+        }
+        None => Ok(net),
     }
 }
 
-/// True for what a host can have (RFC 1122 §3.2.1.3, RFC 1812 §5.3.7).
-fn is_unicast(address: Ipv4Addr) -> bool {
-    !martian::is_martian_source(address.into())
+/// `inet6 = ["fd00:12::1/64"]` of a tunnel.
+fn inet6(fields: &mut Fields) -> Vec<Ipv6Net> {
+    let expected = "an IPv6 address such as \"fd00:12::1/64\"";
+    let read = |text: &str| match host_address(text)? {
+        IpNet::V6(net) => Ok(net),
+        IpNet::V4(_) => Err(format!(
+            "`{text}` is an IPv4 address: expected {expected}; IPv4 ones are `address` and `peer`"
+        )),
+    };
+    fields.list("inet6", |value| text(value, expected, read))
 }
 
 /// True for what a route can lead to: single addresses, and networks that are
 /// not altogether multicast or reserved.
-pub(super) fn is_routable(to: Ipv4Net) -> bool {
-    martian::unroutable(to.network().into(), to.prefix_len()).is_none()
+pub(super) fn is_routable(to: IpNet) -> bool {
+    ip::unroutable(to).is_none()
 }
 
-pub(super) fn unicast(text: &str) -> Result<Ipv4Addr, String> {
-    let address = inet_aton(text).map_err(|e| e.to_string())?;
-    if is_unicast(address) {
-        Ok(address)
-    } else {
-        Err(format!("`{text}` ({address}) is not a unicast address"))
+/// The destination of a route: `default` is its gateways' family's.
+pub(super) fn default_for(text: &str, to: IpNet, target: &RouteTarget) -> IpNet {
+    let way = |way: &PathWay| match way {
+        PathWay::Via(gateway) => Some(*gateway),
+        PathWay::Interface(_) => None,
+    };
+    let gateway = match target {
+        RouteTarget::Via(gateway) => Some(*gateway),
+        RouteTarget::Paths(paths) => paths.iter().find_map(|path| way(&path.way)),
+        _ => None,
+    };
+    match gateway {
+        Some(gateway) if text == "default" => ip::everything(Family::of(gateway)),
+        _ => to,
     }
 }
 
-fn host(fields: &mut Fields, key: &'static str) -> Option<Ipv4Addr> {
+pub(super) fn unicast(text: &str) -> Result<IpAddr, String> {
+    let address = address(text).map_err(|e| e.to_string())?;
+    match ip::not_unicast(address) {
+        None => Ok(address),
+        Some(why) => Err(format!("`{text}` ({address}) is not a unicast address: it is {why}")),
+    }
+}
+
+fn host(fields: &mut Fields, key: &'static str) -> Option<IpAddr> {
     fields.parsed(key, "an address such as \"10.0.0.25\"", unicast)
+}
+
+/// An inner address of a tunnel.
+fn host4(fields: &mut Fields, key: &'static str) -> Option<Ipv4Addr> {
+    fields.parsed(key, "an address such as \"10.0.0.25\"", |text| match unicast(text)? {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(_) => Err(format!(
+            "`{text}` is an IPv6 address: expected an IPv4 one; those of IPv6 are `inet6`"
+        )),
+    })
 }
 
 fn mac(fields: &mut Fields) -> Option<Mac> {
@@ -276,8 +310,9 @@ pub fn tunnel(fields: &mut Fields) -> Option<TunnelSpec> {
         kind: TunnelKind::Gre,
         local: host(fields, "local"),
         remote: host(fields, "remote"),
-        address: host(fields, "address"),
-        peer: host(fields, "peer"),
+        address: host4(fields, "address"),
+        peer: host4(fields, "peer"),
+        inet6: inet6(fields),
         link0: fields.flag("link0", true),
         link1: fields.flag("link1", false),
         mtu: fields.number("mtu", MTU_RANGE),
@@ -361,7 +396,7 @@ pub fn route(fields: &mut Fields) -> Option<RouteSpec> {
         fields.required_parsed("to", "a network such as \"10.0.0.0/8\", or \"default\"", |text| {
             let net = network(text).map_err(|e| e.to_string())?;
             if is_routable(net) {
-                Ok(net)
+                Ok((text.to_owned(), net))
             } else {
                 Err(format!("`{text}` is multicast or reserved: expected a unicast network"))
             }
@@ -389,7 +424,8 @@ pub fn route(fields: &mut Fields) -> Option<RouteSpec> {
             None
         }
     };
-    Some(RouteSpec { to: to?, target: target? })
+    let ((text, to), target) = (to?, target?);
+    Some(RouteSpec { to: default_for(&text, to, &target), target })
 }
 
 /// Several ways; a single one is what a route without `paths` has.

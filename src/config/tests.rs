@@ -6,12 +6,13 @@ mod paths;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv6Net};
 use proptest::prelude::*;
 
 use super::raw::KEYS;
 use super::*;
-use crate::ids::Mac;
+use crate::ids::{Family, Mac};
+use crate::model::ip;
 use crate::model::op::Op;
 use crate::model::spec::*;
 
@@ -33,7 +34,7 @@ address = ["203.0.113.1/24"]
 fn the_reference_is_machine_c() {
     let config = parse(REFERENCE).unwrap();
     let state = &config.state;
-    assert_eq!(state.ports[0].address, ["10.0.0.1/8".parse::<Ipv4Net>().unwrap()]);
+    assert_eq!(state.ports[0].address, ["10.0.0.1/8".parse::<IpNet>().unwrap()]);
     assert!(state.ports.iter().all(|port| port.device.starts_with("net_tap")));
     assert_eq!(state.tunnels[0].address, Some("10.0.0.1".parse().unwrap()));
     assert_eq!(state.published[0].address, "10.0.0.25".parse::<std::net::Ipv4Addr>().unwrap());
@@ -81,7 +82,7 @@ fn every_line_in_comments_is_valid_too() {
     for line in REFERENCE.lines() {
         let bare = line.strip_prefix("# ").unwrap_or(line);
         let key = bare.split_once(" = ").is_some_and(|(key, _)| {
-            key.bytes().all(|b| b.is_ascii_lowercase() || b"_0".contains(&b))
+            key.bytes().all(|b| b.is_ascii_lowercase() || b"_06".contains(&b))
         });
         let head = bare.starts_with("[[") && bare.ends_with("]]");
         text += if key || head { bare } else { line };
@@ -100,7 +101,7 @@ fn every_line_in_comments_is_valid_too() {
     assert_eq!(config.settings.dpdk.descriptors, standard.settings.dpdk.descriptors);
     let gre = GreOptions { key_in: None, key_out: None, ..config.state.tunnels[0].gre };
     assert_eq!(
-        TunnelSpec { mtu: None, gre, ..config.state.tunnels[0].clone() },
+        TunnelSpec { mtu: None, gre, inet6: Vec::new(), ..config.state.tunnels[0].clone() },
         standard.state.tunnels[0]
     );
 }
@@ -126,8 +127,8 @@ fn short_forms_are_read() {
     let state = parse(&text).unwrap().state;
     assert_eq!(state.tunnels[0].peer, Some("12.0.0.2".parse().unwrap()));
     assert_eq!(state.tunnels[0].remote, Some("10.0.0.163".parse().unwrap()));
-    assert_eq!(state.routes[0].to, "10.1.0.0/16".parse::<Ipv4Net>().unwrap());
-    assert_eq!(state.routes[1], RouteSpec { to: Ipv4Net::default(), target: RouteTarget::Reject });
+    assert_eq!(state.routes[0].to, "10.1.0.0/16".parse::<IpNet>().unwrap());
+    assert_eq!(state.routes[1], RouteSpec { to: IpNet::default(), target: RouteTarget::Reject });
 }
 
 /// `(what is added to PORTS, place, words of the message)`.
@@ -475,18 +476,20 @@ fn metrics_can_be_off_and_stay_off() {
 
 prop_compose! {
     fn any_port(number: u8)(
-        prefix_len in 16u8..=30, aliases in 0u32..3, mtu in 68u16.., mac in any::<[u8; 5]>(),
+        prefix_len in 16u8..=30, aliases in 0u32..3, aliases6 in 0u32..3, mtu in 68u16.., mac in any::<[u8; 5]>(),
         has_mac: bool, rx_queues in proptest::option::of(1u16..=16), up: bool, args in "[ -~]{0,12}",
     ) -> PortSpec {
         let args = args.replace(' ', "_");
         let address = (0..aliases).map(|alias| {
             let host = std::net::Ipv4Addr::from(((u32::from(number) + 1) << 24) | (alias + 1));
-            Ipv4Net::new(host, prefix_len).unwrap()
+            IpNet::new(host.into(), prefix_len).unwrap()
         });
+        let host6 = |alias: u128| std::net::Ipv6Addr::from(0xfd00 << 112 | u128::from(number) << 64 | alias);
+        let address6 = (1..=aliases6).map(|alias| IpNet::new(host6(alias.into()).into(), 64).unwrap());
         PortSpec {
             name: format!("en{number}"),
             device: format!("net_null{number},{args}"),
-            address: address.collect(),
+            address: address.chain(address6).collect(),
             mtu,
             mac: has_mac.then_some(Mac([2, mac[0], mac[1], mac[2], mac[3], mac[4]])),
             rx_queues,
@@ -509,16 +512,23 @@ prop_compose! {
     fn any_tunnel(number: u8)(
         ipip: bool, pair: bool, outer: bool, link1: bool, mtu in proptest::option::of(68u16..), ttl in 1u8..,
         dscp in proptest::option::of(0u8..64), copy_df: bool, up: bool, gre in any_options(), mss in any_mss(),
+        over_v6: bool, inet6 in 0u16..3,
     ) -> TunnelSpec {
         let kind = if ipip { TunnelKind::Ipip } else { TunnelKind::Gre };
         let host = |net: u8, last: u8| std::net::Ipv4Addr::new(net, 0, number, last);
+        let ends = outer && (over_v6 || !ipip);
+        let end = |last: u8| match over_v6 {
+            true => [0x2001, 0xdb8, number.into(), 0, 0, 0, 0, last.into()].into(),
+            false => std::net::IpAddr::V4(host(100, last)),
+        };
         TunnelSpec {
             name: format!("{}{number}", kind.prefix()),
             kind,
-            local: (outer && !ipip).then(|| host(100, 1)),
-            remote: (outer && !ipip).then(|| host(100, 2)),
+            local: ends.then(|| end(1)),
+            remote: ends.then(|| end(2)),
             address: pair.then(|| host(101, 1)),
             peer: pair.then(|| host(101, 2)),
+            inet6: (1..=inet6).map(|last| Ipv6Net::new_assert([0xfd01, number.into(), 0, 0, 0, 0, 0, last].into(), 64)).collect(),
             link0: true,
             link1: link1 && !ipip,
             mtu,
@@ -537,25 +547,32 @@ fn any_mss() -> impl Strategy<Value = MssClamp> {
 }
 
 fn any_route(number: u8) -> impl Strategy<Value = RouteSpec> {
+    // Both families by turns, the default of each among them.
+    let ipv6 = number % 2 == 1;
+    let gateway = move |net: u8, last: u8| match ipv6 {
+        true => [0x2001, 0xdb8, 0xff, net.into(), 0, 0, 0, last.into()].into(),
+        false => std::net::IpAddr::from([net, 0, 0, last]),
+    };
     let target = prop_oneof![
         (1u8..=223)
             .prop_filter("loopback", |net| *net != 127)
-            .prop_map(|net| RouteTarget::Via(std::net::Ipv4Addr::new(net, 0, 0, 9))),
+            .prop_map(move |net| RouteTarget::Via(gateway(net, 9))),
         Just(RouteTarget::Interface("en0".to_owned())),
         Just(RouteTarget::Blackhole),
         Just(RouteTarget::Reject),
-        (1u8..200, 2usize..=16).prop_map(|(net, count)| {
+        (1u8..100, 2usize..=16).prop_map(move |(net, count)| {
             let path = |n: usize| PathSpec {
-                way: PathWay::Via([10, net, 1, n as u8].into()),
+                way: PathWay::Via(gateway(net, n as u8 + 10)),
                 weight: (n * 15) as u8,
             };
             RouteTarget::Paths((1..=count).map(path).collect())
         }),
     ];
-    let to = if number == 0 {
-        Ipv4Net::default()
-    } else {
-        Ipv4Net::new_assert([number, 0, 0, 0].into(), 8)
+    let to = match number {
+        0 => ip::everything(Family::V4),
+        1 => ip::everything(Family::V6),
+        _ if ipv6 => IpNet::new_assert([0x2001, number.into(), 0, 0, 0, 0, 0, 0].into(), 32),
+        _ => IpNet::new_assert([number, 0, 0, 0].into(), 8),
     };
     target.prop_map(move |target| RouteSpec { to, target })
 }
@@ -569,14 +586,14 @@ prop_compose! {
     ) -> State {
         let mac = |last| Mac([2, 0, 0, 0, 0, last]);
         let port = (named || ports[0].address.is_empty()).then(|| "en0".to_owned());
-        let address = |last: u8| std::net::Ipv4Addr::new(1, 0, 0, 100 + last);
+        let address = |last: u8| std::net::IpAddr::from([1, 0, 0, 100 + last]);
         // A subnet that holds .100 to .102.
-        let near = port.is_some() || ports[0].address[0].prefix_len() <= 24;
+        let near = port.is_some() || ports[0].address[0].addr().is_ipv4() && ports[0].address[0].prefix_len() <= 24;
         let entries = if near { entries } else { 0 };
         State {
             vlans: (1..=vlans).map(|id| VlanSpec {
                 name: format!("en0.{id}"),
-                address: vec![Ipv4Net::new_assert([192, 168, id as u8, 1].into(), 24)],
+                address: vec![IpNet::new_assert([192, 168, id as u8, 1].into(), 24)],
                 mtu: vlan_mtu.then_some(ports[0].mtu),
                 up: id % 2 == 0,
             }).collect(),

@@ -4,13 +4,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::routes_file::RoutesFile;
 use super::sections::{queue_name, vlan_name};
 use crate::ids::{MAX_INTERFACES, MAX_PORTS};
+use crate::model::ip;
 use crate::model::op::Problem;
 use crate::model::spec::{
     DpdkSettings, GreOptions, NeighbourSpec, PathSpec, PathWay, PortSpec, PublishSpec, RouteSpec,
@@ -35,7 +36,7 @@ pub struct Draft {
 
 impl Draft {
     /// Addresses of ports and VLANs: place, interface, address.
-    fn link_addresses(&self) -> Vec<(String, &str, Ipv4Net)> {
+    fn link_addresses(&self) -> Vec<(String, &str, IpNet)> {
         let ports = self.ports.iter().map(|(n, p)| ("port", n, &p.name, &p.address));
         let vlans = self.vlans.iter().map(|(n, v)| ("vlan", n, &v.name, &v.address));
         let mut all = Vec::new();
@@ -47,10 +48,21 @@ impl Draft {
         all
     }
 
+    /// Inner IPv6 addresses of tunnels: place, interface, address.
+    fn tunnel_addresses(&self) -> Vec<(String, &str, IpNet)> {
+        let tunnels = self.tunnels.iter().flat_map(|(number, tunnel)| {
+            let at = move |place| format!("tunnel[{number}].inet6[{place}]");
+            let nets = tunnel.inet6.iter().enumerate();
+            nets.map(move |(place, net)| (at(place), tunnel.name.as_str(), IpNet::V6(*net)))
+        });
+        tunnels.collect()
+    }
+
     /// All our own addresses, inner ones of tunnels too.
-    fn own(&self) -> HashSet<Ipv4Addr> {
-        let links = self.link_addresses().into_iter().map(|(.., net)| net.addr());
-        links.chain(self.tunnels.iter().filter_map(|(_, tunnel)| tunnel.address)).collect()
+    fn own(&self) -> HashSet<IpAddr> {
+        let links = self.link_addresses().into_iter().chain(self.tunnel_addresses());
+        let pairs = self.tunnels.iter().filter_map(|(_, tunnel)| tunnel.address);
+        links.map(|(.., net)| net.addr()).chain(pairs.map(IpAddr::V4)).collect()
     }
 
     fn port_names(&self) -> String {
@@ -229,10 +241,18 @@ impl Checker<'_> {
     /// Each subnet is on one interface, each address configured once.
     fn subnets(&mut self) {
         let draft = self.draft;
-        let addresses: Vec<(String, &str, Ipv4Net)> = draft.link_addresses();
+        let mut addresses: Vec<(String, &str, IpNet)> = draft.link_addresses();
+        addresses.extend(draft.tunnel_addresses());
+        // An address of its own makes no subnet behind a tunnel.
+        let makes_one = |net: &IpNet, name: &str| {
+            !ip::is_host(net) || !draft.tunnels.iter().any(|(_, tunnel)| tunnel.name == name)
+        };
         for (place, (at, name, net)) in addresses.iter().enumerate() {
             let earlier = addresses[..place].iter().find(|(_, other, earlier)| {
-                let overlap = net.contains(&earlier.network()) || earlier.contains(&net.network());
+                let overlap = (net.contains(&earlier.network())
+                    || earlier.contains(&net.network()))
+                    && makes_one(net, name)
+                    && makes_one(earlier, other);
                 if other == name { earlier.addr() == net.addr() } else { overlap }
             });
             let Some((first, other, earlier)) = earlier else { continue };
@@ -307,7 +327,7 @@ impl Checker<'_> {
         }
     }
 
-    fn path(&mut self, own: &HashSet<Ipv4Addr>, path: &PathSpec, at: impl Fn(&str) -> String) {
+    fn path(&mut self, own: &HashSet<IpAddr>, path: &PathSpec, at: impl Fn(&str) -> String) {
         match &path.way {
             PathWay::Via(gateway) => self.not_own(own, *gateway, at("via"), "another router's"),
             PathWay::Interface(name) => {
@@ -345,7 +365,7 @@ impl Checker<'_> {
     }
 
     /// An address that must be somebody else's.
-    fn not_own(&mut self, own: &HashSet<Ipv4Addr>, address: Ipv4Addr, at: String, expected: &str) {
+    fn not_own(&mut self, own: &HashSet<IpAddr>, address: IpAddr, at: String, expected: &str) {
         if own.contains(&address) {
             self.problem(at, format!("`{address}` is our own address: expected {expected}"));
         }
@@ -353,7 +373,7 @@ impl Checker<'_> {
 
     /// The interface of an ARP entry: named, or the one whose subnet has the
     /// address.
-    fn link(&mut self, at: &str, port: Option<&str>, address: Ipv4Addr) {
+    fn link(&mut self, at: &str, port: Option<&str>, address: IpAddr) {
         if self.unread {
             return;
         }
@@ -409,13 +429,20 @@ fn duplicates<'a, T: Hash + Eq + 'a>(
 }
 
 /// What is wrong with one tunnel: field and message.
-fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<Ipv4Addr>) -> Vec<(&'static str, String)> {
+fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<IpAddr>) -> Vec<(&'static str, String)> {
     let mut problems = Vec::new();
     let ipip = tunnel.kind == TunnelKind::Ipip;
-    if ipip && (tunnel.local.is_some() || tunnel.remote.is_some()) {
-        let message = "an ipip tunnel has one pair for inside and outside: expected just `address` and `peer`";
-        let field = if tunnel.local.is_some() { "local" } else { "remote" };
-        problems.push((field, message.into()));
+    for (field, address) in [("local", tunnel.local), ("remote", tunnel.remote)] {
+        if ipip && address.is_some_and(|address| address.is_ipv4()) && problems.is_empty() {
+            let message = "an ipip tunnel over IPv4 has one pair for inside and outside: expected just `address` and `peer`";
+            problems.push((field, message.into()));
+        }
+    }
+    if let (Some(local), Some(remote)) = (tunnel.local, tunnel.remote)
+        && local.is_ipv4() != remote.is_ipv4()
+    {
+        let message = format!("`{remote}` is not of the family of `local`, {local}");
+        problems.push(("remote", message));
     }
     for (field, set) in [("link0", !tunnel.link0), ("link1", tunnel.link1)] {
         if ipip && set {
@@ -435,7 +462,7 @@ fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<Ipv4Addr>) -> Vec<(&'stati
     }
     let pairs = [
         ("local", tunnel.local, "remote", tunnel.remote),
-        ("address", tunnel.address, "peer", tunnel.peer),
+        ("address", tunnel.address.map(IpAddr::V4), "peer", tunnel.peer.map(IpAddr::V4)),
     ];
     for (here, ours, there, theirs) in pairs {
         match (ours, theirs) {
@@ -450,7 +477,7 @@ fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<Ipv4Addr>) -> Vec<(&'stati
             _ => {}
         }
     }
-    for (field, far) in [("remote", tunnel.remote), ("peer", tunnel.peer)] {
+    for (field, far) in [("remote", tunnel.remote), ("peer", tunnel.peer.map(IpAddr::V4))] {
         let said = problems.iter().any(|(place, _)| *place == field);
         if let Some(far) = far.filter(|far| own.contains(far) && !said) {
             let message =

@@ -11,11 +11,11 @@
 //! sockets, no ports and no clock of its own: `now` is the time since start,
 //! so replay can run it on virtual time.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::icmp::Icmp;
 use super::neighbours::{Held, NeighbourConfig, Neighbours};
@@ -107,8 +107,7 @@ impl Control {
     /// All that is wrong; nothing has changed.
     pub fn transact(&mut self, ops: &[Located], now: Duration) -> Result<Outcome, ApiError> {
         let neighbours = &self.engines.neighbours;
-        let (outcome, events) =
-            self.net.transact(ops, &|address| neighbours.knows(address.into()))?;
+        let (outcome, events) = self.net.transact(ops, &|address| neighbours.knows(address))?;
         for name in &outcome.created {
             if let Some(id) = self.net.interface_named(name) {
                 self.totals.begin(id);
@@ -214,7 +213,7 @@ impl Control {
             let state = self
                 .net
                 .interface_named(&underlay.interface)
-                .and_then(|link| self.engines.neighbours.state_of(link, underlay.next_hop.into()));
+                .and_then(|link| self.engines.neighbours.state_of(link, underlay.next_hop));
             if let Some(state) = state {
                 state.clone_into(&mut underlay.state);
             }
@@ -238,12 +237,12 @@ impl Control {
     }
 
     /// The longest match for a destination.
-    pub fn lookup_route(&self, to: Ipv4Addr) -> Option<RouteView> {
+    pub fn lookup_route(&self, to: IpAddr) -> Option<RouteView> {
         self.net.lookup_route(to)
     }
 
     /// The route of this very prefix.
-    pub fn get_route(&self, to: Ipv4Net) -> Option<RouteView> {
+    pub fn get_route(&self, to: IpNet) -> Option<RouteView> {
         self.net.get_route(to)
     }
 
@@ -329,14 +328,10 @@ impl Actions for Hands<'_> {
         self.ends.iter_mut().any(|end| end.inject(kind, bytes))
     }
     fn neighbour_resolved(&mut self, link: IfId, address: IpAddr, mac: Mac) {
-        if let IpAddr::V4(address) = address {
-            self.net.neighbour_resolved(link, address, mac);
-        }
+        self.net.neighbour_resolved(link, address, mac);
     }
     fn neighbour_lost(&mut self, link: IfId, address: IpAddr, failed: bool) {
-        if let IpAddr::V4(address) = address {
-            self.net.neighbour_lost(link, address, failed);
-        }
+        self.net.neighbour_lost(link, address, failed);
     }
 }
 

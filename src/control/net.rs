@@ -26,10 +26,10 @@
 //! Control is one thread and the only writer of [`Tables`]; `Net` does no I/O.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::control::topology::Event;
 use crate::ids::{IfId, Mac, PortId};
@@ -153,17 +153,17 @@ pub struct Net {
     rib: Rib,
     watch: Watch,
     /// Where each static route leads, whether it counts or not.
-    routes: HashMap<Ipv4Net, Hop>,
+    routes: HashMap<IpNet, Hop>,
     tunnels: HashMap<IfId, TunnelState>,
     /// Sets of paths of multipath routes, resolved.
     groups: Groups,
-    neighbours: BTreeMap<(IfId, Ipv4Addr), Neighbour>,
+    neighbours: BTreeMap<(IfId, IpAddr), Neighbour>,
     /// Neighbours that are reached on their link: those with a host route.
-    active: HashMap<Ipv4Addr, IfId>,
+    active: HashMap<IpAddr, IfId>,
     /// Tunnels by underlay link and neighbour.
-    stacked: BTreeSet<(IfId, Ipv4Addr, IfId)>,
+    stacked: BTreeSet<(IfId, IpAddr, IfId)>,
     /// The FIB as last written.
-    installed: HashMap<Ipv4Net, Hop>,
+    installed: HashMap<IpNet, Hop>,
     /// Adjacencies planned so far: what changes cost, as a number that does not
     /// depend on the machine.
     planned: u64,
@@ -212,7 +212,7 @@ impl Net {
     pub fn transact(
         &mut self,
         ops: &[Located],
-        learned: &dyn Fn(Ipv4Addr) -> bool,
+        learned: &dyn Fn(IpAddr) -> bool,
     ) -> Result<(Outcome, Vec<Event>), ApiError> {
         let mut edit = Edit::new(&mut self.desired, &self.facts, learned, ops);
         edit.apply_all();
@@ -248,13 +248,13 @@ impl Net {
 
     /// A neighbour's link address is known now, or changed: adjacencies that
     /// depend on it are published before this returns.
-    pub fn neighbour_resolved(&mut self, link: IfId, address: Ipv4Addr, mac: Mac) {
+    pub fn neighbour_resolved(&mut self, link: IfId, address: IpAddr, mac: Mac) {
         self.learn(link, address, Some(Some(mac)));
     }
 
     /// A neighbour did not answer (`failed`: packets meet "unreachable") or its
     /// entry went away (they are held and asked for again).
-    pub fn neighbour_lost(&mut self, link: IfId, address: Ipv4Addr, failed: bool) {
+    pub fn neighbour_lost(&mut self, link: IfId, address: IpAddr, failed: bool) {
         self.learn(link, address, failed.then_some(None));
     }
 
@@ -280,7 +280,7 @@ impl Net {
     }
 
     /// What is known of a neighbour's link address; configured before learned.
-    fn station(&self, link: IfId, address: Ipv4Addr) -> Station {
+    fn station(&self, link: IfId, address: IpAddr) -> Station {
         match self.neighbours.get(&(link, address)) {
             Some(Neighbour { fixed: Some(mac), .. }) => Station::Known(*mac),
             Some(Neighbour { learned: Some(Some(mac)), .. }) => Station::Known(*mac),
@@ -290,7 +290,7 @@ impl Net {
     }
 
     /// Tunnels whose outer packets go to this neighbour.
-    fn tunnels_over(&self, link: IfId, address: Ipv4Addr) -> impl Iterator<Item = IfId> {
+    fn tunnels_over(&self, link: IfId, address: IpAddr) -> impl Iterator<Item = IfId> {
         let range = (link, address, IfId(0))..=(link, address, IfId::NONE);
         self.stacked.range(range).map(|(_, _, tunnel)| *tunnel)
     }

@@ -11,9 +11,9 @@
 //! are answered in order. A line over [`MAX_LINE`] bytes is answered with an
 //! error and the connection is closed, since its end cannot be trusted.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -106,12 +106,12 @@ pub enum Call {
     /// `route get`: `Option<RouteView>`, the longest match.
     LookupRoute {
         /// The destination.
-        to: Ipv4Addr,
+        to: IpAddr,
     },
     /// `route get -net`: `Option<RouteView>`, this very prefix.
     GetRoute {
         /// The prefix.
-        to: Ipv4Net,
+        to: IpNet,
     },
     /// `Vec<NeighbourView>`.
     ShowNeighbours,

@@ -6,6 +6,7 @@
 //! transaction serve them all.
 
 pub mod api;
+pub mod ip;
 pub mod op;
 pub mod spec;
 pub mod view;

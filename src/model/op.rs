@@ -1,13 +1,14 @@
 //! Changes. A transaction is a list of these: all of them happen or none.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::spec::{
     Dscp, IcmpSpec, MssClamp, NeighbourSpec, OuterDf, PublishSpec, RouteSpec, TunnelSpec, VlanSpec,
 };
+use crate::ids::Family;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,19 +36,22 @@ pub enum Op {
         /// The sub-interface.
         vlan: VlanSpec,
     },
-    /// `ifconfig en0 10.1`, `ifconfig gre0 12.1 12.2`. On a tunnel it replaces
-    /// the pair; on a port it replaces the first address unless `alias`.
+    /// `ifconfig en0 10.1`, `ifconfig gre0 12.1 12.2`, `ifconfig gre0 inet6
+    /// fd00:12::1/64`. On a tunnel an IPv4 address replaces the pair; on a port
+    /// it replaces the first one unless `alias`. An IPv6 address always comes
+    /// beside those that are there; there already, it gets the prefix length.
     SetAddress {
         /// The interface.
         name: String,
         /// Own address.
-        address: Ipv4Addr,
-        /// Prefix length; default: classful on ports, 32 on tunnels.
+        address: IpAddr,
+        /// Prefix length; default: classful on ports, 32 on tunnels, 64 for
+        /// IPv6.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         prefix_len: Option<u8>,
-        /// Far end, on tunnels.
+        /// Far end, on tunnels; none for an IPv6 address.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        peer: Option<Ipv4Addr>,
+        peer: Option<IpAddr>,
         /// Add instead of replace.
         #[serde(default)]
         alias: bool,
@@ -57,16 +61,16 @@ pub enum Op {
         /// The interface.
         name: String,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
-    /// `ifconfig gre0 tunnel 10.25 10.163`: outer pair.
+    /// `ifconfig gre0 tunnel 10.25 10.163`: outer pair, both of one family.
     SetEndpoints {
         /// The tunnel.
         name: String,
         /// Outer source.
-        local: Ipv4Addr,
+        local: IpAddr,
         /// Outer destination.
-        remote: Ipv4Addr,
+        remote: IpAddr,
     },
     /// `ifconfig gre0 deletetunnel`.
     ClearEndpoints {
@@ -137,11 +141,14 @@ pub enum Op {
     /// `route delete`.
     DeleteRoute {
         /// Its destination.
-        to: Ipv4Net,
+        to: IpNet,
     },
     /// `route flush`: all static routes.
-    // Braces: serde lets a variant without them have any field.
-    FlushRoutes {},
+    FlushRoutes {
+        /// Only those of this family.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        family: Option<Family>,
+    },
     /// `arp -s ADDRESS MAC`.
     PutNeighbour {
         /// The entry.
@@ -155,7 +162,7 @@ pub enum Op {
     /// `arp -d ADDRESS`: static, published and learned entries of that address.
     DeleteArp {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// `arp -d -a`.
     FlushArp {},
@@ -244,7 +251,7 @@ mod tests {
         let json = r#"{"op":"set-address","name":"gre0","address":"12.0.0.1","peer":"12.0.0.2"}"#;
         let located: Located = serde_json::from_str(json).expect("parses");
         let Op::SetAddress { peer, alias, .. } = &located.op else { panic!("{located:?}") };
-        assert_eq!((*peer, *alias), (Some(Ipv4Addr::new(12, 0, 0, 2)), false));
+        assert_eq!((*peer, *alias), (Some(IpAddr::from([12, 0, 0, 2])), false));
         let back = serde_json::to_string(&located).expect("prints");
         assert_eq!(serde_json::from_str::<Located>(&back).expect("parses"), located);
     }

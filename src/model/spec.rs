@@ -1,12 +1,12 @@
 //! Desired state, one value per object, as configured and before anything is
 //! resolved.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::Mac;
+use crate::ids::{Family, Mac};
 
 /// A DPDK port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub struct PortSpec {
     pub device: String,
     /// Addresses with prefix lengths; host bits are the address.
     #[serde(default)]
-    pub address: Vec<Ipv4Net>,
+    pub address: Vec<IpNet>,
     /// Largest IP datagram, bytes.
     #[serde(default = "default_mtu")]
     pub mtu: u16,
@@ -42,7 +42,7 @@ pub struct VlanSpec {
     pub name: String,
     /// Addresses with prefix lengths.
     #[serde(default)]
-    pub address: Vec<Ipv4Net>,
+    pub address: Vec<IpNet>,
     /// Largest IP datagram; default: the port's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
@@ -55,26 +55,32 @@ pub struct VlanSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TunnelKind {
-    /// GRE over IPv4 (RFC 2784), protocol 47.
+    /// GRE (RFC 2784, RFC 7676), protocol 47.
     Gre,
-    /// IP in IP (RFC 2003), protocol 4.
+    /// IP in IP (RFC 2003, RFC 4213, RFC 2473), protocol 4 or 41 by what is
+    /// inside.
     Ipip,
 }
 
 impl TunnelKind {
-    /// IP protocol number of the outer header.
-    pub const fn protocol(self) -> u8 {
-        match self {
-            TunnelKind::Gre => 47,
-            TunnelKind::Ipip => 4,
+    /// IP protocol number of the outer header, by the family inside.
+    pub const fn protocol(self, inner: Family) -> u8 {
+        match (self, inner) {
+            (TunnelKind::Gre, _) => 47,
+            (TunnelKind::Ipip, Family::V4) => 4,
+            (TunnelKind::Ipip, Family::V6) => 41,
         }
     }
 
-    /// Bytes it adds in front of a datagram.
-    pub const fn overhead(self) -> u16 {
+    /// Bytes it adds in front of a datagram, by the family outside.
+    pub const fn overhead(self, outer: Family) -> u16 {
+        let header = match outer {
+            Family::V4 => 20,
+            Family::V6 => 40,
+        };
         match self {
-            TunnelKind::Gre => 24,
-            TunnelKind::Ipip => 20,
+            TunnelKind::Gre => header + 4,
+            TunnelKind::Ipip => header,
         }
     }
 
@@ -154,8 +160,12 @@ impl std::fmt::Display for GreOptions {
 
 /// A tunnel interface (`gre0`, `ipip0`).
 ///
-/// An `ipip` interface has one pair of addresses: `local`/`remote` stay unset
-/// and `address`/`peer` are inner and outer pair at once (technote T16).
+/// An `ipip` interface over IPv4 has one pair of addresses: `local`/`remote` stay
+/// unset and `address`/`peer` are inner and outer pair at once (technote T16).
+/// Over IPv6 it has `local`/`remote` like any other.
+///
+/// A tunnel runs with an inner IPv4 pair, with inner IPv6 addresses, or with
+/// both; either way it takes packets of both families.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TunnelSpec {
@@ -163,18 +173,21 @@ pub struct TunnelSpec {
     pub name: String,
     /// What it wraps in.
     pub kind: TunnelKind,
-    /// Outer source: one of our own addresses.
+    /// Outer source: one of our own addresses, of the same family as `remote`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub local: Option<Ipv4Addr>,
+    pub local: Option<IpAddr>,
     /// Outer destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remote: Option<Ipv4Addr>,
-    /// Inner address of this end.
+    pub remote: Option<IpAddr>,
+    /// Inner IPv4 address of this end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Ipv4Addr>,
-    /// Inner address of the far end; a host route leads to it.
+    /// Inner IPv4 address of the far end; a host route leads to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<Ipv4Addr>,
+    /// Inner IPv6 addresses of this end; their subnets lie behind the tunnel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inet6: Vec<Ipv6Net>,
     /// GRE (set) or MOBILE (clear) encapsulation, for `gre`.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub link0: bool,
@@ -261,7 +274,7 @@ impl std::fmt::Display for MssClamp {
 #[serde(rename_all = "lowercase")]
 pub enum RouteTarget {
     /// A gateway, itself reached by the longest match that is not through it.
-    Via(Ipv4Addr),
+    Via(IpAddr),
     /// An interface: a tunnel, or a port whose hosts are all neighbours.
     Interface(String),
     /// Nowhere, silently.
@@ -291,7 +304,7 @@ pub struct PathSpec {
 #[serde(rename_all = "lowercase")]
 pub enum PathWay {
     /// A gateway.
-    Via(Ipv4Addr),
+    Via(IpAddr),
     /// A tunnel.
     Interface(String),
 }
@@ -306,11 +319,12 @@ impl std::fmt::Display for PathWay {
 }
 
 impl std::fmt::Display for PathSpec {
-    /// `203.0.113.254`, `gre0:3`: as the `route` verb has it.
+    /// `203.0.113.254`, `gre0:3`, `[2001:db8::1]:2`: as the `route` verb has it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.weight {
-            1 => self.way.fmt(f),
-            weight => write!(f, "{}:{weight}", self.way),
+        match (&self.way, self.weight) {
+            (way, 1) => way.fmt(f),
+            (PathWay::Via(IpAddr::V6(gateway)), weight) => write!(f, "[{gateway}]:{weight}"),
+            (way, weight) => write!(f, "{way}:{weight}"),
         }
     }
 }
@@ -328,17 +342,17 @@ fn is_one(weight: &u8) -> bool {
 #[serde(deny_unknown_fields)]
 pub struct RouteSpec {
     /// Destination; no host bits.
-    pub to: Ipv4Net,
+    pub to: IpNet,
     /// Where it leads.
     pub target: RouteTarget,
 }
 
-/// A static neighbour (`arp -s` without `pub`).
+/// A static neighbour of either family (`arp -s` without `pub`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NeighbourSpec {
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Port or VLAN interface; default: the one whose subnet has the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,
@@ -346,13 +360,14 @@ pub struct NeighbourSpec {
     pub mac: Mac,
 }
 
-/// A published (proxy) ARP entry: not a neighbour, but an answer we give for
-/// somebody else (RFC 1027).
+/// A published (proxy) entry: not a neighbour, but an answer we give for somebody
+/// else, by ARP (RFC 1027) or, for an IPv6 address, by neighbour discovery (RFC
+/// 4861 §7.2.8).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishSpec {
     /// The address answered for.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Port or VLAN interface it is published on; default: the one whose
     /// subnet has the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -362,7 +377,7 @@ pub struct PublishSpec {
     pub mac: Option<Mac>,
 }
 
-/// ICMP behaviour (RFC 1812 §4.3).
+/// ICMP and ICMPv6 behaviour (RFC 1812 §4.3, RFC 4443 §2.4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IcmpSpec {

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Mac;
@@ -41,13 +41,13 @@ fn is_zero(n: &u64) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressView {
     /// Own address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Prefix length.
     pub prefix_len: u8,
     /// Far end of a point-to-point interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub peer: Option<Ipv4Addr>,
-    /// Broadcast address of a subnet.
+    pub peer: Option<IpAddr>,
+    /// Broadcast address of an IPv4 subnet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broadcast: Option<Ipv4Addr>,
 }
@@ -56,11 +56,11 @@ pub struct AddressView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnderlayView {
     /// Route that leads there.
-    pub route: Ipv4Net,
+    pub route: IpNet,
     /// Interface they leave by.
     pub interface: String,
     /// Next hop on it.
-    pub next_hop: Ipv4Addr,
+    pub next_hop: IpAddr,
     /// Neighbour state of the next hop, as in [`NeighbourView::state`].
     pub state: String,
 }
@@ -75,9 +75,9 @@ pub struct TunnelView {
     /// `gre` or `ipip`.
     pub kind: String,
     /// Outer source.
-    pub local: Option<Ipv4Addr>,
+    pub local: Option<IpAddr>,
     /// Outer destination.
-    pub remote: Option<Ipv4Addr>,
+    pub remote: Option<IpAddr>,
     /// Outer TTL.
     pub ttl: u8,
     /// `copy` or a number.
@@ -127,9 +127,9 @@ pub struct InterfaceView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteView {
     /// Destination.
-    pub to: Ipv4Net,
+    pub to: IpNet,
     /// Gateway, if through one.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// Interface it resolves to; `None` when it does not resolve now.
     pub interface: Option<String>,
     /// BSD letters: U up, G gateway, H host, S static, B blackhole, R reject,
@@ -149,7 +149,7 @@ pub struct RouteView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathView {
     /// Gateway, if through one.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// Interface it resolves to; `None` when it does not resolve now.
     pub interface: Option<String>,
     /// BSD letters, as of a route.
@@ -379,9 +379,18 @@ pub struct TablesView {
     pub fib4_groups: u64,
     /// Second-level groups there are.
     pub fib4_groups_max: u64,
+    /// Prefixes in the IPv6 FIB.
+    #[serde(default)]
+    pub fib6_prefixes: u64,
+    /// Its groups in use.
+    #[serde(default)]
+    pub fib6_groups: u64,
+    /// Its groups there are.
+    #[serde(default)]
+    pub fib6_groups_max: u64,
     /// Next-hop slots in use.
     pub next_hops: u64,
-    /// Tunnels in the decapsulation table.
+    /// Tunnels with an outer pair: those in the decapsulation table.
     pub tunnels: u64,
     /// Bytes all tables take.
     pub bytes: u64,

@@ -1,6 +1,8 @@
 //! What one turn of control may cost, whatever workers hand over.
 #![allow(clippy::unwrap_used)]
 
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::exchange::{ExchangeConfig, WorkerEnd, exchange};
 use crate::ids::PortId;

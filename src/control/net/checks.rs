@@ -3,15 +3,17 @@
 //! no host has, no two tunnels alike. Only what was touched is looked at, from both sides.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::desired::{Desired, Item, Object, Target, TunnelConfig, with_address};
 use super::edit::Edit;
 use super::key::Key;
 use super::refusal::{Fault, Refusal};
 use super::values;
+use crate::ids::Family;
+use crate::model::ip;
 use crate::model::spec::TunnelKind;
 
 /// Checks all that was touched and notes what is wrong.
@@ -54,7 +56,7 @@ pub(super) fn check(edit: &mut Edit<'_>, touched: &BTreeMap<Object, Item>) {
 enum Role {
     Remote(Key),
     Peer(Key),
-    Gateway(Ipv4Net),
+    Gateway(IpNet),
     Neighbour,
     Published,
 }
@@ -74,12 +76,12 @@ impl Role {
 }
 
 /// Refuses what no other host can have, in a role that only another host has.
-fn not_a_host(desired: &Desired, address: Ipv4Addr, role: &Role) -> Option<Fault> {
+fn not_a_host(desired: &Desired, address: IpAddr, role: &Role) -> Option<Fault> {
     not_own(desired, address, role).or_else(|| not_of_subnet(desired, address, role))
 }
 
 /// Refuses an own address.
-fn not_own(desired: &Desired, address: Ipv4Addr, role: &Role) -> Option<Fault> {
+fn not_own(desired: &Desired, address: IpAddr, role: &Role) -> Option<Fault> {
     let own = desired.names.name(desired.index.owners(address).next()?);
     let (field, what) = role.words(desired);
     let why = match role {
@@ -94,13 +96,14 @@ fn not_own(desired: &Desired, address: Ipv4Addr, role: &Role) -> Option<Fault> {
 
 /// Refuses the broadcast and the network address of a connected subnet. A
 /// published one is only silent (AR-06).
-fn not_of_subnet(desired: &Desired, address: Ipv4Addr, role: &Role) -> Option<Fault> {
+fn not_of_subnet(desired: &Desired, address: IpAddr, role: &Role) -> Option<Fault> {
     let why = match role {
         Role::Published => return None,
         Role::Gateway(_) => "expected a router's",
         Role::Remote(_) | Role::Peer(_) | Role::Neighbour => "expected a host's",
     };
-    let covers = desired.index.subnets.cover(&Ipv4Net::from(address));
+    let host = IpNet::from(address);
+    let covers = desired.index.subnets.cover(&host);
     let (subnet, what, links) = covers
         .into_iter()
         .find_map(|(net, links)| Some((net, values::nobody(&net, address)?, links)))?;
@@ -110,13 +113,12 @@ fn not_of_subnet(desired: &Desired, address: Ipv4Addr, role: &Role) -> Option<Fa
 }
 
 /// An address that became ours, or a subnet's, must have no such role.
-fn roles(desired: &Desired, address: Ipv4Addr, faults: &mut Vec<Fault>) {
+fn roles(desired: &Desired, address: IpAddr, faults: &mut Vec<Fault>) {
     let index = &desired.index;
     let mut roles: Vec<Role> = Vec::new();
-    // On ipip the far end is the peer too, and said of it once.
-    let mut remotes =
-        with_address(&index.remotes, address).filter(|k| k.tunnel_kind() == Some(TunnelKind::Gre));
-    roles.extend(remotes.next().map(Role::Remote));
+    // On ipip over IPv4 the far end is the peer too, and said of it once.
+    let gre = |key: &Key| key.tunnel_kind() == Some(TunnelKind::Gre) || address.is_ipv6();
+    roles.extend(with_address(&index.remotes, address).find(gre).map(Role::Remote));
     roles.extend(with_address(&index.peers, address).next().map(Role::Peer));
     roles.extend(index.routes_via(address).next().map(Role::Gateway));
     roles.extend(desired.neighbours.contains_key(&address).then_some(Role::Neighbour));
@@ -130,32 +132,69 @@ fn roles(desired: &Desired, address: Ipv4Addr, faults: &mut Vec<Fault>) {
 fn link(desired: &Desired, key: Key, faults: &mut Vec<Fault>) {
     let Some(config) = desired.links.get(&key) else { return };
     for net in &config.address {
-        let subnet = net.trunc();
-        let covers = desired.index.subnets.cover(&subnet);
-        let inside = desired.index.subnets.children(&subnet);
-        let overlap = covers
-            .chain(inside)
-            .flat_map(|(other, links)| links.iter().map(move |link| (other, *link)))
-            .find(|(_, link)| *link != key);
-        if let Some((other_subnet, other)) = overlap {
-            // The same words from both sides, so that they are said once.
-            let mut sides = [(key, subnet), (other, other_subnet)];
-            sides.sort();
-            let [(first, subnet), (second, other_subnet)] = sides;
-            let (name, other) = (desired.names.name(first), desired.names.name(second));
-            faults.push(Refusal::Overlap { name, subnet, other, other_subnet }.on("address"));
-        }
-        for address in std::iter::once(net.addr()).chain(values::nobodys(&subnet)) {
-            roles(desired, address, faults);
-        }
+        roles(desired, net.addr(), faults);
+        subnet(desired, key, net.trunc(), "address", faults);
+    }
+    room_for_ipv6(desired, key, faults);
+    if let Key::Port(port) = key {
+        let vlans = desired.links.range(Key::Vlan(port, 0)..=Key::Vlan(port, u16::MAX));
+        vlans.for_each(|(vlan, _)| room_for_ipv6(desired, *vlan, faults));
+    }
+}
+
+/// Refuses a subnet that is somebody else's too, and roles of those of its
+/// addresses that no host has.
+fn subnet(
+    desired: &Desired,
+    key: Key,
+    subnet: IpNet,
+    field: &'static str,
+    faults: &mut Vec<Fault>,
+) {
+    let covers = desired.index.subnets.cover(&subnet);
+    let inside = desired.index.subnets.children(&subnet);
+    let overlap = covers
+        .chain(inside)
+        .flat_map(|(other, keys)| keys.iter().map(move |key| (other, *key)))
+        .find(|(_, other)| *other != key);
+    if let Some((other_subnet, other)) = overlap {
+        // The same words from both sides, so that they are said once.
+        let mut sides = [(key, subnet), (other, other_subnet)];
+        sides.sort();
+        let [(first, subnet), (second, other_subnet)] = sides;
+        let (name, other) = (desired.names.name(first), desired.names.name(second));
+        faults.push(Refusal::Overlap { name, subnet, other, other_subnet }.on(field));
+    }
+    for (address, _) in ip::nobodys(&subnet) {
+        roles(desired, address, faults);
+    }
+}
+
+/// Refuses IPv6 on a link that is too small for it (RFC 8200 §5), by its own MTU
+/// or its port's.
+fn room_for_ipv6(desired: &Desired, key: Key, faults: &mut Vec<Fault>) {
+    let Some(config) = desired.links.get(&key) else { return };
+    let below = key.port().and_then(|(port, _)| desired.links.get(&Key::Port(port))?.mtu);
+    let mtu = config.mtu.into_iter().chain(below).min();
+    let address = config.address.iter().map(IpNet::addr).find(IpAddr::is_ipv6);
+    if let (Some(mtu), Some(address)) = (mtu.filter(|mtu| *mtu < ip::LEAST_MTU_V6), address) {
+        let name = desired.names.name(key);
+        faults.push(Refusal::SmallForIpv6 { name, mtu, address }.on("mtu"));
     }
 }
 
 fn tunnel(desired: &Desired, key: Key, config: &TunnelConfig, faults: &mut Vec<Fault>) {
     let Some(kind) = key.tunnel_kind() else { return };
-    if let Some((address, peer)) = config.pair {
+    let ipv6 = !config.inet6.is_empty() || config.outer_family(kind) == Family::V6;
+    if !config.link0 && ipv6 {
+        faults.push(Refusal::MobileIpv6(desired.names.name(key)).on("link0"));
+    }
+    config.own().for_each(|address| roles(desired, address, faults));
+    for net in config.subnets() {
+        subnet(desired, key, net, "inet6", faults);
+    }
+    if let Some(peer) = config.peer() {
         faults.extend(not_a_host(desired, peer, &Role::Peer(key)));
-        roles(desired, address, faults);
         let mut both: Vec<Key> = with_address(&desired.index.peers, peer).take(2).collect();
         if both.len() > 1 {
             both.sort();
@@ -164,12 +203,12 @@ fn tunnel(desired: &Desired, key: Key, config: &TunnelConfig, faults: &mut Vec<F
         }
     }
     if let Some((local, remote)) = config.outer(kind) {
-        // On ipip the far end was just looked at, under its other name.
+        // On ipip over IPv4 the far end was just looked at, under its other name.
         if config.endpoints.is_some() {
             faults.extend(not_a_host(desired, remote, &Role::Remote(key)));
         }
-        for key in config.received_as(kind) {
-            let both: Vec<Key> = desired.index.received_as(key).take(2).collect();
+        for received in config.received_as(kind) {
+            let both: Vec<Key> = desired.index.received_as(received).take(2).collect();
             let [one, two] = both[..] else { continue };
             let (name, other) = (desired.names.name(one), desired.names.name(two));
             let kind = kind.prefix();

@@ -3,12 +3,12 @@
 //! Nothing here can fail.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::desired::{Item, LinkConfig, Object, Target, TunnelConfig};
-use super::hops::Hop;
+use super::hops::{Hop, into_tunnel};
 use super::key::Key;
 use super::links::{self, LinkState, host};
 use super::paths::SetId;
@@ -17,14 +17,15 @@ use super::rib::{Candidate, Change};
 use super::watch::{Dependent, Met};
 use super::{Neighbour, Net, TunnelState, plan, reserve};
 use crate::control::topology::Link;
-use crate::ids::{IfId, Mac};
-use crate::tables::tunnel::{DecapKey, Tunnel};
+use crate::ids::{Family, IfId, Mac};
+use crate::model::ip;
+use crate::tables::tunnel::{Received, Tunnel};
 
 /// What a change comes to.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     /// FIB entries to look at, some of them several times.
-    pub(super) prefixes: Vec<Ipv4Net>,
+    pub(super) prefixes: Vec<IpNet>,
     /// Adjacencies to plan, where anybody uses them.
     pub(super) hops: BTreeSet<Hop>,
     /// To resolve anew, some of them several times.
@@ -34,13 +35,13 @@ pub(super) struct Work {
     /// Sets that no route leads to any more.
     pub(super) sets_gone: BTreeSet<SetId>,
     /// Prefixes that say the same but lead elsewhere.
-    forced: Vec<Ipv4Net>,
+    forced: Vec<IpNet>,
     /// Tunnel slots to write.
     pub(super) slots: BTreeMap<IfId, Tunnel>,
     /// Tunnels whose sequence numbers begin anew.
     pub(super) renumbered: Vec<IfId>,
     /// Keys nobody has any more.
-    pub(super) unkeyed: Vec<DecapKey>,
+    pub(super) unkeyed: Vec<Received>,
     /// Interfaces that are gone.
     pub(super) gone: Vec<Key>,
     /// Ports, VLANs or ICMP changed.
@@ -70,12 +71,14 @@ impl Net {
     /// in any case.
     pub(super) fn commit(&mut self, before: &BTreeMap<Object, Item>, hops: BTreeSet<Hop>) -> Done {
         let mut work = Work { hops, ..Work::default() };
-        let mut says: Vec<(Ipv4Net, Candidate, bool)> = Vec::new();
+        let mut says: Vec<(IpNet, Candidate, bool)> = Vec::new();
         let mut seen = BTreeSet::new();
         for old in before.values() {
             match old {
                 Item::Link(key, _) => self.link_family(*key, &mut seen, &mut says, &mut work),
-                Item::Tunnel(key, old) => self.tunnel_changed(*key, *old, &mut says, &mut work),
+                Item::Tunnel(key, old) => {
+                    self.tunnel_changed(*key, old.clone(), &mut says, &mut work)
+                }
                 Item::Route(to, old) => self.route_changed(*to, *old, &mut says, &mut work),
                 Item::Neighbour(address, old) => {
                     self.fixed_changed(*address, *old, &mut work);
@@ -102,7 +105,7 @@ impl Net {
         &mut self,
         key: Key,
         seen: &mut BTreeSet<Key>,
-        says: &mut Vec<(Ipv4Net, Candidate, bool)>,
+        says: &mut Vec<(IpNet, Candidate, bool)>,
         work: &mut Work,
     ) {
         let mut family = vec![key];
@@ -120,7 +123,7 @@ impl Net {
     fn link_changed(
         &mut self,
         key: Key,
-        says: &mut Vec<(Ipv4Net, Candidate, bool)>,
+        says: &mut Vec<(IpNet, Candidate, bool)>,
         work: &mut Work,
     ) {
         let Some(id) = self.links.id(key) else { return };
@@ -158,7 +161,7 @@ impl Net {
         }
         work.hops.insert(Hop::Link(id));
         work.hops.extend(self.hops.neighbours_on(id));
-        let over = (id, Ipv4Addr::UNSPECIFIED, IfId(0))..=(id, Ipv4Addr::BROADCAST, IfId::NONE);
+        let over = (id, ip::FIRST, IfId(0))..=(id, ip::LAST, IfId::NONE);
         let tunnels = self.stacked.range(over).map(|(_, _, tunnel)| Dependent::Tunnel(*tunnel));
         work.dependents.extend(tunnels);
     }
@@ -173,14 +176,15 @@ impl Net {
         let up = config.up && below.up;
         let mtu = config.mtu.map_or(most, |mtu| mtu.min(most));
         let link = Link { id, port, vlan, mac: facts.mac, mtu, up };
-        let says = links::says(id, config, up);
-        Some(LinkState { link, address: config.address.clone(), says })
+        let says = links::says(id, config, up.then_some(link.mac));
+        let link_local = if up { config.link_local(link.mac) } else { None };
+        Some(LinkState { link, address: config.address.clone(), link_local, says })
     }
 
     /// A link went down: what was learned on it is not known any more.
     fn forget_link(&mut self, link: IfId, work: &mut Work) {
-        let range = (link, Ipv4Addr::UNSPECIFIED)..=(link, Ipv4Addr::BROADCAST);
-        let known: Vec<Ipv4Addr> = self.neighbours.range(range).map(|((_, a), _)| *a).collect();
+        let range = (link, ip::FIRST)..=(link, ip::LAST);
+        let known: Vec<IpAddr> = self.neighbours.range(range).map(|((_, a), _)| *a).collect();
         for address in known {
             self.change_neighbour(link, address, |entry| entry.learned = None, work);
         }
@@ -190,30 +194,29 @@ impl Net {
         &mut self,
         key: Key,
         old: Option<TunnelConfig>,
-        says: &mut Vec<(Ipv4Net, Candidate, bool)>,
+        says: &mut Vec<(IpNet, Candidate, bool)>,
         work: &mut Work,
     ) {
         let Some(id) = self.links.id(key) else { return };
-        let new = self.desired.tunnels.get(&key).copied();
-        for (pair, add) in [(old.and_then(|t| t.pair), false), (new.and_then(|t| t.pair), true)] {
-            if let Some((own, peer)) = pair {
-                says.push((host(own), Candidate::Local, add));
-                says.push((host(peer), Candidate::Tunnel(id), add));
-            }
+        let new = self.desired.tunnels.get(&key).cloned();
+        for (config, add) in [(&old, false), (&new, true)] {
+            let said = config.iter().flat_map(|config| says_of(id, config));
+            says.extend(said.map(|(prefix, candidate)| (prefix, candidate, add)));
         }
         if let Some(kind) = key.tunnel_kind() {
-            let received = |config: Option<TunnelConfig>| {
-                config.map(|config| config.received_as(kind)).unwrap_or_default()
+            let received = |config: &Option<TunnelConfig>| {
+                config.as_ref().map(|config| config.received_as(kind)).unwrap_or_default()
             };
             // Another tunnel may have taken it over.
             let index = &self.desired.index;
-            let unkeyed = received(old).into_iter();
-            work.unkeyed.extend(unkeyed.filter(|key| index.received_as(*key).next().is_none()));
+            let unkeyed = received(&old).into_iter();
+            work.unkeyed.extend(unkeyed.filter(|this| index.received_as(*this).next().is_none()));
             // Another flow, or numbers after none: from 0 again (RFC 2890 §2.2).
-            let flow = |config: Option<TunnelConfig>| {
-                (received(config), config.map(|c| (c.gre.key_out, c.gre.sequence)))
+            let flow = |config: &Option<TunnelConfig>| {
+                let sent = config.as_ref().map(|c| (c.gre.key_out, c.gre.sequence));
+                (received(config), sent)
             };
-            if flow(old) != flow(new) {
+            if flow(&old) != flow(&new) {
                 work.renumbered.push(id);
             }
         }
@@ -232,9 +235,9 @@ impl Net {
 
     fn route_changed(
         &mut self,
-        to: Ipv4Net,
+        to: IpNet,
         old: Option<Target>,
-        says: &mut Vec<(Ipv4Net, Candidate, bool)>,
+        says: &mut Vec<(IpNet, Candidate, bool)>,
         work: &mut Work,
     ) {
         says.extend(old.map(|target| (to, Candidate::Static(target), false)));
@@ -254,7 +257,7 @@ impl Net {
         work.done.routes = true;
     }
 
-    fn fixed_changed(&mut self, address: Ipv4Addr, old: Option<(Key, Mac)>, work: &mut Work) {
+    fn fixed_changed(&mut self, address: IpAddr, old: Option<(Key, Mac)>, work: &mut Work) {
         let new = self.desired.neighbours.get(&address).copied();
         for (entry, put) in [(old, false), (new, true)] {
             let Some((key, mac)) = entry else { continue };
@@ -270,7 +273,7 @@ impl Net {
     }
 
     /// What the neighbour engine told; published before this returns.
-    pub(super) fn learn(&mut self, link: IfId, address: Ipv4Addr, learned: Option<Option<Mac>>) {
+    pub(super) fn learn(&mut self, link: IfId, address: IpAddr, learned: Option<Option<Mac>>) {
         let known = self.neighbours.get(&(link, address)).and_then(|entry| entry.learned);
         if known == learned || (learned.is_some() && !self.links.is_up(link)) {
             return;
@@ -283,7 +286,7 @@ impl Net {
     fn change_neighbour(
         &mut self,
         link: IfId,
-        address: Ipv4Addr,
+        address: IpAddr,
         change: impl FnOnce(&mut Neighbour),
         work: &mut Work,
     ) {
@@ -294,7 +297,7 @@ impl Net {
         }
         work.dependents.push(Dependent::Neighbour(link, address));
         work.hops.insert(Hop::Neighbour(link, address));
-        work.hops.extend(self.tunnels_over(link, address).map(Hop::Tunnel));
+        work.hops.extend(self.tunnels_over(link, address).flat_map(into_tunnel));
     }
 
     /// Finds who is concerned by what changed in the RIB.
@@ -338,7 +341,7 @@ impl Net {
         }
     }
 
-    fn resolve_route(&mut self, to: Ipv4Net, work: &mut Work) {
+    fn resolve_route(&mut self, to: IpNet, work: &mut Work) {
         let Some(target) = self.desired.routes.get(&to) else { return };
         let mut resolver = Resolver::new(self);
         let hop = resolver.route(to, *target);
@@ -360,7 +363,8 @@ impl Net {
         self.watch.set(Dependent::Tunnel(id), met);
         let mut slot = reserve::slot(&self.desired, key, id);
         let mtu = underlay.ok().map(|below| self.links.mtu(below.link));
-        slot.mss = plan::segments(config, plan::tunnel_mtu(kind, config, mtu));
+        slot.mss = [Family::V4, Family::V6]
+            .map(|inner| plan::segment(config, plan::tunnel_mtu(kind, config, inner, mtu), inner));
         self.unstack(id);
         if let Ok(below) | Err(Reason::TooSmall(below)) = underlay {
             self.stacked.insert((below.link, below.next_hop, id));
@@ -372,7 +376,7 @@ impl Net {
         let ran = old.is_some_and(|state| state.underlay.is_ok());
         work.done.routes |= ran != underlay.is_ok();
         work.done.tunnels.insert(id, ran);
-        work.hops.insert(Hop::Tunnel(id));
+        work.hops.extend(into_tunnel(id));
     }
 
     fn unstack(&mut self, id: IfId) {
@@ -382,7 +386,7 @@ impl Net {
         }
     }
 
-    fn resolve_neighbour(&mut self, link: IfId, address: Ipv4Addr, work: &mut Work) {
+    fn resolve_neighbour(&mut self, link: IfId, address: IpAddr, work: &mut Work) {
         let who = Dependent::Neighbour(link, address);
         let on_link = if self.neighbours.contains_key(&(link, address)) {
             let mut resolver = Resolver::new(self);
@@ -404,6 +408,20 @@ impl Net {
             work.prefixes.push(host(address));
         }
     }
+}
+
+/// What a tunnel says in the RIB: its own addresses, the host route to its far
+/// end, and the IPv6 subnets behind it.
+pub(super) fn says_of(id: IfId, config: &TunnelConfig) -> Vec<(IpNet, Candidate)> {
+    let own = config.own().map(|address| (host(address), Candidate::Local));
+    let peer = config.peer().map(|peer| (host(peer), Candidate::Tunnel(id)));
+    let subnets = config.subnets();
+    let subnets = subnets.flat_map(|net| links::says_of_subnet(net, Candidate::Tunnel(id)));
+    let mut says: Vec<_> = own.chain(peer).chain(subnets).collect();
+    // Several addresses in one subnet say the same of it.
+    says.sort_unstable();
+    says.dedup();
+    says
 }
 
 /// In order, without repetitions. Cheaper than a set for a million.

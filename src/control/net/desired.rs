@@ -3,37 +3,48 @@
 //! a transaction's undo log, and its list of what changed, are the same list.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Bound;
 
 use arrayvec::ArrayVec;
-use ipnet::Ipv4Net;
-use prefix_trie::PrefixMap;
+use ipnet::{IpNet, Ipv6Net};
+use prefix_trie::joint::JointPrefixMap;
 
 use super::key::{Key, Names, Numbers};
 use super::paths::{MOST_PATHS, Path, SetId, Sets};
-use crate::ids::{Mac, PortId, TableId};
+use crate::ids::{Family, Mac, PortId, TableId};
+use crate::model::ip;
 use crate::model::spec::{Dscp, GreOptions, IcmpSpec, MssClamp, OuterDf, TunnelKind};
-use crate::tables::tunnel::DecapKey;
+use crate::tables::tunnel::Received;
 use crate::wire::{IPPROTO_IPIP, IPPROTO_MINIMAL};
 
 /// A port or VLAN sub-interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LinkConfig {
-    /// Own addresses; the first is the primary one.
-    pub(super) address: Vec<Ipv4Net>,
+    /// Own addresses; the first of each family is the primary one.
+    pub(super) address: Vec<IpNet>,
     /// Largest IP datagram; `None` on a VLAN: the port's.
     pub(super) mtu: Option<u16>,
     /// Administratively up.
     pub(super) up: bool,
 }
 
+impl LinkConfig {
+    /// The link-local address it has when it is up with this link address.
+    pub(super) fn link_local(&self, mac: Mac) -> Option<Ipv6Addr> {
+        self.address.iter().any(|net| net.addr().is_ipv6()).then(|| ip::link_local(mac))
+    }
+}
+
 /// A tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TunnelConfig {
-    /// Outer source and destination; never set on `ipip`.
-    pub(super) endpoints: Option<(Ipv4Addr, Ipv4Addr)>,
-    /// Inner address and peer.
+    /// Outer source and destination, of one family; on `ipip` only IPv6.
+    pub(super) endpoints: Option<(IpAddr, IpAddr)>,
+    /// Inner IPv4 address and peer.
     pub(super) pair: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// Inner IPv6 addresses.
+    pub(super) inet6: Vec<Ipv6Net>,
     /// GRE (set) or minimal encapsulation (clear); always set on `ipip`.
     pub(super) link0: bool,
     /// Look up the real outer destination.
@@ -60,6 +71,7 @@ impl TunnelConfig {
         TunnelConfig {
             endpoints: None,
             pair: None,
+            inet6: Vec::new(),
             link0: true,
             link1: false,
             mtu: None,
@@ -72,37 +84,75 @@ impl TunnelConfig {
         }
     }
 
-    /// Outer source and destination: on `ipip` the one pair there is (T16).
-    pub(super) fn outer(&self, kind: TunnelKind) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    /// Outer source and destination: on `ipip` over IPv4 the one pair there is
+    /// (T16).
+    pub(super) fn outer(&self, kind: TunnelKind) -> Option<(IpAddr, IpAddr)> {
+        let pair = self.pair.map(|(address, peer)| (address.into(), peer.into()));
         match kind {
             TunnelKind::Gre => self.endpoints,
-            TunnelKind::Ipip => self.pair,
+            TunnelKind::Ipip => self.endpoints.or(pair),
         }
+    }
+
+    /// The family of the outer header; IPv4 as long as it is not known.
+    pub(super) fn outer_family(&self, kind: TunnelKind) -> Family {
+        self.outer(kind).map_or(Family::V4, |(local, _)| Family::of(local))
     }
 
     /// Bytes it adds to a datagram: with minimal encapsulation (8 or 12) as
     /// many as with IP in IP, since any datagram may have to go like that.
     pub(super) fn overhead(&self, kind: TunnelKind) -> u16 {
-        if self.link0 { kind.overhead() + self.gre.overhead() } else { TunnelKind::Ipip.overhead() }
+        let outer = self.outer_family(kind);
+        match self.link0 {
+            true => kind.overhead(outer) + self.gre.overhead(),
+            false => TunnelKind::Ipip.overhead(outer),
+        }
     }
 
-    /// Protocols of what it sends: the second where the first cannot be.
+    /// Protocols of what it sends: one for each family inside, or with minimal
+    /// encapsulation the second where the first cannot be.
     pub(super) fn protocols(&self, kind: TunnelKind) -> ArrayVec<u8, 2> {
-        match self.link0 {
-            true => [kind.protocol()].into_iter().collect(),
+        let mut all: ArrayVec<u8, 2> = match self.link0 {
+            true => [kind.protocol(Family::V4), kind.protocol(Family::V6)].into(),
             false => [IPPROTO_MINIMAL, IPPROTO_IPIP].into(),
+        };
+        if all[0] == all[1] {
+            all.pop();
         }
+        all
     }
 
     /// What its packets are received as: from the remote, to us, with the key.
-    pub(super) fn received_as(&self, kind: TunnelKind) -> ArrayVec<DecapKey, 2> {
-        let mut keys = ArrayVec::new();
-        if let Some((local, remote)) = self.outer(kind) {
-            let (from, to) = (u32::from(remote), u32::from(local));
-            let key = |protocol| DecapKey::ipv4(TableId(0), from, to, protocol, self.gre.key_in);
-            keys.extend(self.protocols(kind).into_iter().map(key));
+    pub(super) fn received_as(&self, kind: TunnelKind) -> ArrayVec<Received, 2> {
+        let mut all = ArrayVec::new();
+        if let Some((destination, source)) = self.outer(kind) {
+            let (table, key) = (TableId(0), self.gre.key_in);
+            let received = |protocol| Received { table, source, destination, protocol, key };
+            all.extend(self.protocols(kind).into_iter().map(received));
         }
-        keys
+        all
+    }
+
+    /// Own addresses inside.
+    pub(super) fn own(&self) -> impl Iterator<Item = IpAddr> {
+        let pair = self.pair.iter().map(|(address, _)| IpAddr::V4(*address));
+        pair.chain(self.inet6.iter().map(|net| IpAddr::V6(net.addr())))
+    }
+
+    /// The far end inside.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.pair.map(|(_, peer)| peer.into())
+    }
+
+    /// The IPv6 subnets behind it: those of one address have none.
+    pub(super) fn subnets(&self) -> impl Iterator<Item = IpNet> {
+        let several = self.inet6.iter().filter(|net| net.prefix_len() < 128);
+        several.map(|net| IpNet::V6(net.trunc()))
+    }
+
+    /// True if it has addresses inside.
+    pub(super) fn is_addressed(&self) -> bool {
+        self.pair.is_some() || !self.inet6.is_empty()
     }
 }
 
@@ -110,7 +160,7 @@ impl TunnelConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Target {
     /// A gateway.
-    Via(Ipv4Addr),
+    Via(IpAddr),
     /// An interface.
     Interface(Key),
     /// Nowhere, silently.
@@ -126,9 +176,9 @@ pub(super) enum Target {
 pub(super) enum Item {
     Link(Key, Option<LinkConfig>),
     Tunnel(Key, Option<TunnelConfig>),
-    Route(Ipv4Net, Option<Target>),
-    Neighbour(Ipv4Addr, Option<(Key, Mac)>),
-    Published(Ipv4Addr, Option<(Key, Option<Mac>)>),
+    Route(IpNet, Option<Target>),
+    Neighbour(IpAddr, Option<(Key, Mac)>),
+    Published(IpAddr, Option<(Key, Option<Mac>)>),
     Icmp(IcmpSpec),
 }
 
@@ -136,9 +186,9 @@ pub(super) enum Item {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Object {
     Tunnel(Key),
-    Route(Ipv4Net),
-    Neighbour(Ipv4Addr),
-    Published(Ipv4Addr),
+    Route(IpNet),
+    Neighbour(IpAddr),
+    Published(IpAddr),
     Link(Key),
     Icmp,
 }
@@ -162,21 +212,22 @@ impl Item {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// Own addresses and the interfaces that have them.
-    pub(super) own: BTreeSet<(Ipv4Addr, Key)>,
-    /// Connected subnets; several links only within a transaction.
-    pub(super) subnets: PrefixMap<Ipv4Net, Vec<Key>>,
+    pub(super) own: BTreeSet<(IpAddr, Key)>,
+    /// Connected subnets, and IPv6 subnets behind tunnels; several interfaces
+    /// only within a transaction.
+    pub(super) subnets: JointPrefixMap<IpNet, Vec<Key>>,
     /// Outer destinations.
-    pub(super) remotes: BTreeSet<(Ipv4Addr, Key)>,
+    pub(super) remotes: BTreeSet<(IpAddr, Key)>,
     /// Inner far ends.
-    pub(super) peers: BTreeSet<(Ipv4Addr, Key)>,
+    pub(super) peers: BTreeSet<(IpAddr, Key)>,
     /// What tunnels are received as; several tunnels only within a transaction.
-    pub(super) received: BTreeSet<(DecapKey, Key)>,
+    pub(super) received: BTreeSet<(Received, Key)>,
     /// Outer sources and how many tunnels have each.
-    pub(super) locals: BTreeMap<Ipv4Addr, usize>,
+    pub(super) locals: BTreeMap<IpAddr, usize>,
     /// Gateways of static routes.
-    pub(super) gateways: BTreeSet<(Ipv4Addr, Ipv4Net)>,
+    pub(super) gateways: BTreeSet<(IpAddr, IpNet)>,
     /// Static routes to an interface.
-    pub(super) through: BTreeSet<(Key, Ipv4Net)>,
+    pub(super) through: BTreeSet<(Key, IpNet)>,
     /// Numbers of gre interfaces.
     pub(super) gre: Numbers,
     /// Numbers of ipip interfaces.
@@ -185,43 +236,83 @@ pub(super) struct Index {
 
 impl Index {
     /// Interfaces that have an address as their own.
-    pub(super) fn owners(&self, address: Ipv4Addr) -> impl Iterator<Item = Key> {
+    pub(super) fn owners(&self, address: IpAddr) -> impl Iterator<Item = Key> {
         with_address(&self.own, address)
     }
 
     /// Own addresses, each once, however many interfaces have it.
-    pub(super) fn own_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
-        let from = |least: Ipv4Addr| {
-            let first = (least, Key::Port(PortId(0)));
-            self.own.range(first..).next().map(|(address, _)| *address)
-        };
-        std::iter::successors(from(Ipv4Addr::UNSPECIFIED), move |address| {
-            from(Ipv4Addr::from(u32::from(*address).checked_add(1)?))
+    pub(super) fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let first = self.own.first().map(|(address, _)| *address);
+        std::iter::successors(first, |address| {
+            let last = Bound::Excluded((*address, Key::LAST));
+            self.own.range((last, Bound::Unbounded)).next().map(|(address, _)| *address)
         })
     }
 
     /// The link whose subnet has an address.
-    pub(super) fn link_of(&self, address: Ipv4Addr) -> Option<Key> {
-        let (_, links) = self.subnets.get_lpm(&Ipv4Net::from(address))?;
-        links.first().copied()
+    pub(super) fn link_of(&self, address: IpAddr) -> Option<Key> {
+        let (_, keys) = self.subnets.get_lpm(&IpNet::from(address))?;
+        keys.first().copied().filter(|key| key.is_link())
+    }
+
+    /// An interface has a subnet, or has it no longer.
+    fn subnet(&mut self, subnet: IpNet, key: Key, add: bool) {
+        if add {
+            return self.subnets.entry(subnet).or_default().push(key);
+        }
+        let Some(keys) = self.subnets.get_mut(&subnet) else { return };
+        if let Some(at) = keys.iter().position(|other| *other == key) {
+            keys.remove(at);
+        }
+        if keys.is_empty() {
+            self.subnets.remove(&subnet);
+        }
     }
 
     /// Tunnels that are received as this.
-    pub(super) fn received_as(&self, key: DecapKey) -> impl Iterator<Item = Key> {
-        let first = (key, Key::Port(PortId(0)));
-        self.received.range(first..).take_while(move |(k, _)| *k == key).map(|(_, who)| *who)
+    pub(super) fn received_as(&self, this: Received) -> impl Iterator<Item = Key> {
+        let first = (this, Key::Port(PortId(0)));
+        self.received.range(first..).take_while(move |(r, _)| *r == this).map(|(_, who)| *who)
     }
 
     /// Static routes to an interface.
-    pub(super) fn routes_through(&self, key: Key) -> impl Iterator<Item = Ipv4Net> {
-        let first = (key, Ipv4Net::default());
+    pub(super) fn routes_through(&self, key: Key) -> impl Iterator<Item = IpNet> {
+        let first = (key, IpNet::default());
         self.through.range(first..).take_while(move |(k, _)| *k == key).map(|(_, to)| *to)
     }
 
     /// Static routes via a gateway.
-    pub(super) fn routes_via(&self, gateway: Ipv4Addr) -> impl Iterator<Item = Ipv4Net> {
-        let first = (gateway, Ipv4Net::default());
+    pub(super) fn routes_via(&self, gateway: IpAddr) -> impl Iterator<Item = IpNet> {
+        let first = (gateway, IpNet::default());
         self.gateways.range(first..).take_while(move |(g, _)| *g == gateway).map(|(_, to)| *to)
+    }
+
+    /// Everything a tunnel has, in or out.
+    fn tunnel(&mut self, key: Key, config: &TunnelConfig, add: bool) {
+        let Some(kind) = key.tunnel_kind() else { return };
+        for address in config.own() {
+            change(&mut self.own, (address, key), add);
+        }
+        if let Some(peer) = config.peer() {
+            change(&mut self.peers, (peer, key), add);
+        }
+        for subnet in config.subnets() {
+            self.subnet(subnet, key, add);
+        }
+        for received in config.received_as(kind) {
+            change(&mut self.received, (received, key), add);
+        }
+        let Some((local, remote)) = config.outer(kind) else { return };
+        change(&mut self.remotes, (remote, key), add);
+        let count = self.locals.entry(local).or_default();
+        if add {
+            *count += 1;
+        } else {
+            *count -= 1;
+            if *count == 0 {
+                self.locals.remove(&local);
+            }
+        }
     }
 
     fn numbers(&mut self, key: Key) -> Option<(&mut Numbers, u32)> {
@@ -235,8 +326,8 @@ impl Index {
 
 /// Interfaces in a set under one address.
 pub(super) fn with_address(
-    set: &BTreeSet<(Ipv4Addr, Key)>,
-    address: Ipv4Addr,
+    set: &BTreeSet<(IpAddr, Key)>,
+    address: IpAddr,
 ) -> impl Iterator<Item = Key> {
     let first = (address, Key::Port(crate::ids::PortId(0)));
     set.range(first..).take_while(move |(a, _)| *a == address).map(|(_, key)| *key)
@@ -248,11 +339,11 @@ pub(super) struct Desired {
     pub(super) names: Names,
     pub(super) links: BTreeMap<Key, LinkConfig>,
     pub(super) tunnels: BTreeMap<Key, TunnelConfig>,
-    pub(super) routes: BTreeMap<Ipv4Net, Target>,
+    pub(super) routes: BTreeMap<IpNet, Target>,
     /// Where multipath routes lead.
     pub(super) sets: Sets,
-    pub(super) neighbours: BTreeMap<Ipv4Addr, (Key, Mac)>,
-    pub(super) published: BTreeMap<Ipv4Addr, (Key, Option<Mac>)>,
+    pub(super) neighbours: BTreeMap<IpAddr, (Key, Mac)>,
+    pub(super) published: BTreeMap<IpAddr, (Key, Option<Mac>)>,
     pub(super) icmp: IcmpSpec,
     pub(super) index: Index,
 }
@@ -298,7 +389,7 @@ impl Desired {
     pub(super) fn get(&self, object: Object) -> Item {
         match object {
             Object::Link(key) => Item::Link(key, self.links.get(&key).cloned()),
-            Object::Tunnel(key) => Item::Tunnel(key, self.tunnels.get(&key).copied()),
+            Object::Tunnel(key) => Item::Tunnel(key, self.tunnels.get(&key).cloned()),
             Object::Route(to) => Item::Route(to, self.routes.get(&to).copied()),
             Object::Neighbour(address) => {
                 Item::Neighbour(address, self.neighbours.get(&address).copied())
@@ -314,62 +405,33 @@ impl Desired {
         let old = set(&mut self.links, key, config);
         for net in old.iter().flat_map(|link| &link.address) {
             self.index.own.remove(&(net.addr(), key));
-            if let Some(links) = self.index.subnets.get_mut(&net.trunc()) {
-                if let Some(at) = links.iter().position(|link| *link == key) {
-                    links.remove(at);
-                }
-                if links.is_empty() {
-                    self.index.subnets.remove(&net.trunc());
-                }
-            }
+            self.index.subnet(net.trunc(), key, false);
         }
         for net in self.links.get(&key).iter().flat_map(|link| &link.address) {
             self.index.own.insert((net.addr(), key));
-            self.index.subnets.entry(net.trunc()).or_default().push(key);
+            self.index.subnet(net.trunc(), key, true);
         }
         old
     }
 
     fn put_tunnel(&mut self, key: Key, config: Option<TunnelConfig>) -> Option<TunnelConfig> {
         let old = set(&mut self.tunnels, key, config);
-        if old.is_some() != config.is_some()
+        let new = self.tunnels.get(&key);
+        if old.is_some() != new.is_some()
             && let Some((numbers, number)) = self.index.numbers(key)
         {
-            if config.is_some() { numbers.take(number) } else { numbers.give_back(number) }
+            if new.is_some() { numbers.take(number) } else { numbers.give_back(number) }
         }
-        let Some(kind) = key.tunnel_kind() else { return old };
-        let index = &mut self.index;
-        if let Some((address, peer)) = old.and_then(|tunnel| tunnel.pair) {
-            index.own.remove(&(address, key));
-            index.peers.remove(&(peer, key));
+        if let Some(old) = &old {
+            self.index.tunnel(key, old, false);
         }
-        if let Some((local, remote)) = old.and_then(|tunnel| tunnel.outer(kind)) {
-            index.remotes.remove(&(remote, key));
-            if let Some(count) = index.locals.get_mut(&local) {
-                *count -= 1;
-                if *count == 0 {
-                    index.locals.remove(&local);
-                }
-            }
-        }
-        for received in old.iter().flat_map(|tunnel| tunnel.received_as(kind)) {
-            index.received.remove(&(received, key));
-        }
-        for received in config.iter().flat_map(|tunnel| tunnel.received_as(kind)) {
-            index.received.insert((received, key));
-        }
-        if let Some((address, peer)) = config.and_then(|tunnel| tunnel.pair) {
-            index.own.insert((address, key));
-            index.peers.insert((peer, key));
-        }
-        if let Some((local, remote)) = config.and_then(|tunnel| tunnel.outer(kind)) {
-            index.remotes.insert((remote, key));
-            *index.locals.entry(local).or_default() += 1;
+        if let Some(new) = new {
+            self.index.tunnel(key, new, true);
         }
         old
     }
 
-    fn put_route(&mut self, to: Ipv4Net, target: Option<Target>) -> Option<Target> {
+    fn put_route(&mut self, to: IpNet, target: Option<Target>) -> Option<Target> {
         let old = set(&mut self.routes, to, target);
         for (target, add) in [(old, false), (target, true)] {
             let ways = target.map(|target| self.ways(target)).unwrap_or_default();
@@ -392,9 +454,9 @@ impl Desired {
 
     /// The paths of a multipath route that do not point at an interface or at
     /// its far end; none of any other route.
-    pub(super) fn paths_without(&self, to: Ipv4Net, key: Key) -> Vec<Path> {
+    pub(super) fn paths_without(&self, to: IpNet, key: Key) -> Vec<Path> {
         let Some(Target::Paths(set)) = self.routes.get(&to) else { return Vec::new() };
-        let peer = self.tunnels.get(&key).and_then(|tunnel| tunnel.pair).map(|(_, peer)| peer);
+        let peer = self.tunnels.get(&key).and_then(TunnelConfig::peer);
         let stays = |path: &&Path| match path.target {
             Target::Interface(interface) => interface != key,
             Target::Via(gateway) => Some(gateway) != peer,

@@ -1,10 +1,10 @@
 //! From the running state to a wanted one: the ops of a reload.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
-use prefix_trie::PrefixMap;
+use ipnet::IpNet;
+use prefix_trie::joint::JointPrefixMap;
 
 use super::Net;
 use super::desired::{Object, Target};
@@ -32,8 +32,8 @@ impl Net {
         let (taken, shrunk) = self.destroy(wanted, &mut ops);
         let stays = |object: Object| !taken.contains(&object);
         let routes = running.routes.iter().filter(|r| stays(Object::Route(r.to)));
-        let routes: BTreeMap<Ipv4Net, _> = routes.map(|r| (r.to, r)).collect();
-        let wanted_routes: BTreeSet<Ipv4Net> = wanted.routes.iter().map(|r| r.to).collect();
+        let routes: BTreeMap<IpNet, _> = routes.map(|r| (r.to, r)).collect();
+        let wanted_routes: BTreeSet<IpNet> = wanted.routes.iter().map(|r| r.to).collect();
         for to in routes.keys().filter(|to| !wanted_routes.contains(to)) {
             ops.add("", Op::DeleteRoute { to: *to });
         }
@@ -81,7 +81,7 @@ impl Net {
 
     /// Destroys what is not wanted; gives what goes with it, and the multipath
     /// routes that lose some of their paths.
-    fn destroy(&self, wanted: &State, ops: &mut Ops) -> (BTreeSet<Object>, BTreeSet<Ipv4Net>) {
+    fn destroy(&self, wanted: &State, ops: &mut Ops) -> (BTreeSet<Object>, BTreeSet<IpNet>) {
         let names: BTreeSet<&String> = wanted
             .vlans
             .iter()
@@ -90,7 +90,7 @@ impl Net {
             .collect();
         let mut taken = BTreeSet::new();
         // How many paths each destroyed interface takes from a multipath route.
-        let mut fewer: BTreeMap<Ipv4Net, usize> = BTreeMap::new();
+        let mut fewer: BTreeMap<IpNet, usize> = BTreeMap::new();
         let vlans = self.desired.links.keys().filter(|key| matches!(key, Key::Vlan(..)));
         for key in vlans.chain(self.desired.tunnels.keys()) {
             let name = self.desired.names.name(*key);
@@ -114,7 +114,7 @@ impl Net {
     }
 
     /// Paths of a multipath route; 0 for any other.
-    fn several(&self, to: Ipv4Net) -> usize {
+    fn several(&self, to: IpNet) -> usize {
         match self.desired.routes.get(&to) {
             Some(Target::Paths(set)) => self.desired.sets.paths(*set).len(),
             _ => 0,
@@ -130,13 +130,13 @@ impl Net {
         stays: &dyn Fn(Object) -> bool,
         ops: &mut Ops,
     ) {
-        let fixed: BTreeSet<Ipv4Addr> = wanted.neighbours.iter().map(|n| n.address).collect();
-        let published: BTreeSet<Ipv4Addr> = wanted.published.iter().map(|p| p.address).collect();
+        let fixed: BTreeSet<IpAddr> = wanted.neighbours.iter().map(|n| n.address).collect();
+        let published: BTreeSet<IpAddr> = wanted.published.iter().map(|p| p.address).collect();
         let have_fixed = running.neighbours.iter().map(|n| n.address);
-        let have_fixed: BTreeSet<Ipv4Addr> =
+        let have_fixed: BTreeSet<IpAddr> =
             have_fixed.filter(|a| stays(Object::Neighbour(*a))).collect();
         let have_published = running.published.iter().map(|p| p.address);
-        let have_published: BTreeSet<Ipv4Addr> =
+        let have_published: BTreeSet<IpAddr> =
             have_published.filter(|a| stays(Object::Published(*a))).collect();
         let unwanted = have_fixed.difference(&fixed).chain(have_published.difference(&published));
         for address in unwanted.collect::<BTreeSet<_>>() {
@@ -240,7 +240,7 @@ fn port(have: &PortSpec, want: &PortSpec, at: &str, ops: &mut Ops) {
 /// out, as the running state has it.
 fn with_ports(wanted: &State) -> State {
     let mut state = wanted.clone();
-    let mut subnets: PrefixMap<Ipv4Net, String> = PrefixMap::new();
+    let mut subnets: JointPrefixMap<IpNet, String> = JointPrefixMap::new();
     let ports = wanted.ports.iter().map(|port| (&port.name, &port.address));
     let vlans = wanted.vlans.iter().map(|vlan| (&vlan.name, &vlan.address));
     for (name, addresses) in ports.chain(vlans) {
@@ -249,7 +249,7 @@ fn with_ports(wanted: &State) -> State {
         }
     }
     let link =
-        |address: Ipv4Addr| subnets.get_lpm(&Ipv4Net::from(address)).map(|(_, name)| name.clone());
+        |address: IpAddr| subnets.get_lpm(&IpNet::from(address)).map(|(_, name)| name.clone());
     for NeighbourSpec { address, port, .. } in &mut state.neighbours {
         *port = port.take().or_else(|| link(*address));
     }

@@ -4,9 +4,9 @@
 //! ([`super::checks`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::desired::{Desired, Item, LinkConfig, Object, Target, TunnelConfig};
 use super::key::{Key, Named};
@@ -14,7 +14,9 @@ use super::paths::{MOST_PATHS, Path};
 use super::refusal::{Fault, Refusal, place};
 use super::{PortFacts, values};
 use crate::control::topology::Event;
+use crate::ids::Family;
 use crate::model::api::{ApiError, ErrorCode};
+use crate::model::ip;
 use crate::model::op::{Located, Op, Outcome, Problem};
 use crate::model::spec::{NeighbourSpec, PathSpec, PathWay, PublishSpec, RouteSpec, RouteTarget};
 
@@ -30,7 +32,7 @@ const MOST_NOTES: usize = 20;
 pub(super) struct Edit<'a> {
     pub(super) desired: &'a mut Desired,
     pub(super) facts: &'a [PortFacts],
-    pub(super) learned: &'a dyn Fn(Ipv4Addr) -> bool,
+    pub(super) learned: &'a dyn Fn(IpAddr) -> bool,
     /// What was there before each change, in order, and which op changed it.
     log: Vec<(Item, usize)>,
     /// Where each op was written.
@@ -56,7 +58,7 @@ impl<'a> Edit<'a> {
     pub(super) fn new(
         desired: &'a mut Desired,
         facts: &'a [PortFacts],
-        learned: &'a dyn Fn(Ipv4Addr) -> bool,
+        learned: &'a dyn Fn(IpAddr) -> bool,
         ops: &'a [Located],
     ) -> Edit<'a> {
         Edit {
@@ -204,8 +206,9 @@ impl<'a> Edit<'a> {
             Op::ChangeRoute { route } => self.route(route, Some(true)),
             Op::PutRoute { route } => self.route(route, None),
             Op::DeleteRoute { to } => self.delete_route(*to),
-            Op::FlushRoutes {} => {
-                let all: Vec<Ipv4Net> = self.desired.routes.keys().copied().collect();
+            Op::FlushRoutes { family } => {
+                let wanted = |to: &&IpNet| family.is_none_or(|family| ip::family(to) == family);
+                let all: Vec<IpNet> = self.desired.routes.keys().filter(wanted).copied().collect();
                 all.into_iter().for_each(|to| self.put(Item::Route(to, None)));
                 Ok(())
             }
@@ -256,7 +259,7 @@ impl<'a> Edit<'a> {
             match object {
                 Object::Route(to) => {
                     let stays = self.desired.paths_without(to, key);
-                    let target = self.target_of(&stays);
+                    let target = self.target_of(to, &stays);
                     let what = if target.is_some() { "one path less" } else { "is gone too" };
                     let has = if target.is_some() { "has" } else { "and" };
                     self.note(|| format!("the route to {to} pointed at {name} {has} {what}"));
@@ -300,7 +303,7 @@ impl<'a> Edit<'a> {
             _ => {}
         }
         let target = match &route.target {
-            RouteTarget::Via(gateway) => self.via(*gateway).map_err(|r| r.on("via"))?,
+            RouteTarget::Via(gateway) => self.via(to, *gateway).map_err(|r| r.on("via"))?,
             RouteTarget::Interface(name) => {
                 Target::Interface(self.existing(name).map_err(|r| r.on("interface"))?)
             }
@@ -312,20 +315,27 @@ impl<'a> Edit<'a> {
         Ok(())
     }
 
-    fn via(&self, gateway: Ipv4Addr) -> Result<Target, Refusal> {
+    fn via(&self, to: IpNet, gateway: IpAddr) -> Result<Target, Refusal> {
         values::unicast("gateway", gateway)?;
+        if ip::family(&to) != Family::of(gateway) {
+            let expected = match ip::family(&to) {
+                Family::V4 => "IPv4",
+                Family::V6 => "IPv6",
+            };
+            return Err(Refusal::OtherFamily { to, gateway, expected });
+        }
         Ok(Target::Via(gateway))
     }
 
     /// Several ways: each once, and each a gateway or a tunnel.
-    fn paths(&mut self, to: Ipv4Net, specs: &[PathSpec]) -> Result<Target, Refusal> {
+    fn paths(&mut self, to: IpNet, specs: &[PathSpec]) -> Result<Target, Refusal> {
         if specs.len() > MOST_PATHS {
             return Err(Refusal::TooManyPaths(to, specs.len()));
         }
         let mut paths: Vec<Path> = Vec::with_capacity(specs.len());
         for spec in specs {
             let target = match &spec.way {
-                PathWay::Via(gateway) => self.via(*gateway)?,
+                PathWay::Via(gateway) => self.via(to, *gateway)?,
                 PathWay::Interface(name) => {
                     let key = self.existing(name)?;
                     if key.is_link() {
@@ -345,19 +355,19 @@ impl<'a> Edit<'a> {
             }
             paths.push(Path { target, weight: spec.weight });
         }
-        self.target_of(&paths).ok_or(Refusal::NoPath(to))
+        self.target_of(to, &paths).ok_or(Refusal::NoPath(to))
     }
 
     /// What leads by these paths: a single one needs no set.
-    fn target_of(&mut self, paths: &[Path]) -> Option<Target> {
+    fn target_of(&mut self, to: IpNet, paths: &[Path]) -> Option<Target> {
         match paths {
             [] => None,
             [only] => Some(only.target),
-            several => Some(Target::Paths(self.desired.sets.number(several))),
+            several => Some(Target::Paths(self.desired.sets.number(ip::family(&to), several))),
         }
     }
 
-    fn delete_route(&mut self, to: Ipv4Net) -> Done {
+    fn delete_route(&mut self, to: IpNet) -> Done {
         if !self.desired.routes.contains_key(&to) {
             return Err(Refusal::NoRoute(to).on("to"));
         }
@@ -367,7 +377,7 @@ impl<'a> Edit<'a> {
 
     /// The link an ARP entry belongs to: the named one, or the one whose
     /// subnet has the address. It is kept by name from here on.
-    fn arp_link(&self, address: Ipv4Addr, port: Option<&String>) -> Result<Key, Fault> {
+    fn arp_link(&self, address: IpAddr, port: Option<&String>) -> Result<Key, Fault> {
         values::unicast("address", address).map_err(|r| r.on("address"))?;
         let Some(name) = port else {
             let link = self.desired.index.link_of(address);
@@ -397,7 +407,7 @@ impl<'a> Edit<'a> {
         Ok(())
     }
 
-    fn delete_arp(&mut self, address: Ipv4Addr) -> Done {
+    fn delete_arp(&mut self, address: IpAddr) -> Done {
         let fixed = self.desired.neighbours.contains_key(&address);
         let published = self.desired.published.contains_key(&address);
         if !fixed && !published && !(self.learned)(address) {
@@ -405,15 +415,15 @@ impl<'a> Edit<'a> {
         }
         self.put(Item::Neighbour(address, None));
         self.put(Item::Published(address, None));
-        self.events.push(Event::Forget { address: address.into() });
+        self.events.push(Event::Forget { address });
         Ok(())
     }
 
     /// All entries, as `arp -d -a` always did: static and published ones too.
     fn flush_arp(&mut self) {
-        let fixed: Vec<Ipv4Addr> = self.desired.neighbours.keys().copied().collect();
+        let fixed: Vec<IpAddr> = self.desired.neighbours.keys().copied().collect();
         fixed.into_iter().for_each(|address| self.put(Item::Neighbour(address, None)));
-        let published: Vec<Ipv4Addr> = self.desired.published.keys().copied().collect();
+        let published: Vec<IpAddr> = self.desired.published.keys().copied().collect();
         published.into_iter().for_each(|address| self.put(Item::Published(address, None)));
         self.events.push(Event::ForgetAll);
     }
@@ -455,7 +465,7 @@ fn subject(op: &Op) -> Vec<&str> {
 /// via its far end, and ARP entries on it.
 pub(super) fn pointing_at(desired: &Desired, key: Key) -> Vec<Object> {
     let mut objects: Vec<Object> = desired.index.routes_through(key).map(Object::Route).collect();
-    if let Some((_, peer)) = desired.tunnels.get(&key).and_then(|tunnel| tunnel.pair) {
+    if let Some(peer) = desired.tunnels.get(&key).and_then(TunnelConfig::peer) {
         objects.extend(desired.index.routes_via(peer).map(Object::Route));
     }
     if key.is_link() {

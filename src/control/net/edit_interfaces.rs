@@ -1,14 +1,17 @@
 //! The ops on interfaces: addresses, outer pairs, flags and numbers.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv6Net};
 
 use super::desired::{LinkConfig, TunnelConfig};
 use super::edit::{Done, Edit};
 use super::key::Key;
 use super::refusal::{Fault, Refusal};
 use super::values::{self, LEAST_MTU, MAX_DATAGRAM};
+use crate::ids::Family;
+use crate::model::ip;
 use crate::model::op::Op;
 use crate::model::spec::{Dscp, MAX_RESYNC, MSS_RANGE, MssClamp, TunnelKind, TunnelSpec, VlanSpec};
 
@@ -17,7 +20,7 @@ impl Edit<'_> {
     fn tunnel_config(&self, name: &str) -> Result<(Key, TunnelKind, TunnelConfig), Refusal> {
         let key = self.existing(name)?;
         match (key.tunnel_kind(), self.desired.tunnels.get(&key)) {
-            (Some(kind), Some(config)) => Ok((key, kind, *config)),
+            (Some(kind), Some(config)) => Ok((key, kind, config.clone())),
             _ => Err(Refusal::WrongKind {
                 name: name.to_owned(),
                 is: "a port or VLAN interface",
@@ -52,6 +55,7 @@ impl Edit<'_> {
                 spec.remote,
             )?,
             pair: both(name, ["inner addresses", "address", "peer"], spec.address, spec.peer)?,
+            inet6: spec.inet6.clone(),
             link0: spec.link0,
             link1: spec.link1,
             mtu: spec.mtu,
@@ -64,6 +68,7 @@ impl Edit<'_> {
         };
         check_endpoints(name, kind, config.endpoints)?;
         check_pair(name, config.pair)?;
+        check_addresses(name, config.inet6.iter().copied().map(IpNet::V6), "inet6")?;
         check_numbers(name, kind, &config)?;
         check_options(name, kind, &config)?;
         self.put_tunnel(key, Some(config));
@@ -73,12 +78,7 @@ impl Edit<'_> {
     pub(super) fn put_vlan_spec(&mut self, spec: &VlanSpec) -> Done {
         let key = self.desired.names.key(&spec.name).filter(|k| matches!(k, Key::Vlan(..)));
         let key = key.ok_or_else(|| Refusal::NotCreatable(spec.name.clone()).on("name"))?;
-        for (at, net) in spec.address.iter().enumerate() {
-            values::host_of(*net).map_err(|r| r.on("address"))?;
-            if spec.address[..at].iter().any(|other| other.addr() == net.addr()) {
-                return Err(Refusal::AddressTwice(spec.name.clone(), net.addr()).on("address"));
-            }
-        }
+        check_addresses(&spec.name, spec.address.iter().copied(), "address")?;
         if let Some(mtu) = spec.mtu {
             self.check_link_mtu(key, &spec.name, mtu)?;
         }
@@ -90,9 +90,9 @@ impl Edit<'_> {
     pub(super) fn set_address(
         &mut self,
         name: &str,
-        address: Ipv4Addr,
+        address: IpAddr,
         prefix_len: Option<u8>,
-        peer: Option<Ipv4Addr>,
+        peer: Option<IpAddr>,
         alias: bool,
     ) -> Done {
         let key = self.existing(name).map_err(|r| r.on("name"))?;
@@ -103,16 +103,18 @@ impl Edit<'_> {
             return self.set_link_address(key, name, address, prefix_len, alias);
         }
         let (key, _, mut config) = self.tunnel_config(name)?;
-        let Some(peer) = peer else { return Err(Refusal::NeedsPeer(name.to_owned()).on("peer")) };
-        if alias {
-            return Err(Refusal::NoAlias(name.to_owned()).on("alias"));
+        match address {
+            IpAddr::V4(address) => {
+                config.pair = Some(new_pair(name, address, prefix_len, peer, alias)?);
+            }
+            IpAddr::V6(address) => {
+                if let Some(peer) = peer {
+                    return Err(Refusal::NoPeer6(name.to_owned(), peer).on("peer"));
+                }
+                let len = own_address(address.into(), prefix_len)?.prefix_len();
+                put_beside(name, &mut config.inet6, Ipv6Net::new_assert(address, len), alias)?;
+            }
         }
-        if let Some(got) = prefix_len.filter(|len| *len != 32) {
-            let expected = "32 on a tunnel";
-            return Err(Refusal::PrefixLen { address, got, expected }.on("prefix_len"));
-        }
-        check_pair(name, Some((address, peer)))?;
-        config.pair = Some((address, peer));
         config.up = true;
         self.put_tunnel(key, Some(config));
         Ok(())
@@ -122,28 +124,32 @@ impl Edit<'_> {
         &mut self,
         key: Key,
         name: &str,
-        address: Ipv4Addr,
+        address: IpAddr,
         prefix_len: Option<u8>,
         alias: bool,
     ) -> Done {
-        let got = prefix_len.unwrap_or_else(|| values::classful(address));
-        let bad = Refusal::PrefixLen { address, got, expected: "1 to 32" };
-        let net = Ipv4Net::new(address, got).map_err(|_| bad.on("prefix_len"))?;
-        values::host_of(net).map_err(|r| r.on("address"))?;
+        let net = own_address(address, prefix_len)?;
         let mut config = self.link_config(key);
-        let kept = if alias { &config.address[..] } else { config.address.get(1..).unwrap_or(&[]) };
-        if kept.iter().any(|other| other.addr() == address) {
+        if address.is_ipv6() {
+            put_beside(name, &mut config.address, net, alias)?;
+            self.put_link(key, Some(config));
+            return Ok(());
+        }
+        let primary = config.address.iter().position(|net| net.addr().is_ipv4());
+        let replaced = primary.filter(|_| !alias);
+        let mut others = config.address.iter().enumerate().filter(|(at, _)| Some(*at) != replaced);
+        if others.any(|(_, other)| other.addr() == address) {
             return Err(Refusal::AddressTwice(name.to_owned(), address).on("address"));
         }
-        match config.address.first_mut() {
-            Some(first) if !alias => *first = net,
-            _ => config.address.push(net),
+        match replaced {
+            Some(at) => config.address[at] = net,
+            None => config.address.push(net),
         }
         self.put_link(key, Some(config));
         Ok(())
     }
 
-    pub(super) fn delete_address(&mut self, name: &str, address: Ipv4Addr) -> Done {
+    pub(super) fn delete_address(&mut self, name: &str, address: IpAddr) -> Done {
         let key = self.existing(name).map_err(|r| r.on("name"))?;
         let none = || Refusal::NoAddress(name.to_owned(), address).on("address");
         if key.is_link() {
@@ -154,7 +160,15 @@ impl Edit<'_> {
             return Ok(());
         }
         let (key, _, mut config) = self.tunnel_config(name)?;
-        config.pair.take().filter(|(own, _)| *own == address).ok_or_else(none)?;
+        match address {
+            IpAddr::V4(address) => {
+                config.pair.take().filter(|(own, _)| *own == address).ok_or_else(none)?;
+            }
+            IpAddr::V6(address) => {
+                let at = config.inet6.iter().position(|net| net.addr() == address);
+                config.inet6.remove(at.ok_or_else(none)?);
+            }
+        }
         self.put_tunnel(key, Some(config));
         Ok(())
     }
@@ -162,13 +176,13 @@ impl Edit<'_> {
     pub(super) fn set_endpoints(
         &mut self,
         name: &str,
-        endpoints: Option<(Ipv4Addr, Ipv4Addr)>,
+        endpoints: Option<(IpAddr, IpAddr)>,
     ) -> Done {
         let (key, kind, mut config) = self.tunnel_config(name).map_err(|r| r.on("name"))?;
-        if kind == TunnelKind::Ipip {
+        check_endpoints(name, kind, endpoints)?;
+        if kind == TunnelKind::Ipip && endpoints.or(config.endpoints).is_none() {
             return Err(Refusal::IpipEndpoints(name.to_owned()).on("local"));
         }
-        check_endpoints(name, kind, endpoints)?;
         config.endpoints = endpoints;
         self.put_tunnel(key, Some(config));
         Ok(())
@@ -295,13 +309,87 @@ fn check_options(name: &str, kind: TunnelKind, config: &TunnelConfig) -> Done {
     }
 }
 
+/// An own address of an interface; without a prefix length it gets the usual one.
+fn own_address(address: IpAddr, prefix_len: Option<u8>) -> Result<IpNet, Fault> {
+    let len = prefix_len.unwrap_or_else(|| ip::default_len(address));
+    let net = values::with_len(address, len).map_err(|r| r.on("prefix_len"))?;
+    values::host_of(net).map_err(|r| r.on("address"))?;
+    Ok(net)
+}
+
+/// The inner pair of a tunnel.
+fn new_pair(
+    name: &str,
+    address: Ipv4Addr,
+    prefix_len: Option<u8>,
+    peer: Option<IpAddr>,
+    alias: bool,
+) -> Result<(Ipv4Addr, Ipv4Addr), Fault> {
+    let peer = match peer {
+        Some(IpAddr::V4(peer)) => peer,
+        Some(other) => return Err(two_families(name, address.into(), other).on("peer")),
+        None => return Err(Refusal::NeedsPeer(name.to_owned()).on("peer")),
+    };
+    if alias {
+        return Err(Refusal::NoAlias(name.to_owned()).on("alias"));
+    }
+    if let Some(got) = prefix_len.filter(|len| *len != 32) {
+        let (address, expected) = (address.into(), "32 on a tunnel");
+        return Err(Refusal::PrefixLen { address, got, expected }.on("prefix_len"));
+    }
+    check_pair(name, Some((address, peer)))?;
+    Ok((address, peer))
+}
+
+/// Puts an IPv6 address among others: one that is there already gets its prefix
+/// length anew, unless one more is asked for.
+fn put_beside<N: Copy + Into<IpNet>>(
+    name: &str,
+    nets: &mut Vec<N>,
+    net: N,
+    alias: bool,
+) -> Result<(), Fault> {
+    let address = |net: N| Into::<IpNet>::into(net).addr();
+    match nets.iter_mut().find(|other| address(**other) == address(net)) {
+        Some(_) if alias => Err(Refusal::AddressTwice(name.to_owned(), address(net)).on("address")),
+        Some(there) => {
+            *there = net;
+            Ok(())
+        }
+        None => {
+            nets.push(net);
+            Ok(())
+        }
+    }
+}
+
+/// Addresses that an interface can have, each once.
+fn check_addresses(
+    name: &str,
+    nets: impl Iterator<Item = IpNet>,
+    field: &'static str,
+) -> Result<(), Fault> {
+    let mut seen = BTreeSet::new();
+    for net in nets {
+        values::host_of(net).map_err(|r| r.on(field))?;
+        if !seen.insert(net.addr()) {
+            return Err(Refusal::AddressTwice(name.to_owned(), net.addr()).on(field));
+        }
+    }
+    Ok(())
+}
+
+fn two_families(name: &str, one: IpAddr, other: IpAddr) -> Refusal {
+    Refusal::TwoFamilies { name: name.to_owned(), one, other }
+}
+
 /// Two addresses of which either both are set or none.
-fn both(
+fn both<T>(
     name: &str,
     [what, first, second]: [&'static str; 3],
-    one: Option<Ipv4Addr>,
-    other: Option<Ipv4Addr>,
-) -> Result<Option<(Ipv4Addr, Ipv4Addr)>, Fault> {
+    one: Option<T>,
+    other: Option<T>,
+) -> Result<Option<(T, T)>, Fault> {
     match (one, other) {
         (Some(one), Some(other)) => Ok(Some((one, other))),
         (None, None) => Ok(None),
@@ -312,13 +400,16 @@ fn both(
     }
 }
 
-fn check_endpoints(name: &str, kind: TunnelKind, endpoints: Option<(Ipv4Addr, Ipv4Addr)>) -> Done {
+fn check_endpoints(name: &str, kind: TunnelKind, endpoints: Option<(IpAddr, IpAddr)>) -> Done {
     let Some((local, remote)) = endpoints else { return Ok(()) };
-    if kind == TunnelKind::Ipip {
+    if kind == TunnelKind::Ipip && local.is_ipv4() {
         return Err(Refusal::IpipEndpoints(name.to_owned()).on("local"));
     }
     values::unicast("tunnel source", local).map_err(|r| r.on("local"))?;
     values::unicast("tunnel destination", remote).map_err(|r| r.on("remote"))?;
+    if Family::of(local) != Family::of(remote) {
+        return Err(two_families(name, local, remote).on("remote"));
+    }
     if local == remote {
         return Err(Refusal::SameEnds { name: name.to_owned(), address: local }.on("remote"));
     }
@@ -327,6 +418,7 @@ fn check_endpoints(name: &str, kind: TunnelKind, endpoints: Option<(Ipv4Addr, Ip
 
 fn check_pair(name: &str, pair: Option<(Ipv4Addr, Ipv4Addr)>) -> Done {
     let Some((address, peer)) = pair else { return Ok(()) };
+    let (address, peer) = (IpAddr::V4(address), IpAddr::V4(peer));
     values::unicast("address", address).map_err(|r| r.on("address"))?;
     values::unicast("far end", peer).map_err(|r| r.on("peer"))?;
     if address == peer {

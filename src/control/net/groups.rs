@@ -23,7 +23,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::Net;
 use super::commit::Work;
 use super::hops::Hop;
-use super::paths::{self, SetId};
+use super::paths::{self, Path, SetId};
 use super::plan::Station;
 use super::resolve::Resolver;
 use super::watch::{Dependent, Met};
@@ -141,7 +141,9 @@ impl Net {
             }
             let paths = self.desired.sets.paths(set);
             let mut resolver = Resolver::of_set(self, set);
-            let hops: Vec<Hop> = paths.iter().map(|path| resolver.path(path.target)).collect();
+            let family = self.desired.sets.family(set);
+            let hop = |path: &Path| resolver.path(family, path.target);
+            let hops: Vec<Hop> = paths.iter().map(hop).collect();
             let met = resolver.met;
             self.watch.set(Dependent::Paths(set), met);
             if self.groups.get(set).map(|state| &state.hops) != Some(&hops) {
@@ -173,7 +175,7 @@ impl Net {
             Hop::Neighbour(link, address) => {
                 self.links.is_up(link) && self.station(link, address) != Station::Failed
             }
-            Hop::Tunnel(_) => true,
+            Hop::Tunnel(..) => true,
             _ => false,
         }
     }
@@ -230,6 +232,7 @@ impl Net {
                             AdjacencyKind::Rewrite
                                 | AdjacencyKind::Tunnel
                                 | AdjacencyKind::Minimal
+                                | AdjacencyKind::Tunnel6
                                 | AdjacencyKind::Resolve
                         )
                     })

@@ -2,11 +2,12 @@
 //! use it. A slot nobody uses rests in a limbo before it gets a new meaning.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::paths::SetId;
 use super::slots::Slots;
-use crate::ids::{IfId, MAX_NEXT_HOPS, NextHopId};
+use crate::ids::{Family, IfId, MAX_NEXT_HOPS, NextHopId};
+use crate::model::ip;
 use crate::tables::Tables;
 use crate::tables::epoch::Guard;
 
@@ -19,16 +20,22 @@ pub(super) enum Hop {
     Unreachable,
     /// To us.
     Local,
-    /// To us and all others on a subnet.
+    /// To us and all others on an IPv4 subnet.
     Broadcast,
     /// Whoever is addressed, on this link.
     Link(IfId),
     /// This neighbour on this link.
-    Neighbour(IfId, Ipv4Addr),
-    /// Into this tunnel.
-    Tunnel(IfId),
+    Neighbour(IfId, IpAddr),
+    /// Into this tunnel, packets of this family: what is written in front says
+    /// what is inside.
+    Tunnel(IfId, Family),
     /// One of several, by flow.
     Paths(SetId),
+}
+
+/// The hops into a tunnel, one a family.
+pub(super) fn into_tunnel(id: IfId) -> [Hop; 2] {
+    [Hop::Tunnel(id, Family::V4), Hop::Tunnel(id, Family::V6)]
 }
 
 /// Hops that always have a slot: 1, 2, … in this order. Slot 0 is "no route".
@@ -98,8 +105,8 @@ impl Hops {
 
     /// The neighbours in use on a link.
     pub(super) fn neighbours_on(&self, link: IfId) -> Vec<Hop> {
-        let first = Hop::Neighbour(link, Ipv4Addr::UNSPECIFIED);
-        let last = Hop::Neighbour(link, Ipv4Addr::BROADCAST);
+        let first = Hop::Neighbour(link, ip::FIRST);
+        let last = Hop::Neighbour(link, ip::LAST);
         self.used.range(first..=last).map(|(hop, _)| *hop).collect()
     }
 

@@ -21,6 +21,9 @@ pub(super) enum Key {
 }
 
 impl Key {
+    /// The greatest of all.
+    pub(super) const LAST: Key = Key::Ipip(u32::MAX);
+
     /// The tunnel of a kind and number.
     pub(super) fn tunnel(kind: TunnelKind, number: u32) -> Key {
         match kind {

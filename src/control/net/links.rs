@@ -2,16 +2,17 @@
 //! inherit from each other.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::desired::LinkConfig;
 use super::key::Key;
 use super::rib::Candidate;
 use super::slots::Slots;
 use crate::control::topology::Link;
-use crate::ids::{IfId, PortId};
+use crate::ids::{IfId, Mac, PortId};
+use crate::model::ip;
 use crate::tables::Tables;
 use crate::tables::epoch::Guard;
 
@@ -28,9 +29,11 @@ pub(super) struct LinkState {
     /// As engines see it; `mtu` and `up` take the port below into account.
     pub(super) link: Link,
     /// Own addresses with prefix lengths.
-    pub(super) address: Vec<Ipv4Net>,
+    pub(super) address: Vec<IpNet>,
+    /// The one that nobody configured, while the link is up and has IPv6.
+    pub(super) link_local: Option<Ipv6Addr>,
     /// What it says in the RIB.
-    pub(super) says: Vec<(Ipv4Net, Candidate)>,
+    pub(super) says: Vec<(IpNet, Candidate)>,
 }
 
 /// Numbers of all interfaces, and all links.
@@ -136,27 +139,33 @@ impl Links {
 }
 
 /// What a link with these addresses says in the RIB: own addresses always; its
-/// subnets, with their broadcast and network addresses, while it is up.
-pub(super) fn says(id: IfId, config: &LinkConfig, up: bool) -> Vec<(Ipv4Net, Candidate)> {
+/// subnets, with the addresses in them that no host has, and its link-local
+/// address while it is up. fe80::/64 itself is never routed.
+pub(super) fn says(id: IfId, config: &LinkConfig, up: Option<Mac>) -> Vec<(IpNet, Candidate)> {
     let mut says = Vec::new();
     for net in &config.address {
         says.push((host(net.addr()), Candidate::Local));
-        if !up {
-            continue;
-        }
-        says.push((net.trunc(), Candidate::Connected(id)));
-        if net.prefix_len() < 31 {
-            says.push((host(net.broadcast()), Candidate::Broadcast));
-            says.push((host(net.network()), Candidate::Broadcast));
+        if up.is_some() {
+            says.extend(says_of_subnet(*net, Candidate::Connected(id)));
         }
     }
+    let link_local = up.and_then(|mac| config.link_local(mac));
+    says.extend(link_local.map(|address| (host(address.into()), Candidate::Local)));
     // Aliases in one subnet say the same of it.
     says.sort_unstable();
     says.dedup();
     says
 }
 
-/// The /32 of an address.
-pub(super) fn host(address: Ipv4Addr) -> Ipv4Net {
-    Ipv4Net::from(address)
+/// What is said of the subnet of an own address, wherever it is: where it leads,
+/// and which of its addresses are not hosts'.
+pub(super) fn says_of_subnet(net: IpNet, leads: Candidate) -> Vec<(IpNet, Candidate)> {
+    let nobodys = ip::nobodys(&net).into_iter();
+    let nobodys = nobodys.map(|(address, _)| (host(address), Candidate::Broadcast));
+    std::iter::once((net.trunc(), leads)).chain(nobodys).collect()
+}
+
+/// The prefix of one address.
+pub(super) fn host(address: IpAddr) -> IpNet {
+    IpNet::from(address)
 }

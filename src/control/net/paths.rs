@@ -10,12 +10,13 @@
 //! buckets, two equal paths get 256 ± 7, sixteen 32 ± 4.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use super::desired::Target;
 use super::key::Key;
 use crate::flow::splitmix;
+use crate::ids::Family;
 pub(super) use crate::model::spec::MOST_PATHS;
 use crate::tables::group::BUCKETS;
 
@@ -32,11 +33,21 @@ pub(super) struct Path {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SetId(u32);
 
+/// One set.
+#[derive(Debug)]
+struct Entry {
+    family: Family,
+    paths: Arc<[Path]>,
+    /// Routes that lead to it.
+    users: u32,
+}
+
 /// All sets that static routes lead to, each once however many they are.
 #[derive(Debug, Default)]
 pub(super) struct Sets {
-    sets: Vec<(Arc<[Path]>, u32)>,
-    numbers: HashMap<Arc<[Path]>, SetId>,
+    sets: Vec<Entry>,
+    /// By family: a tunnel's next hop is another one for each.
+    numbers: [HashMap<Arc<[Path]>, SetId>; 2],
     free: Vec<SetId>,
     /// Sets that may have no user left.
     idle: Vec<SetId>,
@@ -46,12 +57,12 @@ pub(super) struct Sets {
 
 impl Sets {
     /// The number of a set; a new one has no user yet.
-    pub(super) fn number(&mut self, paths: &[Path]) -> SetId {
-        if let Some(id) = self.numbers.get(paths) {
+    pub(super) fn number(&mut self, family: Family, paths: &[Path]) -> SetId {
+        if let Some(id) = self.numbers[family as usize].get(paths) {
             return *id;
         }
         let paths: Arc<[Path]> = paths.into();
-        let entry = (Arc::clone(&paths), 0);
+        let entry = Entry { family, paths: Arc::clone(&paths), users: 0 };
         let id = match self.free.pop() {
             Some(id) => {
                 self.sets[id.0 as usize] = entry;
@@ -62,24 +73,29 @@ impl Sets {
                 SetId(self.sets.len() as u32 - 1)
             }
         };
-        self.numbers.insert(paths, id);
+        self.numbers[family as usize].insert(paths, id);
         self.idle.push(id);
         id
     }
 
     /// The paths of a set.
     pub(super) fn paths(&self, id: SetId) -> Arc<[Path]> {
-        self.sets.get(id.0 as usize).map(|(paths, _)| Arc::clone(paths)).unwrap_or_default()
+        self.sets.get(id.0 as usize).map(|set| Arc::clone(&set.paths)).unwrap_or_default()
+    }
+
+    /// Whose routes lead to it.
+    pub(super) fn family(&self, id: SetId) -> Family {
+        self.sets.get(id.0 as usize).map_or(Family::V4, |set| set.family)
     }
 
     /// Routes that lead to it.
     pub(super) fn users(&self, id: SetId) -> u32 {
-        self.sets.get(id.0 as usize).map_or(0, |(_, users)| *users)
+        self.sets.get(id.0 as usize).map_or(0, |set| set.users)
     }
 
     /// One route more, or less.
     pub(super) fn count(&mut self, id: SetId, more: bool) {
-        let Some((_, users)) = self.sets.get_mut(id.0 as usize) else { return };
+        let Some(Entry { users, .. }) = self.sets.get_mut(id.0 as usize) else { return };
         if more {
             self.used += usize::from(*users == 0);
             *users += 1;
@@ -104,9 +120,12 @@ impl Sets {
         idle.sort_unstable();
         idle.dedup();
         for id in idle {
-            let Some((paths, 0)) = self.sets.get(id.0 as usize) else { continue };
-            self.numbers.remove(paths);
-            self.sets[id.0 as usize].0 = Arc::default();
+            let Some(set) = self.sets.get_mut(id.0 as usize) else { continue };
+            if set.users > 0 {
+                continue;
+            }
+            let paths = std::mem::take(&mut set.paths);
+            self.numbers[set.family as usize].remove(&paths);
             self.free.push(id);
         }
     }
@@ -121,7 +140,8 @@ static EXPONENTIAL: LazyLock<[f64; BUCKETS]> =
 /// What a path's scores come from: what it is, not where it stands in its set.
 fn identity(target: Target) -> u64 {
     let (kind, number) = match target {
-        Target::Via(gateway) => (0, u32::from(gateway)),
+        Target::Via(IpAddr::V4(gateway)) => (0, gateway.to_bits()),
+        Target::Via(IpAddr::V6(gateway)) => return mixed(gateway.to_bits()),
         Target::Interface(Key::Gre(number)) => (1, number),
         Target::Interface(Key::Ipip(number)) => (2, number),
         // Not what a path can be.
@@ -129,6 +149,19 @@ fn identity(target: Target) -> u64 {
         Target::Blackhole | Target::Reject | Target::Paths(_) => (4, 0),
     };
     splitmix(kind << 32 | u64::from(number))
+}
+
+/// An IPv6 address as a number of 64 bits.
+fn mixed(address: u128) -> u64 {
+    splitmix(splitmix((address >> 64) as u64) ^ address as u64)
+}
+
+/// What an address adds to the choice of a path for it.
+fn salt(to: IpAddr) -> u64 {
+    match to {
+        IpAddr::V4(to) => u64::from(to.to_bits()),
+        IpAddr::V6(to) => mixed(to.to_bits()),
+    }
 }
 
 /// Which path owns each bucket; `None` if none of them can be used.
@@ -156,9 +189,9 @@ pub(super) fn owners(paths: &[Path], usable: &[bool]) -> Option<Box<[u8; BUCKETS
 }
 
 /// The path for one address: what leads to it has to go one way.
-pub(super) fn best(paths: &[Path], usable: &[bool], to: Ipv4Addr) -> Option<usize> {
+pub(super) fn best(paths: &[Path], usable: &[bool], to: IpAddr) -> Option<usize> {
     let score = |path: &Path| {
-        let rank = splitmix(identity(path.target) ^ u64::from(u32::from(to))) as usize % BUCKETS;
+        let rank = splitmix(identity(path.target) ^ salt(to)) as usize % BUCKETS;
         EXPONENTIAL[rank] / f64::from(path.weight)
     };
     let usable = paths.iter().zip(usable).enumerate().filter(|(_, (_, usable))| **usable);
@@ -186,7 +219,14 @@ mod tests {
     use super::*;
 
     fn path(n: u32, weight: u8) -> Path {
-        Path { target: Target::Via(Ipv4Addr::from(0x0a00_0000 + n)), weight }
+        let gateway = std::net::Ipv4Addr::from(0x0a00_0000 + n);
+        Path { target: Target::Via(gateway.into()), weight }
+    }
+
+    /// [`path`] with an IPv6 gateway.
+    fn path6(n: u32, weight: u8) -> Path {
+        let gateway = std::net::Ipv6Addr::from(0x2001_0db8 << 96 | u128::from(n));
+        Path { target: Target::Via(gateway.into()), weight }
     }
 
     fn shares(owners: &[u8; BUCKETS], paths: usize) -> Vec<usize> {
@@ -198,6 +238,7 @@ mod tests {
         let mut worst = 0.0f64;
         for count in 2..=MOST_PATHS {
             for first in 0..50 {
+                let path = if first % 2 == 0 { path } else { path6 };
                 let paths: Vec<Path> =
                     (0..count).map(|n| path(first * 100 + n as u32, 1)).collect();
                 let owners = owners(&paths, &vec![true; count]).unwrap();
@@ -266,7 +307,7 @@ mod tests {
         #[test]
         fn one_address_goes_one_way_and_moves_only_when_that_goes(to: u32, gone in 0usize..5) {
             let paths: Vec<Path> = (0..5).map(|n| path(n, 1 + n as u8)).collect();
-            let to = Ipv4Addr::from(to);
+            let to = IpAddr::from(std::net::Ipv4Addr::from(to));
             let first = best(&paths, &[true; 5], to).unwrap();
             let usable: Vec<bool> = (0..5).map(|at| at != gone).collect();
             let second = best(&paths, &usable, to).unwrap();
@@ -278,7 +319,7 @@ mod tests {
     #[test]
     fn what_is_taken_back_is_as_before() {
         let mut sets = Sets::default();
-        let id = sets.number(&[path(1, 1), path(2, 1)]);
+        let id = sets.number(Family::V4, &[path(1, 1), path(2, 1)]);
         for more in [true, false, true, false, true] {
             sets.count(id, more);
             assert_eq!(sets.used(), usize::from(more));
@@ -290,16 +331,25 @@ mod tests {
     #[test]
     fn sets_are_kept_once_and_forgotten_when_unused() {
         let mut sets = Sets::default();
-        let one = sets.number(&[path(1, 1), path(2, 1)]);
-        assert_eq!(sets.number(&[path(1, 1), path(2, 1)]), one);
-        let other = sets.number(&[path(1, 1), path(2, 2)]);
+        let one = sets.number(Family::V4, &[path(1, 1), path(2, 1)]);
+        assert_eq!(sets.number(Family::V4, &[path(1, 1), path(2, 1)]), one);
+        let other = sets.number(Family::V4, &[path(1, 1), path(2, 2)]);
         assert_ne!(one, other);
         sets.count(one, true);
         sets.sweep();
         assert_eq!((sets.used(), sets.paths(one).len(), sets.paths(other).len()), (1, 2, 0));
-        assert_eq!(sets.number(&[path(3, 1), path(4, 1)]), other, "its number is used again");
+        assert_eq!(
+            sets.number(Family::V4, &[path(3, 1), path(4, 1)]),
+            other,
+            "its number is used again"
+        );
         sets.count(one, false);
         sets.sweep();
         assert_eq!((sets.used(), sets.paths(one).len()), (0, 0));
+        // A tunnel is two next hops.
+        let tunnel = [Path { target: Target::Interface(Key::Gre(0)), weight: 1 }];
+        let (v4, v6) = (sets.number(Family::V4, &tunnel), sets.number(Family::V6, &tunnel));
+        assert_ne!(v4, v6);
+        assert_eq!((sets.family(v4), sets.family(v6)), (Family::V4, Family::V6));
     }
 }

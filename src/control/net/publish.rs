@@ -2,17 +2,20 @@
 //! before what refers to it, and out again the other way round.
 
 use arrayvec::ArrayVec;
-use ipnet::Ipv4Net;
-use std::net::Ipv4Addr;
+use ipnet::IpNet;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use super::commit::{Done, Work, each_once};
 use super::hops::Hop;
 use super::key::Key;
 use super::links::host;
+use super::refusal::Refusal;
 use super::rib::Candidate;
 use super::{Net, plan};
-use crate::ids::{IfId, MAX_PORTS, NextHopId};
+use crate::ids::{Family, IfId, MAX_PORTS, NextHopId};
+use crate::model::ip;
+use crate::tables::Tables;
 use crate::tables::adjacency::{Adjacency, AdjacencyKind};
 use crate::tables::epoch::Guard;
 use crate::tables::interfaces::{Attachment, Interfaces, OWN_FAST, PortEntry};
@@ -27,15 +30,15 @@ impl Net {
         self.fill_groups(&work, &guard);
         unused.extend(self.fill_fib(puts));
         for prefix in takes {
-            self.tables.fib4.remove(u32::from(prefix.network()), prefix.prefix_len());
+            fib_remove(&self.tables, &prefix);
             unused.extend(self.installed.remove(&prefix));
         }
         self.publish_snapshot(work.snapshot, &guard);
         for id in &work.renumbered {
             self.tables.sequences.get(id.index()).reset();
         }
-        for key in &work.unkeyed {
-            self.tables.decap.remove(*key, &guard);
+        for received in &work.unkeyed {
+            self.tables.decap.remove(self.tables.decap.key_of(received), &guard);
         }
         let slots = work.slots.iter().map(|(id, slot)| (id.index(), *slot));
         self.tables.tunnels.set_many(slots, &guard);
@@ -57,24 +60,29 @@ impl Net {
     }
 
     /// Where a prefix leads now.
-    fn leads(&self, prefix: Ipv4Net) -> Option<Hop> {
+    fn leads(&self, prefix: IpNet) -> Option<Hop> {
         match self.rib.get(prefix).candidates().first() {
             Some(Candidate::Local) => Some(Hop::Local),
-            Some(Candidate::Broadcast) => Some(Hop::Broadcast),
+            // Nobody else's either: the subnet-router anycast address is any
+            // router's on the subnet (RFC 4291 §2.6.1), and IPv6 has no broadcast.
+            Some(Candidate::Broadcast) => match ip::family(&prefix) {
+                Family::V4 => Some(Hop::Broadcast),
+                Family::V6 => Some(Hop::Local),
+            },
             Some(Candidate::Connected(link)) => Some(Hop::Link(*link)),
-            Some(Candidate::Tunnel(tunnel)) => Some(Hop::Tunnel(*tunnel)),
+            Some(Candidate::Tunnel(tunnel)) => Some(Hop::Tunnel(*tunnel, ip::family(&prefix))),
             Some(Candidate::Static(_)) => {
                 let hop = self.routes.get(&prefix).copied().unwrap_or(Hop::Unreachable);
                 // A host route to a link hides the host route that its neighbour
                 // gets when it is resolved: it has to be that route itself.
                 match hop {
-                    Hop::Link(link) if prefix.prefix_len() == 32 => {
+                    Hop::Link(link) if ip::is_host(&prefix) => {
                         Some(Hop::Neighbour(link, prefix.addr()))
                     }
                     hop => Some(hop),
                 }
             }
-            None if prefix.prefix_len() == 32 => {
+            None if ip::is_host(&prefix) => {
                 let link = self.active.get(&prefix.addr())?;
                 Some(Hop::Neighbour(*link, prefix.addr()))
             }
@@ -84,7 +92,7 @@ impl Net {
 
     /// What to write into the FIB, with slots taken, and what to take out.
     #[allow(clippy::type_complexity)]
-    fn compare(&mut self, work: &mut Work) -> (Vec<(Ipv4Net, Hop, NextHopId)>, Vec<Ipv4Net>) {
+    fn compare(&mut self, work: &mut Work) -> (Vec<(IpNet, Hop, NextHopId)>, Vec<IpNet>) {
         let (mut puts, mut takes) = (Vec::new(), Vec::new());
         for prefix in each_once(std::mem::take(&mut work.prefixes)) {
             let Some(mut hop) = self.leads(prefix) else {
@@ -134,16 +142,16 @@ impl Net {
             Hop::Broadcast => plain(AdjacencyKind::Broadcast),
             Hop::Link(id) => link(id).map_or(plain(AdjacencyKind::Unreachable), plan::connected),
             Hop::Neighbour(id, address) => match link(id) {
-                Some(link) => plan::neighbour(link, self.station(id, address)),
+                Some(link) => plan::neighbour(link, Family::of(address), self.station(id, address)),
                 None => plain(AdjacencyKind::Unreachable),
             },
-            Hop::Tunnel(id) => self.tunnel_adjacency(id),
+            Hop::Tunnel(id, inner) => self.tunnel_adjacency(id, inner),
             // Not in this table: its members are.
             Hop::Paths(_) => plain(AdjacencyKind::Unreachable),
         }
     }
 
-    fn tunnel_adjacency(&self, id: IfId) -> Adjacency {
+    fn tunnel_adjacency(&self, id: IfId, inner: Family) -> Adjacency {
         let off = Adjacency::plain(AdjacencyKind::Unreachable, id);
         let Some(state) = self.tunnels.get(&id) else { return off };
         let kind = state.key.tunnel_kind();
@@ -154,15 +162,14 @@ impl Net {
             let link = &self.links.states.get(&below.link)?.link;
             Some((link, self.station(below.link, below.next_hop)))
         });
-        plan::tunnel(id, kind, config, below)
+        plan::tunnel(id, kind, config, inner, below)
     }
 
     /// Writes FIB entries; gives the hops they had.
-    fn fill_fib(&mut self, puts: Vec<(Ipv4Net, Hop, NextHopId)>) -> Vec<Hop> {
+    fn fill_fib(&mut self, puts: Vec<(IpNet, Hop, NextHopId)>) -> Vec<Hop> {
         let mut unused = Vec::new();
         for (prefix, hop, id) in puts {
-            let network = u32::from(prefix.network());
-            match self.tables.fib4.insert(network, prefix.prefix_len(), id) {
+            match fib_insert(&self.tables, &prefix, id) {
                 Ok(()) => unused.extend(self.installed.insert(prefix, hop)),
                 Err(full) => {
                     // Room for all but learned neighbours was made sure of;
@@ -178,28 +185,42 @@ impl Net {
 
     /// Publishes ports and own addresses anew if anything in them changed.
     fn publish_snapshot(&self, changed: bool, guard: &Guard) {
-        let (own, own_complete) = self.own_fast();
+        let (own, own_complete) = self.own_fast(|address| match address {
+            IpAddr::V4(address) => Some(address.to_bits()),
+            IpAddr::V6(_) => None,
+        });
+        let (own6, own6_complete) = self.own_fast(|address| match address {
+            IpAddr::V6(address) => Some(address.to_bits()),
+            IpAddr::V4(_) => None,
+        });
         let current = self.tables.interfaces.load(guard);
-        if !changed && own == current.own && own_complete == current.own_complete {
+        let same = own == current.own && own_complete == current.own_complete;
+        let same6 = own6 == current.own6 && own6_complete == current.own6_complete;
+        if !changed && same && same6 {
             return;
         }
         let ports = if changed { self.port_entries() } else { current.ports.clone() };
         let echo = self.desired.icmp.echo;
-        let snapshot = Interfaces { ports, own, own_complete, echo, ..Interfaces::default() };
+        let snapshot = Interfaces { ports, own, own_complete, own6, own6_complete, echo };
         self.tables.interfaces.replace(snapshot, guard);
     }
 
-    /// Outer sources of tunnels first, then all others as far as they fit, and
-    /// whether that is all of them.
-    fn own_fast(&self) -> (ArrayVec<u32, OWN_FAST>, bool) {
+    /// Own addresses of one family, as numbers: outer sources of tunnels first,
+    /// then all others as far as they fit, and whether that is all of them.
+    fn own_fast<T: PartialEq>(
+        &self,
+        number: impl Fn(IpAddr) -> Option<T>,
+    ) -> (ArrayVec<T, OWN_FAST>, bool) {
         /// Outer sources looked at: enough to find those that are ours, however
         /// many are configured that are not.
         const LOOK: usize = 4 * OWN_FAST;
         let index = &self.desired.index;
-        let ours = |address: &&Ipv4Addr| index.owners(**address).next().is_some();
+        let ours = |address: &&IpAddr| index.owners(**address).next().is_some();
         let outer = index.locals.keys().take(LOOK).filter(ours).copied();
+        let link_local = self.links.states.values().filter_map(|state| state.link_local);
+        let others = index.own_addresses().chain(link_local.map(IpAddr::V6));
         let mut own = ArrayVec::new();
-        for address in outer.chain(index.own_addresses()).map(u32::from) {
+        for address in outer.chain(others).filter_map(number) {
             if own.contains(&address) {
                 continue;
             }
@@ -230,12 +251,27 @@ impl Net {
     }
 
     /// Where a destination leads, with the prefix that says so.
-    pub(super) fn longest(&self, to: Ipv4Addr) -> Option<(Ipv4Net, Hop)> {
+    pub(super) fn longest(&self, to: IpAddr) -> Option<(IpNet, Hop)> {
         let itself = host(to);
         if let Some(hop) = self.leads(itself) {
             return Some((itself, hop));
         }
         let (prefix, _) = self.rib.longest(to)?;
         Some((prefix, self.leads(prefix)?))
+    }
+}
+
+fn fib_insert(tables: &Tables, prefix: &IpNet, hop: NextHopId) -> Result<(), Refusal> {
+    match prefix {
+        IpNet::V4(net) => tables.fib4.insert(net.network().to_bits(), net.prefix_len(), hop)?,
+        IpNet::V6(net) => tables.fib6.insert(net.network().to_bits(), net.prefix_len(), hop)?,
+    }
+    Ok(())
+}
+
+fn fib_remove(tables: &Tables, prefix: &IpNet) {
+    match prefix {
+        IpNet::V4(net) => _ = tables.fib4.remove(net.network().to_bits(), net.prefix_len()),
+        IpNet::V6(net) => _ = tables.fib6.remove(net.network().to_bits(), net.prefix_len()),
     }
 }

@@ -1,15 +1,16 @@
 //! Why a change is refused: every text that a refusal can have, in one place.
 //! Each names the thing, the value and what was expected.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::paths::MOST_PATHS;
 use crate::ids::Mac;
 use crate::model::api::ErrorCode;
 use crate::tables::decap::DecapFull;
 use crate::tables::fib4::FibFull;
+use crate::tables::fib6::Fib6Full;
 
 /// One reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,11 +18,11 @@ pub(super) enum Refusal {
     #[error("there is no interface `{0}`")]
     NoInterface(String),
     #[error("{0} has no address {1}")]
-    NoAddress(String, Ipv4Addr),
+    NoAddress(String, IpAddr),
     #[error("there is no static route to {0}")]
-    NoRoute(Ipv4Net),
+    NoRoute(IpNet),
     #[error("there is no ARP entry for {0}")]
-    NoEntry(Ipv4Addr),
+    NoEntry(IpAddr),
     #[error("{0} exists already")]
     Exists(String),
     #[error(
@@ -34,37 +35,48 @@ pub(super) enum Refusal {
     #[error("{name} is {is}: expected {expected}")]
     WrongKind { name: String, is: &'static str, expected: &'static str },
     #[error("the {what} {address} is {why}: expected a unicast address of a host")]
-    NotUnicast { what: &'static str, address: Ipv4Addr, why: &'static str },
+    NotUnicast { what: &'static str, address: IpAddr, why: &'static str },
     #[error("{address} is the {what} address of {subnet}: expected the address of a host in it")]
-    NotHost { address: Ipv4Addr, what: &'static str, subnet: Ipv4Net },
+    NotHost { address: IpAddr, what: &'static str, subnet: IpNet },
     #[error("a prefix length of {got} for {address}: expected {expected}")]
-    PrefixLen { address: Ipv4Addr, got: u8, expected: &'static str },
+    PrefixLen { address: IpAddr, got: u8, expected: &'static str },
     #[error("{0} has the address {1} already")]
-    AddressTwice(String, Ipv4Addr),
+    AddressTwice(String, IpAddr),
     #[error("{subnet} of {name} overlaps {other_subnet} of {other}: overlapping addresses")]
-    Overlap { name: String, subnet: Ipv4Net, other: String, other_subnet: Ipv4Net },
+    Overlap { name: String, subnet: IpNet, other: String, other_subnet: IpNet },
     #[error("{0} is a tunnel and needs the address of its far end: expected `{0} ADDRESS PEER`")]
     NeedsPeer(String),
+    #[error("{0} takes no far end with IPv6: got {1}, expected `{0} inet6 ADDRESS/LENGTH`")]
+    NoPeer6(String, IpAddr),
+    #[error("{name}: {one} and {other} are of two families: expected both IPv4 or both IPv6")]
+    TwoFamilies { name: String, one: IpAddr, other: IpAddr },
+    #[error("the gateway {gateway} of {to} is of another family: expected an {expected} one")]
+    OtherFamily { to: IpNet, gateway: IpAddr, expected: &'static str },
+    #[error("{name}: an MTU of {mtu} with the IPv6 address {address}: expected 1280 at least")]
+    SmallForIpv6 { name: String, mtu: u16, address: IpAddr },
     #[error("{0} is not point to point and takes no far end: got {1}")]
-    NoPeerHere(String, Ipv4Addr),
+    NoPeerHere(String, IpAddr),
     #[error("{0} is a tunnel and has one pair of addresses: an alias is not possible")]
     NoAlias(String),
     #[error("{name}: {what} {first} and {second} are set one without the other: expected both")]
     HalfPair { name: String, what: &'static str, first: &'static str, second: &'static str },
     #[error("{name}: both ends are {address}: a tunnel cannot lead to itself")]
-    SameEnds { name: String, address: Ipv4Addr },
-    #[error("{0} takes no tunnel addresses: its address and peer are inner and outer pair at once")]
+    SameEnds { name: String, address: IpAddr },
+    #[error(
+        "{0} takes no tunnel addresses: over IPv4 its address and peer are inner and outer pair at \
+         once"
+    )]
     IpipEndpoints(String),
     #[error("{0} takes no {1}: an ipip interface always finds its route with link1 clear")]
     IpipLink(String, &'static str),
     #[error("{address} is our own address on {own} and {what}: {why}")]
-    OwnAddress { address: Ipv4Addr, own: String, what: String, why: &'static str },
+    OwnAddress { address: IpAddr, own: String, what: String, why: &'static str },
     #[error("{address} is the {what} address of {subnet} on {link} and {used}: {why}")]
     NobodysAddress {
-        address: Ipv4Addr,
+        address: IpAddr,
         /// `broadcast` or `network`.
         what: &'static str,
-        subnet: Ipv4Net,
+        subnet: IpNet,
         link: String,
         used: String,
         why: &'static str,
@@ -77,13 +89,13 @@ pub(super) enum Refusal {
         name: String,
         other: String,
         kind: &'static str,
-        local: Ipv4Addr,
-        remote: Ipv4Addr,
+        local: IpAddr,
+        remote: IpAddr,
         /// ` with key N`, or nothing.
         key: String,
     },
     #[error("{name} and {other} both have the far end {peer}: expected one tunnel to each")]
-    DuplicatePeer { name: String, other: String, peer: Ipv4Addr },
+    DuplicatePeer { name: String, other: String, peer: IpAddr },
     #[error("{name}: an MTU of {got}: expected {least} to {most}")]
     Mtu { name: String, got: u16, least: u16, most: u16 },
     #[error("{0}: a TTL of 0: expected 1 to 255")]
@@ -99,6 +111,8 @@ pub(super) enum Refusal {
          expected one or the other"
     )]
     MobileOption(String, &'static str),
+    #[error("{0} has MOBILE encapsulation (link0 clear, RFC 2004), which is IPv4 in IPv4 only")]
+    MobileIpv6(String),
     #[error("{0}: a resync time of {1} seconds: expected 0 to 3600")]
     Resync(String, u16),
     #[error("{0} is not a tunnel: {1} cannot be set")]
@@ -106,25 +120,25 @@ pub(super) enum Refusal {
     #[error("`{name}` is a {kind} tunnel: expected a name like {kind}0")]
     KindName { name: String, kind: &'static str },
     #[error("{0} has bits beyond its prefix length: expected {1}")]
-    HostBits(Ipv4Net, Ipv4Net),
+    HostBits(IpNet, IpNet),
     #[error("{0} cannot be routed: it is {1}")]
-    Unroutable(Ipv4Net, &'static str),
+    Unroutable(IpNet, &'static str),
     #[error("{0} has a static route already: change or delete it")]
-    RouteExists(Ipv4Net),
+    RouteExists(IpNet),
     #[error("the route to {0} has no path: expected 1 to {MOST_PATHS}")]
-    NoPath(Ipv4Net),
+    NoPath(IpNet),
     #[error("the route to {0} has {1} paths: expected {MOST_PATHS} at most")]
-    TooManyPaths(Ipv4Net, usize),
+    TooManyPaths(IpNet, usize),
     #[error("the route to {to} has the path {path} twice: expected each once, with a weight")]
-    PathTwice { to: Ipv4Net, path: String },
+    PathTwice { to: IpNet, path: String },
     #[error("the path {path} of {to} has a weight of 0: expected 1 to 255")]
-    PathWeight { to: Ipv4Net, path: String },
+    PathWeight { to: IpNet, path: String },
     #[error("there are {0} sets of paths, as many as there can be")]
     TooManyGroups(usize),
     #[error("the link address {0} is {1}: expected a unicast address")]
     BadMac(Mac, &'static str),
     #[error("{0} is in the subnet of no port or VLAN: name the port")]
-    NoLinkFor(Ipv4Addr),
+    NoLinkFor(IpAddr),
     #[error("{what} cannot change from `{was}` to `{wanted}` while Greyhound runs: restart it")]
     Fixed { what: String, was: String, wanted: String },
     #[error("there are {0} interfaces, as many as there can be")]
@@ -133,6 +147,8 @@ pub(super) enum Refusal {
     TooManyNextHops(usize),
     #[error(transparent)]
     Fib(#[from] FibFull),
+    #[error(transparent)]
+    Fib6(#[from] Fib6Full),
     #[error(transparent)]
     Decap(#[from] DecapFull),
 }
@@ -151,7 +167,7 @@ impl Refusal {
 
     /// This refusal about a field of what was asked for.
     pub(super) fn on(self, field: &'static str) -> Fault {
-        Fault { field, refusal: self }
+        Fault { field, refusal: Box::new(self) }
     }
 }
 
@@ -161,7 +177,7 @@ pub(super) struct Fault {
     /// Field of the op's object.
     pub(super) field: &'static str,
     /// Why.
-    pub(super) refusal: Refusal,
+    pub(super) refusal: Box<Refusal>,
 }
 
 impl From<Refusal> for Fault {

@@ -2,16 +2,18 @@
 //! taken here is given back if any of it is not to be had.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
+use super::commit::says_of;
 use super::desired::{Desired, Item, Object, Target};
 use super::hops::{Hop, Hops};
 use super::key::Key;
 use super::links::{self, Links};
 use super::refusal::Refusal;
-use crate::ids::{IfId, TableId};
+use crate::ids::{Family, IfId, Mac, TableId};
+use crate::model::ip;
 use crate::tables::Tables;
 use crate::tables::tunnel::{DecapKey, Tunnel};
 
@@ -22,7 +24,7 @@ pub(super) fn reserve(
     before: &BTreeMap<Object, Item>,
     links: &mut Links,
     hops: &mut Hops,
-    installed: &HashMap<Ipv4Net, Hop>,
+    installed: &HashMap<IpNet, Hop>,
     tables: &Tables,
 ) -> Result<(), Refusal> {
     let fresh: Vec<Key> = before.values().filter_map(|old| created(desired, old)).collect();
@@ -36,7 +38,7 @@ pub(super) fn reserve(
     if links.free() < fresh.len() {
         return Err(Refusal::TooManyInterfaces(links.len()));
     }
-    let prefixes: Vec<Ipv4Net> = prefixes(desired, links, before)
+    let prefixes: Vec<IpNet> = prefixes(desired, links, before)
         .into_iter()
         .filter(|prefix| !installed.contains_key(prefix))
         .collect();
@@ -46,8 +48,14 @@ pub(super) fn reserve(
     if desired.sets.used() > tables.groups.capacity() || hops.free_groups() < groups {
         return Err(Refusal::TooManyGroups(desired.sets.used()));
     }
-    let bits = prefixes.iter().map(|net| (u32::from(net.network()), net.prefix_len()));
-    tables.fib4.can_insert(bits)?;
+    tables.fib4.can_insert(prefixes.iter().filter_map(|net| match net {
+        IpNet::V4(net) => Some((net.network().to_bits(), net.prefix_len())),
+        IpNet::V6(_) => None,
+    }))?;
+    tables.fib6.can_insert(prefixes.iter().filter_map(|net| match net {
+        IpNet::V6(net) => Some((net.network().to_bits(), net.prefix_len())),
+        IpNet::V4(_) => None,
+    }))?;
     for key in &fresh {
         // Counted above.
         let _ = links.enter(*key, desired.names.name(*key));
@@ -64,14 +72,16 @@ pub(super) fn reserve(
 /// Next hops that what was touched can need at most. Static routes share them:
 /// however many there are, they lead where their different targets lead.
 fn next_hops(desired: &Desired, links: &Links, before: &BTreeMap<Object, Item>) -> usize {
-    let (mut targets, mut others) = (HashSet::<Target>::new(), 0);
+    // A tunnel is a next hop for each family.
+    let (mut targets, mut others) = (HashSet::<(Family, Target)>::new(), 0);
     for object in before.keys() {
         match object {
             Object::Route(to) => {
                 let target = desired.routes.get(to).copied();
-                targets.extend(target.map(|target| desired.ways(target)).into_iter().flatten());
+                let ways = target.map(|target| desired.ways(target)).into_iter().flatten();
+                targets.extend(ways.map(|way| (ip::family(to), way)));
             }
-            // Own, far end, and a broadcast address at each end of a subnet.
+            // Into it, for each family; own addresses share a hop.
             Object::Tunnel(_) => others += 2,
             Object::Neighbour(_) => others += 1,
             Object::Link(_) | Object::Published(_) | Object::Icmp => {}
@@ -112,7 +122,7 @@ fn family(links: &Links, before: &BTreeMap<Object, Item>) -> BTreeSet<Key> {
 }
 
 /// Static neighbours on any of these links.
-fn fixed_on(desired: &Desired, family: &BTreeSet<Key>) -> impl Iterator<Item = Ipv4Addr> {
+fn fixed_on(desired: &Desired, family: &BTreeSet<Key>) -> impl Iterator<Item = IpAddr> {
     // Most transactions touch no link: then nobody has to be looked at.
     let all = if family.is_empty() { None } else { Some(&desired.neighbours) };
     let all = all.into_iter().flatten();
@@ -134,14 +144,13 @@ pub(super) fn prefixes(
     desired: &Desired,
     links: &Links,
     before: &BTreeMap<Object, Item>,
-) -> BTreeSet<Ipv4Net> {
+) -> BTreeSet<IpNet> {
     let mut prefixes = BTreeSet::new();
     for object in before.keys() {
         match object {
             Object::Tunnel(key) => {
-                if let Some((own, peer)) = desired.tunnels.get(key).and_then(|t| t.pair) {
-                    prefixes.extend([links::host(own), links::host(peer)]);
-                }
+                let says = desired.tunnels.get(key).map(|tunnel| says_of(IfId::NONE, tunnel));
+                prefixes.extend(says.into_iter().flatten().map(|(prefix, _)| prefix));
             }
             Object::Route(to) if desired.routes.contains_key(to) => {
                 prefixes.insert(*to);
@@ -154,7 +163,8 @@ pub(super) fn prefixes(
     }
     let family = family(links, before);
     for config in family.iter().filter_map(|key| desired.links.get(key)) {
-        let says = links::says(IfId::NONE, config, true);
+        // Whatever its link-local address is: it is one prefix.
+        let says = links::says(IfId::NONE, config, Some(Mac::default()));
         prefixes.extend(says.into_iter().map(|(prefix, _)| prefix));
     }
     prefixes.extend(fixed_on(desired, &family).map(links::host));
@@ -162,7 +172,7 @@ pub(super) fn prefixes(
 }
 
 /// A tunnel as decapsulation sees it: up when it is administratively up, has
-/// both pairs, and its outer source is ours.
+/// addresses inside and outside, and its outer source is ours.
 pub(super) fn slot(desired: &Desired, key: Key, id: IfId) -> Tunnel {
     let config = desired.tunnels.get(&key);
     let outer = key.tunnel_kind().and_then(|kind| config?.outer(kind));
@@ -170,14 +180,22 @@ pub(super) fn slot(desired: &Desired, key: Key, id: IfId) -> Tunnel {
         return Tunnel { interface: id, ..Tunnel::default() };
     };
     let own = desired.index.owners(local).next().is_some();
-    Tunnel {
+    let mut slot = Tunnel {
         interface: id,
-        up: config.up && config.pair.is_some() && own,
+        up: config.up && config.is_addressed() && own,
         table: TableId(0),
-        remote: u32::from(remote),
         resync: config.gre.sequence_resync,
         ..Tunnel::default()
+    };
+    match (local, remote) {
+        (IpAddr::V6(local), IpAddr::V6(remote)) => {
+            (slot.local6, slot.remote6) = (local.to_bits(), remote.to_bits());
+        }
+        (_, IpAddr::V4(remote)) => slot.remote = remote.to_bits(),
+        // Of one family: checked when they were set.
+        _ => slot.up = false,
     }
+    slot
 }
 
 /// Publishes tunnels that have a new outer pair, then their keys.
@@ -192,9 +210,9 @@ fn decap_keys(
         let Item::Tunnel(key, old) = old else { continue };
         let (Some(kind), Some(id)) = (key.tunnel_kind(), links.id(*key)) else { continue };
         let Some(now) = desired.tunnels.get(key) else { continue };
-        let had = old.map(|old| old.received_as(kind)).unwrap_or_default();
+        let had = old.as_ref().map(|old| old.received_as(kind)).unwrap_or_default();
         let fresh = now.received_as(kind).into_iter().filter(|has| !had.contains(has));
-        wanted.extend(fresh.map(|has| (*key, id, has)));
+        wanted.extend(fresh.map(|has| (*key, id, tables.decap.key_of(&has))));
     }
     wanted.sort_unstable_by_key(|(_, id, _)| *id);
     let guard = tables.pin();

@@ -9,16 +9,17 @@
 //!   not fall to a shorter prefix.
 //! * A tunnel with link1 set looks up its real outer destination (T14). With
 //!   link1 clear it looks up that address with its last bit toggled, which only
-//!   selects the route (T13): own addresses, broadcasts, far ends of tunnels
-//!   (host routes to the toggled address, which say nothing of the real one)
-//!   and routes through this tunnel are passed by.
+//!   selects the route (T13), for both families alike: own addresses, addresses
+//!   that no host has, far ends of tunnels (host routes to the toggled address,
+//!   which say nothing of the real one) and routes through this tunnel are
+//!   passed by.
 //! * What leads into a tunnel ends there: no tunnel runs inside a tunnel yet,
 //!   so there is no chain and no loop, whatever is configured.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::Net;
 use super::desired::{Target, TunnelConfig};
@@ -28,7 +29,8 @@ use super::links::Links;
 use super::paths::{self, SetId, Sets};
 use super::rib::{Candidate, Rib};
 use super::watch::Met;
-use crate::ids::IfId;
+use crate::ids::{Family, IfId};
+use crate::model::ip;
 use crate::model::spec::TunnelKind;
 
 /// Gateways in a row before a route counts as unresolved.
@@ -38,11 +40,11 @@ pub(super) const MAX_DEPTH: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Underlay {
     /// The route that leads there.
-    pub(super) route: Ipv4Net,
+    pub(super) route: IpNet,
     /// The link outer packets leave by.
     pub(super) link: IfId,
     /// The neighbour on it.
-    pub(super) next_hop: Ipv4Addr,
+    pub(super) next_hop: IpAddr,
 }
 
 /// Why a tunnel is not running.
@@ -55,17 +57,17 @@ pub(super) enum Reason {
     /// It is administratively down.
     Down,
     /// The outer source is not ours (now).
-    NotOwn(Ipv4Addr),
-    /// The outer destination is a broadcast address.
-    Broadcast(Ipv4Addr),
+    NotOwn(IpAddr),
+    /// The outer destination is an address that no host has.
+    Broadcast(IpAddr),
     /// Nothing leads to the outer destination.
-    NoRoute(Ipv4Addr),
+    NoRoute(IpAddr),
     /// Its route leads nowhere on purpose.
-    Discarded(Ipv4Addr, Ipv4Net),
+    Discarded(IpAddr, IpNet),
     /// Its route does not resolve.
-    Unresolved(Ipv4Addr, Ipv4Net),
+    Unresolved(IpAddr, IpNet),
     /// Its route leads through a tunnel: this one or another.
-    Through(Ipv4Addr, IfId),
+    Through(IpAddr, IfId),
     /// The underlay's MTU leaves no room.
     TooSmall(Underlay),
 }
@@ -81,7 +83,7 @@ pub(super) struct Resolver<'a> {
     /// The set whose paths are being resolved, if it is that.
     set: Option<SetId>,
     /// Routes being resolved, outermost first.
-    open: ArrayVec<Ipv4Net, MAX_DEPTH>,
+    open: ArrayVec<IpNet, MAX_DEPTH>,
 }
 
 impl<'a> Resolver<'a> {
@@ -104,27 +106,27 @@ impl<'a> Resolver<'a> {
     }
 
     /// Where one path of a set leads.
-    pub(super) fn path(&mut self, target: Target) -> Hop {
+    pub(super) fn path(&mut self, family: Family, target: Target) -> Hop {
         // No gateway is looked for through a default route: that this one is
         // being resolved keeps none out.
-        self.route(Ipv4Net::default(), target)
+        self.route(ip::everything(family), target)
     }
 
     /// Where a static route leads.
-    pub(super) fn route(&mut self, prefix: Ipv4Net, target: Target) -> Hop {
+    pub(super) fn route(&mut self, prefix: IpNet, target: Target) -> Hop {
         match target {
             Target::Interface(key) => match self.links.id(key) {
-                Some(id) if !key.is_link() => Hop::Tunnel(id),
+                Some(id) if !key.is_link() => Hop::Tunnel(id, ip::family(&prefix)),
                 Some(id) if self.links.is_up(id) => Hop::Link(id),
                 _ => Hop::Unreachable,
             },
             Target::Paths(set) => Hop::Paths(set),
-            _ => self.follow(prefix, target, Ipv4Addr::UNSPECIFIED),
+            _ => self.follow(prefix, target, prefix.addr()),
         }
     }
 
     /// Where a static route leads for one address.
-    fn follow(&mut self, prefix: Ipv4Net, target: Target, to: Ipv4Addr) -> Hop {
+    fn follow(&mut self, prefix: IpNet, target: Target, to: IpAddr) -> Hop {
         match target {
             Target::Blackhole => Hop::Blackhole,
             Target::Reject => Hop::Unreachable,
@@ -146,7 +148,7 @@ impl<'a> Resolver<'a> {
 
     /// The one path of a set by which an address is reached: of its gateways,
     /// or where there is none, of its tunnels.
-    fn lean(&mut self, set: SetId, to: Ipv4Addr) -> Hop {
+    fn lean(&mut self, set: SetId, to: IpAddr) -> Hop {
         if self.set.is_some() {
             return Hop::Unreachable;
         }
@@ -163,7 +165,7 @@ impl<'a> Resolver<'a> {
         best.and_then(|at| state.hops.get(at).copied()).unwrap_or(Hop::Unreachable)
     }
 
-    fn gateway(&mut self, gateway: Ipv4Addr) -> Hop {
+    fn gateway(&mut self, gateway: IpAddr) -> Hop {
         for (prefix, entry) in self.rib.covers(gateway) {
             self.met.marks.push((Some(prefix), gateway));
             if prefix.prefix_len() == 0 {
@@ -173,7 +175,9 @@ impl<'a> Resolver<'a> {
                 match candidate {
                     Candidate::Local | Candidate::Broadcast => return Hop::Unreachable,
                     Candidate::Connected(link) => return Hop::Neighbour(link, gateway),
-                    Candidate::Tunnel(tunnel) => return Hop::Tunnel(tunnel),
+                    Candidate::Tunnel(tunnel) => {
+                        return Hop::Tunnel(tunnel, Family::of(gateway));
+                    }
                     Candidate::Static(_) if self.open.contains(&prefix) => {}
                     Candidate::Static(Target::Paths(set)) if self.set == Some(set) => {}
                     Candidate::Static(target) => return self.follow(prefix, target, gateway),
@@ -185,7 +189,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// The link on which an address is reached as a neighbour, if it is.
-    pub(super) fn on_link(&mut self, address: Ipv4Addr) -> Option<IfId> {
+    pub(super) fn on_link(&mut self, address: IpAddr) -> Option<IfId> {
         let (prefix, entry) = self.first(address)?;
         match *entry.candidates().first()? {
             Candidate::Connected(link) => Some(link),
@@ -198,16 +202,16 @@ impl<'a> Resolver<'a> {
     }
 
     /// The longest match, marked.
-    fn first(&mut self, address: Ipv4Addr) -> Option<(Ipv4Net, super::rib::Entry)> {
+    fn first(&mut self, address: IpAddr) -> Option<(IpNet, super::rib::Entry)> {
         let found = self.rib.longest(address);
         self.met.marks.push((found.map(|(prefix, _)| prefix), address));
         found
     }
 
     /// What is said first of an address itself, if anything is.
-    fn itself(&mut self, address: Ipv4Addr) -> Option<Candidate> {
+    fn itself(&mut self, address: IpAddr) -> Option<Candidate> {
         let (prefix, entry) = self.first(address)?;
-        if prefix.prefix_len() == 32 { entry.candidates().first().copied() } else { None }
+        if ip::is_host(&prefix) { entry.candidates().first().copied() } else { None }
     }
 
     /// Where a tunnel's outer packets go.
@@ -218,8 +222,9 @@ impl<'a> Resolver<'a> {
         config: &TunnelConfig,
     ) -> Result<Underlay, Reason> {
         let outer = config.outer(kind);
-        // An ipip interface has one pair: without it, it lacks that.
-        if config.pair.is_none() && (kind == TunnelKind::Ipip || outer.is_some()) {
+        // An ipip interface over IPv4 has one pair: without it, it lacks that.
+        let pair_is_all = kind == TunnelKind::Ipip && config.endpoints.is_none();
+        if !config.is_addressed() && (pair_is_all || outer.is_some()) {
             return Err(Reason::NoPair);
         }
         let Some((local, remote)) = outer else { return Err(Reason::NoEndpoints) };
@@ -239,7 +244,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// link1 set: the real outer destination is looked up.
-    fn explicit(&mut self, remote: Ipv4Addr) -> Result<Underlay, Reason> {
+    fn explicit(&mut self, remote: IpAddr) -> Result<Underlay, Reason> {
         let Some((route, entry)) = self.first(remote) else {
             return Err(Reason::NoRoute(remote));
         };
@@ -250,16 +255,15 @@ impl<'a> Resolver<'a> {
     }
 
     /// link1 clear: the toggled address selects the route.
-    fn implicit(&mut self, tunnel: IfId, remote: Ipv4Addr) -> Result<Underlay, Reason> {
-        let toggled = Ipv4Addr::from(u32::from(remote) ^ 1);
+    fn implicit(&mut self, tunnel: IfId, remote: IpAddr) -> Result<Underlay, Reason> {
+        let toggled = ip::toggled(remote);
         for (route, entry) in self.rib.covers(toggled) {
             self.met.marks.push((Some(route), toggled));
             for candidate in entry.candidates() {
-                if matches!(
-                    candidate,
-                    Candidate::Local | Candidate::Broadcast | Candidate::Tunnel(_)
-                ) {
-                    continue;
+                match candidate {
+                    Candidate::Local | Candidate::Broadcast => continue,
+                    Candidate::Tunnel(_) if ip::is_host(&route) => continue,
+                    _ => {}
                 }
                 match self.lower(route, candidate, remote) {
                     Err(Reason::Through(_, through)) if through == tunnel => {}
@@ -274,20 +278,20 @@ impl<'a> Resolver<'a> {
     /// The underlay by one route.
     fn lower(
         &mut self,
-        route: Ipv4Net,
+        route: IpNet,
         candidate: Candidate,
-        remote: Ipv4Addr,
+        remote: IpAddr,
     ) -> Result<Underlay, Reason> {
         let hop = match candidate {
             Candidate::Connected(link) => Hop::Neighbour(link, remote),
-            Candidate::Tunnel(tunnel) => Hop::Tunnel(tunnel),
+            Candidate::Tunnel(tunnel) => Hop::Tunnel(tunnel, Family::of(remote)),
             Candidate::Static(target) => self.follow(route, target, remote),
             // A destination of our own is refused, a broadcast was looked at.
             Candidate::Local | Candidate::Broadcast => Hop::Unreachable,
         };
         match hop {
             Hop::Neighbour(link, next_hop) => Ok(Underlay { route, link, next_hop }),
-            Hop::Tunnel(through) => Err(Reason::Through(remote, through)),
+            Hop::Tunnel(through, _) => Err(Reason::Through(remote, through)),
             Hop::Blackhole => Err(Reason::Discarded(remote, route)),
             _ if candidate == Candidate::Static(Target::Reject) => {
                 Err(Reason::Discarded(remote, route))

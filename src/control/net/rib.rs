@@ -7,19 +7,19 @@
 //! |---|---|---|
 //! | 1 | local | what is for us is for us |
 //! | 2 | broadcast | never a host, never forwarded |
-//! | 3 | connected, tunnel (far end) | made from an interface's own addresses |
+//! | 3 | connected, tunnel (far end, IPv6 subnet) | made from an interface's own addresses |
 //! | 4 | static | what the operator says, where no interface says it already |
 //! | 5 | neighbour | not in here: an optimisation of "connected", see below |
 //!
-//! Neighbour routes (/32, one per resolved neighbour) never change where
+//! Neighbour routes (/32 or /128, one per resolved neighbour) never change where
 //! anything leads, only whether a packet has to be held. So lookups made here
 //! do not know them, and learning one re-plans nothing else.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
-use ipnet::Ipv4Net;
-use prefix_trie::PrefixMap;
+use ipnet::IpNet;
+use prefix_trie::joint::JointPrefixMap;
 
 use super::desired::Target;
 use crate::ids::IfId;
@@ -29,11 +29,12 @@ use crate::ids::IfId;
 pub(super) enum Candidate {
     /// An own address.
     Local,
-    /// The broadcast or network address of a connected subnet.
+    /// An address of a connected subnet that no host has: broadcast and network
+    /// address, or (for us like an own one) the anycast address of IPv6.
     Broadcast,
     /// A subnet connected to a link that is up.
     Connected(IfId),
-    /// The far end of a tunnel.
+    /// The far end of a tunnel, or an IPv6 subnet behind it.
     Tunnel(IfId),
     /// A static route.
     Static(Target),
@@ -44,7 +45,7 @@ pub(super) enum Candidate {
 pub(super) struct Entry {
     /// Interfaces that have it as own address.
     local: u32,
-    /// Links that have it as broadcast or network address.
+    /// Subnets that have it as broadcast, network or anycast address.
     broadcast: u32,
     connected: Option<IfId>,
     tunnel: Option<IfId>,
@@ -85,7 +86,7 @@ impl Entry {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Change {
     /// Which.
-    pub(super) prefix: Ipv4Net,
+    pub(super) prefix: IpNet,
     /// It is new: who looked up an address in it found a shorter one.
     pub(super) new: bool,
 }
@@ -93,23 +94,23 @@ pub(super) struct Change {
 /// The base.
 #[derive(Debug, Default)]
 pub(super) struct Rib {
-    map: PrefixMap<Ipv4Net, Entry>,
+    map: JointPrefixMap<IpNet, Entry>,
     /// What prefixes were before each change, in order.
-    before: Vec<(Ipv4Net, Entry)>,
+    before: Vec<(IpNet, Entry)>,
 }
 
 impl Rib {
     /// Puts in what an origin says.
-    pub(super) fn add(&mut self, prefix: Ipv4Net, candidate: Candidate) {
+    pub(super) fn add(&mut self, prefix: IpNet, candidate: Candidate) {
         self.change(prefix, candidate, true);
     }
 
     /// Takes out what an origin said.
-    pub(super) fn remove(&mut self, prefix: Ipv4Net, candidate: Candidate) {
+    pub(super) fn remove(&mut self, prefix: IpNet, candidate: Candidate) {
         self.change(prefix, candidate, false);
     }
 
-    fn change(&mut self, prefix: Ipv4Net, candidate: Candidate, add: bool) {
+    fn change(&mut self, prefix: IpNet, candidate: Candidate, add: bool) {
         let old = self.get(prefix);
         self.before.push((prefix, old));
         let mut new = old;
@@ -127,7 +128,7 @@ impl Rib {
         // Stable: of several with one prefix the first stays.
         before.sort_by_key(|(prefix, _)| *prefix);
         before.dedup_by_key(|(prefix, _)| *prefix);
-        let changed = |(prefix, old): (Ipv4Net, Entry)| {
+        let changed = |(prefix, old): (IpNet, Entry)| {
             let differs = old.candidates() != self.get(prefix).candidates();
             differs.then_some(Change { prefix, new: old.is_empty() })
         };
@@ -135,33 +136,33 @@ impl Rib {
     }
 
     /// All that is said about a prefix.
-    pub(super) fn get(&self, prefix: Ipv4Net) -> Entry {
+    pub(super) fn get(&self, prefix: IpNet) -> Entry {
         self.map.get(&prefix).copied().unwrap_or_default()
     }
 
     /// The prefixes that cover an address, longest first.
-    pub(super) fn covers(&self, address: Ipv4Addr) -> ArrayVec<(Ipv4Net, Entry), 33> {
-        let host = Ipv4Net::from(address);
-        let mut covers: ArrayVec<_, 33> =
+    pub(super) fn covers(&self, address: IpAddr) -> Vec<(IpNet, Entry)> {
+        let host = IpNet::from(address);
+        let mut covers: Vec<_> =
             self.map.cover(&host).map(|(prefix, entry)| (prefix, *entry)).collect();
         covers.reverse();
         covers
     }
 
     /// The longest match.
-    pub(super) fn longest(&self, address: Ipv4Addr) -> Option<(Ipv4Net, Entry)> {
-        let (prefix, entry) = self.map.get_lpm(&Ipv4Net::from(address))?;
+    pub(super) fn longest(&self, address: IpAddr) -> Option<(IpNet, Entry)> {
+        let (prefix, entry) = self.map.get_lpm(&IpNet::from(address))?;
         Some((prefix, *entry))
     }
 
     /// The longest prefix that is shorter than this one and covers it.
-    pub(super) fn parent(&self, prefix: Ipv4Net) -> Option<Ipv4Net> {
-        let shorter = |cover: &Ipv4Net| cover.prefix_len() < prefix.prefix_len();
+    pub(super) fn parent(&self, prefix: IpNet) -> Option<IpNet> {
+        let shorter = |cover: &IpNet| cover.prefix_len() < prefix.prefix_len();
         self.map.cover_keys(&prefix).filter(shorter).last()
     }
 
-    /// All prefixes, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Ipv4Net, &Entry)> {
+    /// All prefixes, in order: IPv4 first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (IpNet, &Entry)> {
         self.map.iter()
     }
 }

@@ -2,7 +2,9 @@
 //! engines.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::commit::Done;
 use super::desired::{Item, LinkConfig, Object, Target};
@@ -12,6 +14,7 @@ use super::rib::Candidate;
 use super::{Net, Reason};
 use crate::control::topology::{Event, Topology, Way};
 use crate::ids::{IfId, Mac};
+use crate::model::ip;
 use crate::model::op::Outcome;
 
 /// Most notes of one kind; a transaction can touch a hundred thousand tunnels.
@@ -55,12 +58,15 @@ impl Net {
         match first {
             Candidate::Static(_) => {}
             Candidate::Local => return waits("our own address".to_owned()),
-            Candidate::Broadcast => return waits("a broadcast address".to_owned()),
+            Candidate::Broadcast => return waits("an address that no host has".to_owned()),
             Candidate::Connected(link) => {
                 return waits(format!("connected to {}", self.links.name(link)));
             }
-            Candidate::Tunnel(tunnel) => {
+            Candidate::Tunnel(tunnel) if ip::is_host(to) => {
                 return waits(format!("the far end of {}", self.links.name(tunnel)));
+            }
+            Candidate::Tunnel(tunnel) => {
+                return waits(format!("connected to {}", self.links.name(tunnel)));
             }
         }
         match self.routes.get(to)? {
@@ -88,7 +94,7 @@ impl Net {
         let Object::Published(address) = object else { return None };
         let (key, _) = self.desired.published.get(address)?;
         let link = self.links.id(*key)?;
-        let elsewhere = match self.way((*address).into()) {
+        let elsewhere = match self.way(*address) {
             Way::Neighbour { link: leaves, .. } => leaves != link,
             Way::Tunnel { underlay, .. } => underlay.is_some(),
             Way::Local | Way::Broadcast | Way::Unreachable => false,
@@ -133,7 +139,7 @@ impl Net {
                         continue;
                     }
                     if let Some(link) = old.and_then(|(key, _)| id(key)) {
-                        events.push(Event::Unpublished { link, address: (*address).into() });
+                        events.push(Event::Unpublished { link, address: *address });
                     }
                     came.extend(new.and_then(|entry| self.published_event(*address, entry)));
                 }
@@ -156,10 +162,10 @@ impl Net {
         events
     }
 
-    fn published_event(&self, address: Ipv4Addr, (key, mac): (Key, Option<Mac>)) -> Option<Event> {
+    fn published_event(&self, address: IpAddr, (key, mac): (Key, Option<Mac>)) -> Option<Event> {
         let link = self.links.id(key)?;
         let mac = mac.or_else(|| Some(self.links.states.get(&link)?.link.mac))?;
-        Some(Event::Published { link, address: address.into(), mac })
+        Some(Event::Published { link, address, mac })
     }
 
     /// Addresses that came to a link or left it.
@@ -171,19 +177,19 @@ impl Net {
         done: &Done,
         events: &mut Vec<Event>,
     ) {
-        let list = |config: Option<&LinkConfig>| -> Vec<Ipv4Addr> {
-            config.iter().flat_map(|c| c.address.iter().map(ipnet::Ipv4Net::addr)).collect()
+        let port = key.port().and_then(|(port, _)| self.facts.get(port.index()));
+        let mac = port.map(|facts| facts.mac).unwrap_or_default();
+        let list = |config: Option<&LinkConfig>| -> Vec<IpAddr> {
+            let own = config.iter().flat_map(|c| c.address.iter().map(IpNet::addr));
+            own.chain(config.and_then(|c| c.link_local(mac)).map(IpAddr::V6)).collect()
         };
         let (had, has) = (list(old), list(self.desired.links.get(&key)));
         let left = had.iter().filter(|address| !has.contains(address));
-        events
-            .extend(left.map(|address| Event::AddressRemoved { link, address: (*address).into() }));
+        events.extend(left.map(|address| Event::AddressRemoved { link, address: *address }));
         // A link that came up announces all of them, below.
         if !done.up.contains(&link) {
             let came = has.iter().filter(|address| !had.contains(address));
-            events.extend(
-                came.map(|address| Event::AddressAdded { link, address: (*address).into() }),
-            );
+            events.extend(came.map(|address| Event::AddressAdded { link, address: *address }));
         }
     }
 
@@ -192,13 +198,12 @@ impl Net {
     fn up_events(&self, done: &Done, came: &mut Vec<Event>) {
         for link in done.up.iter().copied() {
             let Some(state) = self.links.states.get(&link) else { continue };
-            let addresses = state.address.iter().map(ipnet::Ipv4Net::addr);
-            came.extend(
-                addresses.map(|address| Event::AddressAdded { link, address: address.into() }),
-            );
-            let range = (link, Ipv4Addr::UNSPECIFIED)..=(link, Ipv4Addr::BROADCAST);
+            let addresses = state.address.iter().map(IpNet::addr);
+            let addresses = addresses.chain(state.link_local.map(IpAddr::V6));
+            came.extend(addresses.map(|address| Event::AddressAdded { link, address }));
+            let range = (link, ip::FIRST)..=(link, ip::LAST);
             for ((_, address), entry) in self.neighbours.range(range) {
-                let address = (*address).into();
+                let address = *address;
                 came.extend(entry.fixed.map(|mac| Event::StaticAdded { link, address, mac }));
             }
         }
@@ -212,7 +217,7 @@ impl Net {
 }
 
 fn static_events(
-    address: Ipv4Addr,
+    address: IpAddr,
     old: Option<(IfId, Mac)>,
     new: Option<(IfId, Mac)>,
     events: &mut Vec<Event>,
@@ -222,9 +227,9 @@ fn static_events(
     }
     let moved = old.map(|(link, _)| link) != new.map(|(link, _)| link);
     if let (Some((link, _)), true) = (old, moved) {
-        events.push(Event::StaticRemoved { link, address: address.into() });
+        events.push(Event::StaticRemoved { link, address });
     }
-    events.extend(new.map(|(link, mac)| Event::StaticAdded { link, address: address.into(), mac }));
+    events.extend(new.map(|(link, mac)| Event::StaticAdded { link, address, mac }));
 }
 
 /// Adds the first few and says how many more there are.

@@ -2,12 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
+
 use super::Net;
 use super::hops::Hop;
 use super::links::host;
 use super::rib::Candidate;
 use crate::control::topology::{Link, Topology, Way};
 use crate::ids::IfId;
+use crate::model::ip;
 use crate::wire::destination;
 
 impl Topology for Net {
@@ -20,56 +23,73 @@ impl Topology for Net {
     }
 
     fn owns(&self, address: IpAddr) -> bool {
-        let IpAddr::V4(address) = address else { return false };
-        self.desired.index.owners(address).next().is_some()
+        let link_local = || {
+            let said = self.rib.get(host(address)).candidates();
+            is_link_local(address) && said.contains(&Candidate::Local)
+        };
+        self.desired.index.owners(address).next().is_some() || link_local()
     }
 
     fn source(&self, interface: IfId, to: IpAddr) -> Option<IpAddr> {
-        let IpAddr::V4(to) = to else { return None };
         if let Some(state) = self.links.states.get(&interface) {
+            if is_link_local(to) {
+                return state.link_local.map(IpAddr::V6);
+            }
             let near = state.address.iter().find(|net| net.contains(&to));
-            return near.or(state.address.first()).map(|net| net.addr().into());
+            let of_family = |net: &&IpNet| net.addr().is_ipv4() == to.is_ipv4();
+            return near.or(state.address.iter().find(of_family)).map(IpNet::addr);
         }
         let key = self.tunnels.get(&interface)?.key;
-        self.desired.tunnels.get(&key)?.pair.map(|(address, _)| address.into())
+        let config = self.desired.tunnels.get(&key)?;
+        match to {
+            IpAddr::V4(_) => config.pair.map(|(address, _)| address.into()),
+            IpAddr::V6(to) => {
+                let near = config.inet6.iter().find(|net| net.contains(&to));
+                near.or(config.inet6.first()).map(|net| net.addr().into())
+            }
+        }
     }
 
     fn on_link(&self, link: IfId, address: IpAddr) -> bool {
-        let IpAddr::V4(to) = address else { return false };
         let state = self.links.states.get(&link);
         let in_subnet =
-            state.is_some_and(|state| state.address.iter().any(|net| net.contains(&to)));
-        // Hosts that a route to the link says are there.
-        in_subnet || self.way(address) == Way::Neighbour { link, address }
+            state.is_some_and(|state| state.address.iter().any(|net| net.contains(&address)));
+        // Each link has link-local addresses; and hosts that a route to the link
+        // says are there.
+        in_subnet
+            || is_link_local(address) && state.is_some_and(|state| state.link_local.is_some())
+            || self.way(address) == Way::Neighbour { link, address }
     }
 
     fn is_broadcast(&self, address: IpAddr) -> bool {
-        let IpAddr::V4(address) = address else { return address.is_multicast() };
-        address.is_broadcast()
+        let limited = IpAddr::V4(Ipv4Addr::BROADCAST);
+        address == limited
             || address.is_multicast()
-            || self.rib.get(host(address)).candidates().contains(&Candidate::Broadcast)
+            || address.is_ipv4()
+                && self.rib.get(host(address)).candidates().contains(&Candidate::Broadcast)
     }
 
     fn way(&self, to: IpAddr) -> Way {
-        let IpAddr::V4(to) = to else { return Way::Unreachable };
-        self.way_of_flow(to, self.tables.flow.ends(0, to.into(), 0, 0))
+        // Whatever else the flow is: it is one of those with this end.
+        let bits = ip::bits(to);
+        let end = (bits ^ bits >> 32 ^ bits >> 64 ^ bits >> 96) as u32;
+        self.way_of_flow(to, self.tables.flow.ends(0, end, 0, 0))
     }
 
     fn way_of(&self, datagram: &[u8]) -> Option<Way> {
-        let IpAddr::V4(to) = destination(datagram)? else { return Some(Way::Unreachable) };
+        let to = destination(datagram)?;
         Some(self.way_of_flow(to, self.tables.flow.datagram(datagram)))
     }
 
     fn only_by_default(&self, to: IpAddr) -> bool {
-        let IpAddr::V4(to) = to else { return false };
         self.longest(to).is_some_and(|(prefix, _)| prefix.prefix_len() == 0)
     }
 }
 
 impl Net {
     /// Where a flow goes that is addressed to `to`.
-    fn way_of_flow(&self, to: Ipv4Addr, flow: u32) -> Way {
-        if to.is_broadcast() {
+    fn way_of_flow(&self, to: IpAddr, flow: u32) -> Way {
+        if to == IpAddr::V4(Ipv4Addr::BROADCAST) {
             return Way::Broadcast;
         }
         let hop = match self.longest(to) {
@@ -80,14 +100,18 @@ impl Net {
         match hop {
             Some(Hop::Local) => Way::Local,
             Some(Hop::Broadcast) => Way::Broadcast,
-            Some(Hop::Link(link)) => Way::Neighbour { link, address: to.into() },
-            Some(Hop::Neighbour(link, address)) => Way::Neighbour { link, address: address.into() },
-            Some(Hop::Tunnel(tunnel)) => {
+            Some(Hop::Link(link)) => Way::Neighbour { link, address: to },
+            Some(Hop::Neighbour(link, address)) => Way::Neighbour { link, address },
+            Some(Hop::Tunnel(tunnel, _)) => {
                 let below = self.tunnels.get(&tunnel).and_then(|state| state.underlay.ok());
-                let underlay = below.map(|below| (below.link, below.next_hop.into()));
+                let underlay = below.map(|below| (below.link, below.next_hop));
                 Way::Tunnel { tunnel, underlay }
             }
             Some(Hop::Blackhole | Hop::Unreachable | Hop::Paths(_)) | None => Way::Unreachable,
         }
     }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }

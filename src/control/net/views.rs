@@ -1,11 +1,11 @@
 //! How it is shown: interfaces, routes, tables, and the running state as a
 //! configuration.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv6Net};
 
-use super::desired::Target;
+use super::desired::{Target, TunnelConfig};
 use super::hops::Hop;
 use super::key::Key;
 use super::links::host;
@@ -13,7 +13,8 @@ use super::paths::{Path, SetId};
 use super::plan::Station;
 use super::rib::Candidate;
 use super::{Net, Reason, Underlay, plan};
-use crate::ids::IfId;
+use crate::ids::{Family, IfId};
+use crate::model::ip;
 use crate::model::spec::{
     Dscp, NeighbourSpec, OuterDf, PathSpec, PathWay, PortSpec, PublishSpec, RouteSpec, RouteTarget,
     State, TunnelSpec, VlanSpec,
@@ -77,6 +78,7 @@ impl Net {
             remote: config.endpoints.map(|(_, remote)| remote),
             address: config.pair.map(|(address, _)| address),
             peer: config.pair.map(|(_, peer)| peer),
+            inet6: config.inet6.clone(),
             link0: config.link0,
             link1: config.link1,
             mtu: config.mtu,
@@ -89,7 +91,7 @@ impl Net {
         })
     }
 
-    pub(super) fn route_spec(&self, to: Ipv4Net, target: Target) -> RouteSpec {
+    pub(super) fn route_spec(&self, to: IpNet, target: Target) -> RouteSpec {
         let target = match target {
             Target::Via(gateway) => RouteTarget::Via(gateway),
             Target::Interface(key) => RouteTarget::Interface(self.desired.names.name(key)),
@@ -146,6 +148,8 @@ impl Net {
             if state.link.up {
                 flags.insert(2, "RUNNING");
             }
+            let link_local = state.link_local.map(|address| Ipv6Net::new_assert(address, 64));
+            let own = state.address.iter().copied().chain(link_local.map(IpNet::V6));
             return Some(InterfaceView {
                 name,
                 index,
@@ -153,7 +157,9 @@ impl Net {
                 flags: flags.into_iter().map(str::to_owned).collect(),
                 mtu: state.link.mtu,
                 mac: Some(state.link.mac),
-                addresses: state.address.iter().map(|net| address_view(*net)).collect(),
+                addresses: own
+                    .map(|net| AddressView { broadcast: broadcast(&net), ..address_view(net) })
+                    .collect(),
                 tunnel: None,
                 traffic: Traffic::default(),
             });
@@ -174,13 +180,9 @@ impl Net {
             index,
             kind: kind.prefix().to_owned(),
             flags: flags.iter().filter(|(on, _)| *on).map(|(_, f)| (*f).to_owned()).collect(),
-            mtu: plan::tunnel_mtu(kind, config, below),
+            mtu: plan::tunnel_mtu(kind, config, main_family(config), below),
             mac: None,
-            addresses: config
-                .pair
-                .iter()
-                .map(|(address, peer)| pair_view(*address, *peer))
-                .collect(),
+            addresses: tunnel_addresses(config),
             tunnel: Some(TunnelView {
                 kind: kind.prefix().to_owned(),
                 local: config.outer(kind).map(|(local, _)| local),
@@ -225,7 +227,7 @@ impl Net {
             Reason::NotOwn(local) => {
                 format!("its tunnel source {local} is not one of our addresses")
             }
-            Reason::Broadcast(remote) => format!("{remote} is a broadcast address"),
+            Reason::Broadcast(remote) => format!("{remote} is an address that no host has"),
             Reason::NoRoute(remote) => format!("there is no route to {remote}"),
             Reason::Discarded(remote, route) => {
                 format!("the route to {remote} ({route}) discards packets")
@@ -273,20 +275,20 @@ impl Net {
     }
 
     /// The longest match for a destination.
-    pub fn lookup_route(&self, to: Ipv4Addr) -> Option<RouteView> {
+    pub fn lookup_route(&self, to: IpAddr) -> Option<RouteView> {
         self.get_route(host(to)).or_else(|| self.get_route(self.rib.longest(to)?.0))
     }
 
     /// The route of this very prefix.
-    pub fn get_route(&self, to: Ipv4Net) -> Option<RouteView> {
+    pub fn get_route(&self, to: IpNet) -> Option<RouteView> {
         if let Some(candidate) = self.rib.get(to).candidates().first() {
             return Some(self.route_view(to, *candidate, true));
         }
-        let link = self.active.get(&to.addr()).filter(|_| to.prefix_len() == 32)?;
+        let link = self.active.get(&to.addr()).filter(|_| ip::is_host(&to))?;
         Some(self.neighbour_view(to.addr(), *link))
     }
 
-    fn neighbour_view(&self, address: Ipv4Addr, link: IfId) -> RouteView {
+    fn neighbour_view(&self, address: IpAddr, link: IfId) -> RouteView {
         RouteView {
             to: host(address),
             gateway: None,
@@ -298,19 +300,21 @@ impl Net {
         }
     }
 
-    fn route_view(&self, to: Ipv4Net, candidate: Candidate, counts: bool) -> RouteView {
+    fn route_view(&self, to: IpNet, candidate: Candidate, counts: bool) -> RouteView {
+        let family = ip::family(&to);
         let (hop, origin, mut letters) = match candidate {
             Candidate::Local => (Hop::Local, "local", "l"),
+            Candidate::Broadcast if family == Family::V6 => (Hop::Local, "local", "l"),
             Candidate::Broadcast => (Hop::Broadcast, "broadcast", "b"),
             Candidate::Connected(link) => (Hop::Link(link), "connected", "C"),
-            Candidate::Tunnel(tunnel) => (Hop::Tunnel(tunnel), "tunnel", ""),
+            Candidate::Tunnel(tunnel) => (Hop::Tunnel(tunnel, family), "tunnel", ""),
             Candidate::Static(_) => {
                 (self.routes.get(&to).copied().unwrap_or(Hop::Unreachable), "static", "S")
             }
         };
         let mut gateway = None;
         let paths = match hop {
-            Hop::Paths(set) => self.path_views(set, to.prefix_len() == 32),
+            Hop::Paths(set) => self.path_views(set, ip::is_host(&to)),
             _ => Vec::new(),
         };
         let mut resolved = counts && hop != Hop::Unreachable;
@@ -326,14 +330,10 @@ impl Net {
                 Target::Paths(_) => letters = "SP",
             }
         }
-        let flags = [
-            (resolved, "U"),
-            (gateway.is_some(), "G"),
-            (to.prefix_len() == 32, "H"),
-            (true, letters),
-        ];
+        let flags =
+            [(resolved, "U"), (gateway.is_some(), "G"), (ip::is_host(&to), "H"), (true, letters)];
         let (interface, mtu) = match hop {
-            Hop::Link(_) | Hop::Neighbour(..) | Hop::Tunnel(_) => self.leaves_by(hop),
+            Hop::Link(_) | Hop::Neighbour(..) | Hop::Tunnel(..) => self.leaves_by(hop),
             Hop::Paths(_) => (None, paths.iter().filter_map(|path| path.mtu).min()),
             Hop::Local => (self.owner(to.addr()), None),
             Hop::Broadcast => {
@@ -380,46 +380,63 @@ impl Net {
     fn leaves_by(&self, hop: Hop) -> (Option<IfId>, Option<u16>) {
         match hop {
             Hop::Link(id) | Hop::Neighbour(id, _) => (Some(id), Some(self.links.mtu(id))),
-            Hop::Tunnel(id) => (Some(id), self.tunnel_mtu(id)),
+            Hop::Tunnel(id, family) => (Some(id), self.tunnel_mtu(id, family)),
             _ => (None, None),
         }
     }
 
-    fn owner(&self, address: Ipv4Addr) -> Option<IfId> {
+    fn owner(&self, address: IpAddr) -> Option<IfId> {
         self.links.id(self.desired.index.owners(address).next()?)
     }
 
-    fn tunnel_mtu(&self, id: IfId) -> Option<u16> {
+    fn tunnel_mtu(&self, id: IfId, inner: Family) -> Option<u16> {
         let state = self.tunnels.get(&id)?;
         let below = state.underlay.ok()?;
         let config = self.desired.tunnels.get(&state.key)?;
-        Some(plan::tunnel_mtu(state.key.tunnel_kind()?, config, Some(self.links.mtu(below.link))))
+        let below = Some(self.links.mtu(below.link));
+        Some(plan::tunnel_mtu(state.key.tunnel_kind()?, config, inner, below))
     }
 
     /// How full the tables are.
     pub fn tables_view(&self) -> TablesView {
-        let fib = self.tables.fib4.stats();
+        let (fib, fib6) = (self.tables.fib4.stats(), self.tables.fib6.stats());
         TablesView {
             fib4_prefixes: fib.prefixes as u64,
             fib4_groups: fib.groups_used as u64,
             fib4_groups_max: fib.groups_total as u64,
+            fib6_prefixes: fib6.prefixes as u64,
+            fib6_groups: fib6.groups_used as u64,
+            fib6_groups_max: fib6.groups_total as u64,
             next_hops: self.hops.len() as u64,
-            tunnels: self.tables.decap.len() as u64,
+            tunnels: self.desired.index.remotes.len() as u64,
             bytes: self.tables.bytes() as u64,
             generation: self.tables.generation.load(std::sync::atomic::Ordering::Acquire),
         }
     }
 }
 
-fn address_view(net: Ipv4Net) -> AddressView {
-    AddressView {
-        address: net.addr(),
-        prefix_len: net.prefix_len(),
-        peer: None,
-        broadcast: (net.prefix_len() < 31).then(|| net.broadcast()),
+fn address_view(net: IpNet) -> AddressView {
+    let (address, prefix_len) = (net.addr(), net.prefix_len());
+    AddressView { address, prefix_len, peer: None, broadcast: None }
+}
+
+fn broadcast(net: &IpNet) -> Option<Ipv4Addr> {
+    match net {
+        IpNet::V4(net) => (net.prefix_len() < 31).then(|| net.broadcast()),
+        IpNet::V6(_) => None,
     }
 }
 
-fn pair_view(address: Ipv4Addr, peer: Ipv4Addr) -> AddressView {
-    AddressView { address, prefix_len: 32, peer: Some(peer), broadcast: None }
+/// The family that the MTU shown is of: IPv4's, unless there is only the other.
+fn main_family(config: &TunnelConfig) -> Family {
+    if config.pair.is_none() && !config.inet6.is_empty() { Family::V6 } else { Family::V4 }
+}
+
+fn tunnel_addresses(config: &TunnelConfig) -> Vec<AddressView> {
+    let pair = config.pair.map(|(address, peer)| AddressView {
+        peer: Some(peer.into()),
+        ..address_view(IpNet::from(IpAddr::V4(address)))
+    });
+    let inet6 = config.inet6.iter().map(|net| address_view(IpNet::V6(*net)));
+    pair.into_iter().chain(inet6).collect()
 }

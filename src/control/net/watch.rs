@@ -8,9 +8,9 @@
 //! so a change costs what it changes, however many tunnels there are.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::paths::SetId;
 use crate::ids::IfId;
@@ -19,17 +19,17 @@ use crate::ids::IfId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Dependent {
     /// A static route.
-    Route(Ipv4Net),
+    Route(IpNet),
     /// A tunnel's underlay.
     Tunnel(IfId),
     /// Whether a neighbour's address is reached on its link.
-    Neighbour(IfId, Ipv4Addr),
+    Neighbour(IfId, IpAddr),
     /// A set of paths.
     Paths(SetId),
 }
 
 /// A prefix met, and the address that was looked up.
-pub(super) type Mark = (Option<Ipv4Net>, Ipv4Addr);
+pub(super) type Mark = (Option<IpNet>, IpAddr);
 
 /// All that a resolution met.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ pub(super) struct Met {
 /// All marks.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    at: HashMap<Option<Ipv4Net>, BTreeSet<(Ipv4Addr, Dependent)>>,
+    at: HashMap<Option<IpNet>, BTreeSet<(IpAddr, Dependent)>>,
     leaning: BTreeSet<(SetId, Dependent)>,
     of: HashMap<Dependent, Met>,
 }
@@ -75,23 +75,23 @@ impl Watch {
     /// Those that took one path of a set.
     pub(super) fn leaning(&self, set: SetId) -> impl Iterator<Item = Dependent> {
         // The least of all dependents, to begin a range with.
-        let first = (set, Dependent::Route(Ipv4Net::default()));
+        let first = (set, Dependent::Route(IpNet::default()));
         self.leaning.range(first..).take_while(move |(s, _)| *s == set).map(|(_, who)| *who)
     }
 
     /// Those with a mark on a prefix.
-    pub(super) fn at(&self, prefix: Ipv4Net) -> impl Iterator<Item = Dependent> {
+    pub(super) fn at(&self, prefix: IpNet) -> impl Iterator<Item = Dependent> {
         self.at.get(&Some(prefix)).into_iter().flatten().map(|(_, who)| *who)
     }
 
-    /// Those with a mark on `parent` for an address within `prefix`.
+    /// Those with a mark on `parent` (`None`: on nothing, of both families) for an address within `prefix`.
     pub(super) fn within(
         &self,
-        parent: Option<Ipv4Net>,
-        prefix: Ipv4Net,
+        parent: Option<IpNet>,
+        prefix: IpNet,
     ) -> impl Iterator<Item = Dependent> {
         // The least of all dependents, to begin a range with.
-        let first = (prefix.network(), Dependent::Route(Ipv4Net::default()));
+        let first = (prefix.network(), Dependent::Route(IpNet::default()));
         let last = prefix.broadcast();
         let set = self.at.get(&parent).into_iter();
         let marks = set.flat_map(move |set| set.range(first..));

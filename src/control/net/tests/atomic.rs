@@ -3,12 +3,31 @@
 //! fresh `Net` built from [`Net::state`], and a refused one changes nothing.
 
 use super::*;
+use crate::ids::Family;
 use proptest::prelude::*;
 
 /// Addresses of a small world, so that random ops meet each other.
-const HOSTS: [&str; 12] = [
-    "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.1", "10.0.1.2", "10.0.1.6", "10.0.1.7", "10.0.2.1",
-    "10.0.2.2", "10.0.2.3", "10.0.3.1", "10.0.3.9",
+const HOSTS: [&str; 20] = [
+    "10.0.0.1",
+    "10.0.0.2",
+    "10.0.0.3",
+    "10.0.1.1",
+    "10.0.1.2",
+    "10.0.1.6",
+    "10.0.1.7",
+    "10.0.2.1",
+    "10.0.2.2",
+    "10.0.2.3",
+    "10.0.3.1",
+    "10.0.3.9",
+    "fd00::1",
+    "fd00::2",
+    "fd00::3",
+    "fd00::7",
+    "fd00:0:0:1::6",
+    "fd00:0:0:1::7",
+    "fd00:0:0:3::1",
+    "fd00:0:0:3::9",
 ];
 
 const NETS: [&str; 8] = [
@@ -22,25 +41,46 @@ const NETS: [&str; 8] = [
     "10.0.2.2/32",
 ];
 
+const NETS6: [&str; 6] = [
+    "fd00::/48",
+    "fd00::/64",
+    "fd00:0:0:1::/64",
+    "fd00:0:0:3::/64",
+    "fd00:0:0:1::6/128",
+    "fd00::7/128",
+];
+
 const NAMES: [&str; 7] = ["en0", "en1", "en0.20", "gre0", "gre1", "ipip0", "ipip1"];
 
-fn host() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(&HOSTS[..])
+/// Any address of a family.
+fn host(family: Family) -> impl Strategy<Value = &'static str> {
+    let of = |text: &&&str| Family::of(ip(text)) == family;
+    prop::sample::select(HOSTS.iter().filter(of).copied().collect::<Vec<_>>())
 }
 
 /// Addresses that are mostly ours.
-fn own() -> impl Strategy<Value = &'static str> {
-    let ours = prop::sample::select(&["10.0.0.1", "10.0.0.2", "10.0.3.1", "10.0.1.1"][..]);
-    prop_oneof![9 => ours, 1 => host()]
+fn own(family: Family) -> impl Strategy<Value = &'static str> {
+    let ours: &[&str] = match family {
+        Family::V4 => &["10.0.0.1", "10.0.0.2", "10.0.3.1", "10.0.1.1"],
+        Family::V6 => &["fd00::1", "fd00::2", "fd00:0:0:3::1"],
+    };
+    prop_oneof![9 => prop::sample::select(ours), 1 => host(family)]
 }
 
 /// Addresses that are mostly somebody else's.
-fn far() -> impl Strategy<Value = &'static str> {
-    let theirs = [
-        "10.0.0.3", "10.0.1.2", "10.0.1.6", "10.0.1.7", "10.0.2.1", "10.0.2.2", "10.0.2.3",
-        "10.0.3.9",
-    ];
-    prop_oneof![9 => prop::sample::select(theirs.to_vec()), 1 => host()]
+fn far(family: Family) -> impl Strategy<Value = &'static str> {
+    let theirs: &[&str] = match family {
+        Family::V4 => &[
+            "10.0.0.3", "10.0.1.2", "10.0.1.6", "10.0.1.7", "10.0.2.1", "10.0.2.2", "10.0.2.3",
+            "10.0.3.9",
+        ],
+        Family::V6 => &["fd00::3", "fd00::7", "fd00:0:0:1::6", "fd00:0:0:1::7", "fd00:0:0:3::9"],
+    };
+    prop_oneof![9 => prop::sample::select(theirs), 1 => host(family)]
+}
+
+fn family() -> impl Strategy<Value = Family> {
+    prop::sample::select(&[Family::V4, Family::V4, Family::V6][..])
 }
 
 fn name() -> impl Strategy<Value = &'static str> {
@@ -56,44 +96,59 @@ fn some_key() -> impl Strategy<Value = Option<u32>> {
     prop::sample::select(&[None, None, Some(0), Some(7)][..])
 }
 
-fn target() -> impl Strategy<Value = RouteTarget> {
+fn target(family: Family) -> impl Strategy<Value = RouteTarget> {
     prop_oneof![
-        5 => far().prop_map(|h| RouteTarget::Via(ip(h))),
+        5 => far(family).prop_map(|h| RouteTarget::Via(ip(h))),
         2 => name().prop_map(|n| RouteTarget::Interface(n.into())),
         1 => Just(RouteTarget::Blackhole),
         1 => Just(RouteTarget::Reject),
-        4 => prop::collection::vec((way(), 1u8..4), 1..5).prop_map(|paths| {
+        4 => prop::collection::vec((way(family), 1u8..4), 1..5).prop_map(|paths| {
             let path = |(way, weight)| PathSpec { way, weight };
             RouteTarget::Paths(paths.into_iter().map(path).collect())
         }),
     ]
 }
 
-fn way() -> impl Strategy<Value = PathWay> {
+fn way(family: Family) -> impl Strategy<Value = PathWay> {
     prop_oneof![
-        3 => far().prop_map(|h| PathWay::Via(ip(h))),
+        3 => far(family).prop_map(|h| PathWay::Via(ip(h))),
         2 => tunnel().prop_map(|n| PathWay::Interface(n.into())),
     ]
 }
 
 fn op() -> impl Strategy<Value = Op> {
+    family().prop_flat_map(op_of)
+}
+
+/// An op with addresses of a family, if it has any.
+fn op_of(family: Family) -> impl Strategy<Value = Op> {
     let len = prop::sample::select(&[16u8, 24, 24, 24, 25, 30, 31, 32][..]);
+    // As many bits of IPv6 as make subnets of the same sizes: /64 to /128.
+    let len = len.prop_map(move |len| if family == Family::V4 { len } else { 64 + (len - 16) * 4 });
     let link = prop::sample::select(&NAMES[..3]);
-    let routed = (prop::sample::select(&NETS[..]), target());
+    let nets = if family == Family::V4 { &NETS[..] } else { &NETS6[..] };
+    let routed = (prop::sample::select(nets), target(family));
+    let inner =
+        (tunnel(), own(family), far(family), len.clone()).prop_map(move |(n, a, b, len)| {
+            match family {
+                Family::V4 => pair(n, a, b),
+                Family::V6 => alias(n, &format!("{a}/{len}")),
+            }
+        });
     prop_oneof![
         1 => name().prop_map(create),
         1 => name().prop_map(destroy),
-        5 => (link, own(), len, any::<bool>()).prop_map(|(n, h, len, alias)| Op::SetAddress {
+        5 => (link, own(family), len, any::<bool>()).prop_map(|(n, h, len, alias)| Op::SetAddress {
             name: n.into(),
             address: ip(h),
             prefix_len: Some(len),
             peer: None,
             alias,
         }),
-        5 => (tunnel(), own(), far()).prop_map(|(n, a, b)| pair(n, a, b)),
-        5 => (tunnel(), own(), far()).prop_map(|(n, a, b)| endpoints(n, a, b)),
+        5 => inner,
+        5 => (tunnel(), own(family), far(family)).prop_map(|(n, a, b)| endpoints(n, a, b)),
         1 => tunnel().prop_map(|n| Op::ClearEndpoints { name: n.into() }),
-        1 => (name(), own()).prop_map(|(n, h)| unaddress(n, h)),
+        1 => (name(), own(family)).prop_map(|(n, h)| unaddress(n, h)),
         2 => (name(), prop::bool::weighted(0.7)).prop_map(|(n, up)| set(n, |f| f.up = Some(up))),
         1 => (tunnel(), any::<bool>()).prop_map(|(n, on)| set(n, |f| f.link1 = Some(on))),
         1 => (name(), 60u16..1600).prop_map(|(n, mtu)| set(n, |f| f.mtu = Some(mtu))),
@@ -102,10 +157,11 @@ fn op() -> impl Strategy<Value = Op> {
             gre(n, |g| (g.key_in, g.key_out, g.checksum, g.sequence) = (i, o, c, s))
         }),
         5 => routed.prop_map(|(to, target)| Op::PutRoute { route: RouteSpec { to: net(to), target } }),
-        1 => prop::sample::select(&NETS[..]).prop_map(delete),
-        2 => (far(), 1u8..5).prop_map(|(h, n)| neighbour(h, n)),
-        2 => far().prop_map(publish),
-        1 => far().prop_map(|h| Op::DeleteArp { address: ip(h) }),
+        1 => prop::sample::select(nets).prop_map(delete),
+        2 => (far(family), 1u8..5).prop_map(|(h, n)| neighbour(h, n)),
+        2 => far(family).prop_map(publish),
+        1 => far(family).prop_map(|h| Op::DeleteArp { address: ip(h) }),
+        1 => Just(Op::FlushRoutes { family: Some(family) }),
     ]
 }
 
@@ -119,8 +175,10 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => prop::collection::vec(op(), 1..3).prop_map(Step::Ops),
-        2 => (0u8..2, far(), 1u8..9).prop_map(|(l, h, n)| Step::Resolved(l, h, n)),
-        1 => (0u8..2, far(), any::<bool>()).prop_map(|(l, h, f)| Step::Lost(l, h, f)),
+        2 => (0u8..2, family().prop_flat_map(far), 1u8..9)
+            .prop_map(|(l, h, n)| Step::Resolved(l, h, n)),
+        1 => (0u8..2, family().prop_flat_map(far), any::<bool>())
+            .prop_map(|(l, h, f)| Step::Lost(l, h, f)),
     ]
 }
 
@@ -146,11 +204,18 @@ fn described(m: &Machine, adjacency: &Adjacency) -> String {
 /// All that can be seen of a machine.
 fn seen(m: &Machine) -> Vec<String> {
     let mut seen = Vec::new();
-    let edges = NETS.iter().flat_map(|n| [net(n).network(), net(n).broadcast()]);
+    let nets = NETS.iter().chain(&NETS6);
+    let edges = nets.flat_map(|n| [net(n).network(), net(n).broadcast()]);
     let addresses = HOSTS.iter().map(|h| ip(h)).chain(edges);
-    for address in addresses.chain([ip("10.0.2.77"), ip("10.0.9.9"), ip("11.1")]) {
+    for address in addresses.chain([
+        ip("10.0.2.77"),
+        ip("10.0.9.9"),
+        ip("11.1"),
+        ip("fd00::77"),
+        ip("fd01::1"),
+    ]) {
         let text = address.to_string();
-        let way = format!("{:?}", crate::control::topology::Topology::way(&m.net, address.into()));
+        let way = format!("{:?}", crate::control::topology::Topology::way(&m.net, address));
         // Ways have numbers, so only their kind is compared.
         let way = way.split([' ', '{']).next().unwrap_or_default().to_owned();
         seen.push(format!("{text}: {} {way}", described(m, &m.meets(&text))));
@@ -166,7 +231,9 @@ fn seen(m: &Machine) -> Vec<String> {
         if view.tunnel.is_some() {
             let slot = m.tables.tunnels.get(id.index(), &guard);
             assert_eq!(slot.interface, id);
+            let (local, remote) = (slot.local6, slot.remote6);
             seen.push(format!("{} {:?} {}", view.name, slot.table, slot.remote).to_owned());
+            seen.push(format!("{} {local:x} {remote:x}", view.name));
             seen.push(format!("{} up {}", view.name, slot.up));
         }
     }
@@ -179,24 +246,29 @@ fn seen(m: &Machine) -> Vec<String> {
     }
     let mut own = interfaces.own.to_vec();
     own.sort_unstable();
-    seen.push(format!("{own:?}"));
+    seen.push(format!("{own:?} {}", interfaces.own_complete));
+    let mut own6 = interfaces.own6.to_vec();
+    own6.sort_unstable();
+    seen.push(format!("{own6:x?} {}", interfaces.own6_complete));
     let fib = m.net.tables_view();
-    seen.push(format!("{} {} {}", fib.fib4_prefixes, fib.next_hops, fib.tunnels));
+    let prefixes = [fib.fib4_prefixes, fib.fib6_prefixes];
+    seen.push(format!("{prefixes:?} {} {}", fib.next_hops, fib.tunnels));
+    seen.push(format!("{} keys", m.tables.decap.len()));
     seen
 }
 
 /// All decapsulation keys of this world.
 fn keys(m: &Machine) -> Vec<String> {
-    use crate::tables::tunnel::DecapKey;
+    use crate::tables::tunnel::Received;
     let guard = m.tables.pin();
     let mut keys = Vec::new();
-    for (source, destination) in HOSTS.iter().flat_map(|s| HOSTS.iter().map(move |d| (s, d))) {
-        for (protocol, k) in [(4, None), (47, None), (47, Some(0)), (47, Some(7))] {
-            let (from, to) = (ip(source).into(), ip(destination).into());
-            let key = DecapKey::ipv4(crate::ids::TableId(0), from, to, protocol, k);
-            if let Some(index) = m.tables.decap.get(key, &guard) {
+    for (from, to) in HOSTS.iter().flat_map(|s| HOSTS.iter().map(move |d| (s, d))) {
+        for (protocol, key) in [(4, None), (41, None), (47, None), (47, Some(0)), (47, Some(7))] {
+            let (table, source, destination) = (crate::ids::TableId(0), ip(from), ip(to));
+            let received = Received { table, source, destination, protocol, key };
+            if let Some(index) = m.tables.decap.get(m.tables.decap.key_of(&received), &guard) {
                 let name = m.net.name(IfId(index)).unwrap();
-                keys.push(format!("{source} > {destination} {protocol} {k:?}: {name}"));
+                keys.push(format!("{from} > {to} {protocol} {key:?}: {name}"));
             }
         }
     }
@@ -210,7 +282,9 @@ fn check(steps: &[Step]) -> Tally {
     let mut m = Machine::new();
     m.all(&[address("en0", "10.0.0.1/24"), address("en1", "10.0.3.1/24"), create("en0.20")]);
     m.all(&[create("gre0"), create("gre1"), create("ipip0"), add("10.0.0.0/16", "10.0.3.9")]);
-    let mut learned: Vec<(IfId, Ipv4Addr, Option<Mac>)> = Vec::new();
+    m.all(&[address("en0", "fd00::1/64"), address("en1", "fd00:0:0:3::1/64")]);
+    m.ok(add("fd00::/48", "fd00:0:0:3::9"));
+    let mut learned: Vec<(IfId, IpAddr, Option<Mac>)> = Vec::new();
     let mut tally = [0; 3];
     for step in steps {
         let before = (m.net.state(), seen(&m), m.net.tables_view().generation);
@@ -226,7 +300,7 @@ fn check(steps: &[Step]) -> Tally {
             Step::Lost(link, h, failed) => {
                 m.net.neighbour_lost(IfId((*link).into()), ip(h), *failed);
                 let up = m.net.links.is_up(IfId((*link).into()));
-                let this = |l: &IfId, a: &Ipv4Addr| l.0 == u32::from(*link) && *a == ip(h);
+                let this = |l: &IfId, a: &IpAddr| l.0 == u32::from(*link) && *a == ip(h);
                 learned.retain(|(l, a, _)| !((up || !failed) && this(l, a)));
                 if up && *failed {
                     learned.push((IfId((*link).into()), ip(h), None));

@@ -10,8 +10,8 @@ fn told(m: &mut Machine, ops: &[Op]) -> Vec<Event> {
 fn addresses_links_and_routes() {
     let mut m = Machine::new();
     let (link, first, second) = (EN0, ip("10.1"), ip("11.1"));
-    let added = |address| Event::AddressAdded { link, address: IpAddr::V4(address) };
-    let removed = |address| Event::AddressRemoved { link, address: IpAddr::V4(address) };
+    let added = |address| Event::AddressAdded { link, address };
+    let removed = |address| Event::AddressRemoved { link, address };
     assert_eq!(told(&mut m, &[address("en0", "10.1")]), [added(first), Event::RoutesChanged]);
     assert_eq!(
         told(&mut m, &[address("en0", "11.1")]),
@@ -34,7 +34,7 @@ fn arp_entries() {
     let mut m = Machine::new();
     m.ok(address("en0", "10.1"));
     let (link, address) = (EN0, ip("10.9"));
-    let to = IpAddr::V4(address);
+    let to = address;
     let fixed = |n| Event::StaticAdded { link, address: to, mac: mac(n) };
     assert_eq!(told(&mut m, &[neighbour("10.9", 1)]), [fixed(1)]);
     assert_eq!(m.kind("10.9"), AdjacencyKind::Rewrite, "planned at once");

@@ -27,7 +27,7 @@ fn ecmp(to: &str, paths: &[&str]) -> Op {
 /// True if a group leads to an address.
 pub(super) fn is_group(m: &Machine, to: &str) -> bool {
     let guard = m.tables.pin();
-    m.tables.fib4.lookup(ip(to).into(), &guard).group_index().is_some()
+    m.hop(to, &guard).group_index().is_some()
 }
 
 /// Kind, and link address or interface.
@@ -37,7 +37,7 @@ type Bucket = (String, String);
 /// address or interface.
 pub(super) fn buckets(m: &Machine, to: &str) -> Vec<Bucket> {
     let guard = m.tables.pin();
-    let group = m.tables.fib4.lookup(ip(to).into(), &guard);
+    let group = m.hop(to, &guard);
     assert!(group.group_index().is_some(), "{to} leads to no group: {group:?}");
     let view = m.tables.groups.view(&guard);
     let members = view.buckets(group).expect("a group that is written");
@@ -114,7 +114,7 @@ fn a_gateway_that_fails_moves_its_own_flows_and_gets_them_back() {
         m.net.neighbour_lost(EN0, ip(&format!("10.0.0.{n}")), true);
     }
     assert!(buckets(&m, "20.1").iter().all(|b| b.0 == "Unreachable"));
-    assert_eq!(m.net.way(ip("20.1").into()), Way::Unreachable);
+    assert_eq!(m.net.way(ip("20.1")), Way::Unreachable);
     assert_eq!(m.net.get_route(net("20.0.0.0/8")).unwrap().flags, "SP", "not up");
 }
 
@@ -142,7 +142,7 @@ fn one_set_serves_all_its_routes_and_goes_with_the_last() {
     let before = used(&m);
     m.all(&[ecmp("20.0.0.0/8", &FOUR), ecmp("21.0.0.0/8", &FOUR)]);
     let guard = m.tables.pin();
-    let hop = |to: &str| m.tables.fib4.lookup(ip(to).into(), &guard);
+    let hop = |to: &str| m.tables.fib4.lookup(ip4(to).into(), &guard);
     assert_eq!(hop("20.1"), hop("21.1"));
     drop(guard);
     assert_eq!(used(&m), before + 1, "its gateways had their slots already");
@@ -240,14 +240,10 @@ fn gateways_and_multipath_routes_across_each_other() {
     let mut m = machine();
     // A gateway beyond a multipath route: by one of its gateways.
     m.all(&[ecmp("20.0.0.0/8", &FOUR[..2]), add("30.0.0.0/8", "20.0.0.9")]);
-    let Way::Neighbour { address: IpAddr::V4(address), .. } = m.net.way(ip("30.1").into()) else {
-        panic!()
-    };
+    let Way::Neighbour { address, .. } = m.net.way(ip("30.1")) else { panic!() };
     assert!([ip("10.0.0.2"), ip("10.0.0.3")].contains(&address));
     m.net.neighbour_lost(EN0, address, true);
-    let Way::Neighbour { address: IpAddr::V4(other), .. } = m.net.way(ip("30.1").into()) else {
-        panic!()
-    };
+    let Way::Neighbour { address: other, .. } = m.net.way(ip("30.1")) else { panic!() };
     assert_ne!(address, other);
     // A path's gateway beyond a multipath route is not looked for.
     m.ok(ecmp("40.0.0.0/8", &["20.0.0.9", "10.0.0.5"]));
@@ -270,19 +266,16 @@ fn control_asks_for_the_path_that_the_worker_met() {
     let mut seen = BTreeSet::new();
     for port in 0..64u16 {
         let mut datagram = vec![0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0];
-        datagram.extend(ip("10.0.0.77").octets());
-        datagram.extend(ip("20.1.1.1").octets());
+        datagram.extend(ip4("10.0.0.77").octets());
+        datagram.extend(ip4("20.1.1.1").octets());
         datagram.extend(port.to_be_bytes());
         datagram.extend([0, 80, 0, 8, 0, 0]);
-        let Some(Way::Neighbour { link, address: IpAddr::V4(address) }) = m.net.way_of(&datagram)
-        else {
-            panic!()
-        };
+        let Some(Way::Neighbour { link, address }) = m.net.way_of(&datagram) else { panic!() };
         let guard = m.tables.pin();
-        let group = m.tables.fib4.lookup(ip("20.1.1.1").into(), &guard);
+        let group = m.tables.fib4.lookup(ip4("20.1.1.1").into(), &guard);
         let hash = m.tables.flow.ends(
-            ip("10.0.0.77").into(),
-            ip("20.1.1.1").into(),
+            ip4("10.0.0.77").into(),
+            ip4("20.1.1.1").into(),
             17,
             u32::from(port) << 16 | 80,
         );

@@ -83,7 +83,7 @@ fn a_tunnel_that_is_not_running_is_a_way_with_nothing_below() {
     let mut m = Machine::new();
     m.all(&[create("gre0"), pair("gre0", "10.1", "10.25")]);
     let tunnel = m.id("gre0");
-    assert_eq!(m.net.way(ip("10.25").into()), Way::Tunnel { tunnel, underlay: None });
+    assert_eq!(m.net.way(ip("10.25")), Way::Tunnel { tunnel, underlay: None });
     assert_eq!(m.kind("10.25"), AdjacencyKind::Unreachable);
 }
 

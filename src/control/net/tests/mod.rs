@@ -22,12 +22,13 @@ use etherparse::{Ipv4HeaderSlice, SlicedPacket};
 
 use super::{Net, PortFacts};
 use crate::control::topology::Event;
-use crate::ids::{IfId, Mac, PortId};
+use crate::ids::{IfId, Mac, NextHopId, PortId};
 use crate::model::api::{ApiError, ErrorCode};
 use crate::model::op::{GreKeys, Located, Op, Outcome};
 use crate::model::spec::*;
 use crate::model::view::InterfaceView;
 use crate::tables::adjacency::{Adjacency, AdjacencyKind};
+use crate::tables::epoch::Guard;
 use crate::tables::{Tables, TablesConfig};
 
 pub(super) const EN0: IfId = IfId(0);
@@ -39,14 +40,21 @@ pub(super) fn mac(n: u8) -> Mac {
 }
 
 /// An address, in the short forms of the note too: `12.1`.
-pub(super) fn ip(text: &str) -> Ipv4Addr {
+pub(super) fn ip(text: &str) -> IpAddr {
+    if text.contains(':') {
+        return text.parse().unwrap();
+    }
+    ip4(text).into()
+}
+
+pub(super) fn ip4(text: &str) -> Ipv4Addr {
     let parts: Vec<u32> = text.split('.').map(|part| part.parse().unwrap()).collect();
     let (last, first) = parts.split_last().unwrap();
     let high = first.iter().zip([24, 16, 8]).map(|(part, shift)| part << shift).sum::<u32>();
     Ipv4Addr::from(high | last)
 }
 
-pub(super) fn net(text: &str) -> ipnet::Ipv4Net {
+pub(super) fn net(text: &str) -> ipnet::IpNet {
     text.parse().unwrap()
 }
 
@@ -94,7 +102,7 @@ impl Machine {
     }
 
     /// A machine built from a state, with what was learned.
-    pub(super) fn from_state(state: &State, learned: &[(IfId, Ipv4Addr, Option<Mac>)]) -> Machine {
+    pub(super) fn from_state(state: &State, learned: &[(IfId, IpAddr, Option<Mac>)]) -> Machine {
         let mut machine = Machine::new();
         let ops = machine.net.difference(state).unwrap();
         machine.net.transact(&ops, &|_| false).unwrap();
@@ -134,10 +142,18 @@ impl Machine {
         error.code
     }
 
+    /// What the FIB says of an address.
+    pub(super) fn hop(&self, to: &str, guard: &Guard) -> NextHopId {
+        match ip(to) {
+            IpAddr::V4(to) => self.tables.fib4.lookup(to.into(), guard),
+            IpAddr::V6(to) => self.tables.fib6.lookup(to.into(), guard),
+        }
+    }
+
     /// What a packet to `to` meets.
     pub(super) fn meets(&self, to: &str) -> Adjacency {
         let guard = self.tables.pin();
-        let hop = self.tables.fib4.lookup(ip(to).into(), &guard);
+        let hop = self.hop(to, &guard);
         *self.tables.adjacencies.get(hop.index(), &guard)
     }
 
@@ -183,6 +199,7 @@ pub(super) fn bare(name: &str) -> TunnelSpec {
         remote: None,
         address: None,
         peer: None,
+        inet6: Vec::new(),
         link0: true,
         link1: true,
         mtu: None,
@@ -220,8 +237,8 @@ pub(super) fn frame(adjacency: &Adjacency, inner: &[u8]) -> Vec<u8> {
 pub(super) struct Outer {
     pub(super) to: [u8; 6],
     pub(super) from: [u8; 6],
-    pub(super) source: Ipv4Addr,
-    pub(super) destination: Ipv4Addr,
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
     pub(super) protocol: u8,
     pub(super) ttl: u8,
     pub(super) dont_fragment: bool,
@@ -243,8 +260,8 @@ pub(super) fn outer(adjacency: &Adjacency) -> Outer {
     Outer {
         to: link.destination(),
         from: link.source(),
-        source: header.source_addr(),
-        destination: header.destination_addr(),
+        source: header.source_addr().into(),
+        destination: header.destination_addr().into(),
         protocol: header.protocol().0,
         ttl: header.ttl(),
         dont_fragment: header.dont_fragment(),

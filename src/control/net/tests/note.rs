@@ -13,11 +13,11 @@ fn pairs(name: &str, machine: &Machine) -> Option<(String, String)> {
 }
 
 trait CopiedPair {
-    fn copied_pair(self) -> Option<(Ipv4Addr, Ipv4Addr)>;
+    fn copied_pair(self) -> Option<(IpAddr, IpAddr)>;
 }
 
 impl CopiedPair for Option<&crate::model::view::AddressView> {
-    fn copied_pair(self) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    fn copied_pair(self) -> Option<(IpAddr, IpAddr)> {
         self.and_then(|view| Some((view.address, view.peer?)))
     }
 }
@@ -25,10 +25,10 @@ impl CopiedPair for Option<&crate::model::view::AddressView> {
 /// The tunnel an outer header belongs to, if it is up.
 fn received(machine: &Machine, from: &str, to: &str, protocol: u8) -> Option<IfId> {
     let guard = machine.tables.pin();
-    let key = DecapKey::ipv4(TableId(0), ip(from).into(), ip(to).into(), protocol, None);
+    let key = DecapKey::ipv4(TableId(0), ip4(from).into(), ip4(to).into(), protocol, None);
     let index = machine.tables.decap.get(key, &guard)?;
     let tunnel = machine.tables.tunnels.get(index as usize, &guard);
-    assert_eq!(tunnel.remote, u32::from(ip(from)));
+    assert_eq!(tunnel.remote, u32::from(ip4(from)));
     tunnel.up.then_some(tunnel.interface)
 }
 
@@ -101,8 +101,8 @@ fn t5_what_is_on_the_wire() {
     assert!(m.running("gre0"), "running before the neighbour is resolved");
     assert_eq!(m.kind("12.2"), AdjacencyKind::Resolve);
     assert_eq!(
-        m.net.way(ip("12.2").into()),
-        Way::Tunnel { tunnel: m.id("gre0"), underlay: Some((EN0, ip("10.163").into())) }
+        m.net.way(ip("12.2")),
+        Way::Tunnel { tunnel: m.id("gre0"), underlay: Some((EN0, ip("10.163"))) }
     );
     m.learn(EN0, "10.163", 9);
     let adjacency = m.meets("12.2");
@@ -177,17 +177,14 @@ fn t10_published_before_the_tunnel_is_there() {
     let (outcome, events) = m.try_all(&[publish("10.25")]).unwrap();
     assert!(outcome.notes[0].contains("silent"), "{outcome:?}");
     let mac = Mac([2, 0, 0, 0, 0, 0]);
-    assert_eq!(events[0], Event::Published { link: EN0, address: ip("10.25").into(), mac });
-    assert_eq!(
-        m.net.way(ip("10.25").into()),
-        Way::Neighbour { link: EN0, address: ip("10.25").into() }
-    );
+    assert_eq!(events[0], Event::Published { link: EN0, address: ip("10.25"), mac });
+    assert_eq!(m.net.way(ip("10.25")), Way::Neighbour { link: EN0, address: ip("10.25") });
     m.all(&office()[3..]);
-    assert!(matches!(m.net.way(ip("10.25").into()), Way::Tunnel { underlay: Some(_), .. }));
+    assert!(matches!(m.net.way(ip("10.25")), Way::Tunnel { underlay: Some(_), .. }));
     // The far end never leaks to the LAN, whatever the tunnel is doing.
     m.ok(delete("0.0.0.0/0"));
     let tunnel = m.id("gre0");
-    assert_eq!(m.net.way(ip("10.25").into()), Way::Tunnel { tunnel, underlay: None });
+    assert_eq!(m.net.way(ip("10.25")), Way::Tunnel { tunnel, underlay: None });
     assert_eq!(m.kind("10.25"), AdjacencyKind::Unreachable);
     let outcome = m.ok(Op::DeleteArp { address: ip("10.25") });
     assert_eq!(outcome.notes, [""; 0]);

@@ -15,8 +15,8 @@ fn joined() -> Machine {
 /// The tunnel that a packet from the office's far end with this key is for.
 fn received(m: &Machine, key: Option<u32>) -> Option<String> {
     let guard = m.tables.pin();
-    let (from, to) = (ip("198.51.100.2").into(), ip("203.0.113.1").into());
-    let key = DecapKey::ipv4(TableId(0), from, to, 47, key);
+    let (from, to) = (ip4("198.51.100.2"), ip4("203.0.113.1"));
+    let key = DecapKey::ipv4(TableId(0), from.into(), to.into(), 47, key);
     let index = m.tables.decap.get(key, &guard)?;
     Some(m.net.name(IfId(index)).unwrap().to_owned())
 }

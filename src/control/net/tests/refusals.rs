@@ -17,7 +17,7 @@ fn each_refusal_says_what_was_expected() {
     let tunnel = |fill: &dyn Fn(&mut TunnelSpec)| {
         let mut tunnel = m.net.state().tunnels[0].clone();
         (tunnel.name, tunnel.peer, tunnel.remote) =
-            ("gre5".into(), Some(ip("44.2")), Some(ip("44.4")));
+            ("gre5".into(), Some(ip4("44.2")), Some(ip("44.4")));
         fill(&mut tunnel);
         Op::PutTunnel { tunnel }
     };
@@ -81,7 +81,7 @@ fn each_refusal_says_what_was_expected() {
         ),
         (tunnel(&|t| t.peer = None), &["address and peer", "both"]),
         (tunnel(&|t| t.remote = Some(ip("198.51.100.2"))), &["gre0", "gre5", "duplicate tunnel"]),
-        (tunnel(&|t| t.peer = Some(ip("10.25"))), &["gre0 and gre5", "10.0.0.25"]),
+        (tunnel(&|t| t.peer = Some(ip4("10.25"))), &["gre0 and gre5", "10.0.0.25"]),
     ];
     for (op, words) in cases {
         m.refused(op, words);

@@ -46,28 +46,16 @@ fn gateways_resolve_through_gateways_but_not_through_themselves_or_default() {
     let mut m = Machine::new();
     m.ok(address("en0", "10.0.0.1/24"));
     m.all(&[add("20.0.0.0/8", "10.2"), add("30.0.0.0/8", "20.9"), add("40.0.0.0/8", "30.9")]);
-    assert_eq!(
-        m.net.way(ip("40.1").into()),
-        Way::Neighbour { link: EN0, address: ip("10.2").into() }
-    );
+    assert_eq!(m.net.way(ip("40.1")), Way::Neighbour { link: EN0, address: ip("10.2") });
     m.learn(EN0, "10.2", 2);
     assert_eq!(m.meets("40.1").rewrite()[..6], mac(2).0);
     // A more specific route for a gateway moves all that lean on it.
     m.ok(add("20.0.0.9/32", "10.3"));
-    assert_eq!(
-        m.net.way(ip("40.1").into()),
-        Way::Neighbour { link: EN0, address: ip("10.3").into() }
-    );
-    assert_eq!(
-        m.net.way(ip("20.1").into()),
-        Way::Neighbour { link: EN0, address: ip("10.2").into() }
-    );
+    assert_eq!(m.net.way(ip("40.1")), Way::Neighbour { link: EN0, address: ip("10.3") });
+    assert_eq!(m.net.way(ip("20.1")), Way::Neighbour { link: EN0, address: ip("10.2") });
     // Through itself: the next shorter match.
     m.ok(add("10.0.0.64/26", "10.0.0.65"));
-    assert_eq!(
-        m.net.way(ip("10.0.0.99").into()),
-        Way::Neighbour { link: EN0, address: ip("10.0.0.65").into() }
-    );
+    assert_eq!(m.net.way(ip("10.0.0.99")), Way::Neighbour { link: EN0, address: ip("10.0.0.65") });
     // Rings end.
     let outcome = m.ok(add("50.0.0.0/8", "60.1"));
     assert!(outcome.notes[0].contains("gateway 60.0.0.1"), "{outcome:?}");
@@ -77,10 +65,7 @@ fn gateways_resolve_through_gateways_but_not_through_themselves_or_default() {
     // The default route makes no gateway reachable.
     m.all(&[add("0.0.0.0/0", "10.4"), add("70.0.0.0/8", "71.1")]);
     assert_eq!(m.kind("70.1"), AdjacencyKind::Unreachable);
-    assert_eq!(
-        m.net.way(ip("71.1").into()),
-        Way::Neighbour { link: EN0, address: ip("10.4").into() }
-    );
+    assert_eq!(m.net.way(ip("71.1")), Way::Neighbour { link: EN0, address: ip("10.4") });
     // A chain longer than the bound ends.
     for n in 0..12 {
         m.ok(add(&format!("{}.0.0.0/8", 100 + n), &format!("{}.0.0.1", 101 + n)));
@@ -88,10 +73,7 @@ fn gateways_resolve_through_gateways_but_not_through_themselves_or_default() {
     assert_eq!(m.kind("100.1"), AdjacencyKind::Unreachable);
     m.ok(add("112.0.0.0/8", "10.5"));
     assert_eq!(m.kind("100.1"), AdjacencyKind::Unreachable, "13 gateways in a row");
-    assert_eq!(
-        m.net.way(ip("106.1").into()),
-        Way::Neighbour { link: EN0, address: ip("10.5").into() }
-    );
+    assert_eq!(m.net.way(ip("106.1")), Way::Neighbour { link: EN0, address: ip("10.5") });
 }
 
 #[test]
@@ -117,7 +99,7 @@ fn discarding_routes_and_routes_to_a_port() {
     m.ok(set("en0", |f| f.up = Some(true)));
     assert_eq!(m.kind("40.1"), AdjacencyKind::Resolve);
     assert_eq!(m.kind("99.1"), AdjacencyKind::NoRoute);
-    m.ok(Op::FlushRoutes {});
+    m.ok(Op::FlushRoutes { family: None });
     assert_eq!(m.kind("20.1"), AdjacencyKind::NoRoute);
     assert_eq!(m.net.state().routes, []);
 }
@@ -159,18 +141,16 @@ fn sources_and_broadcasts() {
     let mut m = Machine::new();
     m.all(&office());
     m.ok(alias("en0", "172.16.0.1/16"));
-    assert_eq!(m.net.source(EN0, ip("172.16.3.3").into()), Some(ip("172.16.0.1").into()));
-    assert_eq!(m.net.source(EN0, ip("8.8.8.8").into()), Some(ip("10.1").into()));
-    assert_eq!(m.net.source(m.id("gre0"), ip("8.8.8.8").into()), Some(ip("10.1").into()));
-    assert_eq!(m.net.source(IfId(99), ip("8.8.8.8").into()), None);
+    assert_eq!(m.net.source(EN0, ip("172.16.3.3")), Some(ip("172.16.0.1")));
+    assert_eq!(m.net.source(EN0, ip("8.8.8.8")), Some(ip("10.1")));
+    assert_eq!(m.net.source(m.id("gre0"), ip("8.8.8.8")), Some(ip("10.1")));
+    assert_eq!(m.net.source(IfId(99), ip("8.8.8.8")), None);
     for broadcast in
         ["10.255.255.255", "10.0.0.0", "172.16.255.255", "255.255.255.255", "224.0.0.5"]
     {
-        assert!(m.net.is_broadcast(ip(broadcast).into()), "{broadcast}");
+        assert!(m.net.is_broadcast(ip(broadcast)), "{broadcast}");
     }
-    assert!(!m.net.is_broadcast(ip("10.9").into()));
-    assert!(m.net.owns(ip("172.16.0.1").into()) && !m.net.owns(ip("172.16.0.2").into()));
-    assert!(
-        m.net.on_link(EN0, ip("172.16.9.9").into()) && !m.net.on_link(EN1, ip("172.16.9.9").into())
-    );
+    assert!(!m.net.is_broadcast(ip("10.9")));
+    assert!(m.net.owns(ip("172.16.0.1")) && !m.net.owns(ip("172.16.0.2")));
+    assert!(m.net.on_link(EN0, ip("172.16.9.9")) && !m.net.on_link(EN1, ip("172.16.9.9")));
 }
