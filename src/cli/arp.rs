@@ -1,11 +1,11 @@
-//! `arp`: show, set, publish and delete link addresses, with BSD's words
-//! (technote T10).
+//! `arp`: show, set, publish and delete link addresses of IPv4 neighbours, with
+//! BSD's words (technote T10). `ndp` does the same for IPv6.
 
 use std::net::IpAddr;
 
-use super::words::{Usage, Words, address, letters};
+use super::words::{self, Usage, Words, letters, of_family};
 use super::{BsdArgs, Failure, Session};
-use crate::ids::Mac;
+use crate::ids::{Family, Mac};
 use crate::model::api::Call;
 use crate::model::op::Op;
 use crate::model::spec::{NeighbourSpec, PublishSpec};
@@ -28,7 +28,7 @@ leaves by another interface, and says so.";
 
 /// What a line asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Command {
+pub(super) enum Command {
     /// `-a`, or an address.
     Show { address: Option<IpAddr> },
     /// `-s`.
@@ -41,20 +41,44 @@ enum Command {
 
 /// Runs a line.
 pub fn run(args: &BsdArgs, session: &mut Session<'_>) -> Result<(), Failure> {
-    let (op, told) = match parse(&args.words)? {
-        Command::Show { address } => return show(address, args.json, session),
+    let render = |entries: &[NeighbourView]| entries.iter().map(render).collect();
+    execute(parse(&args.words, Family::V4)?, Family::V4, args.json, session, render)
+}
+
+/// Does what a line of either verb asks for; `render` prints entries.
+pub(super) fn execute(
+    command: Command,
+    family: Family,
+    json: bool,
+    session: &mut Session<'_>,
+    render: impl Fn(&[NeighbourView]) -> String,
+) -> Result<(), Failure> {
+    let (op, told) = match command {
+        Command::Show { address } => {
+            let entries = entries(address, family, session)?;
+            return match json {
+                true => session.print_json(&entries),
+                false => session.print(&render(&entries)),
+            };
+        }
         Command::Set(op) => (op, String::new()),
         Command::Delete(address) => {
             (Op::DeleteArp { address }, format!("{address} ({address}) deleted\n"))
         }
-        Command::Flush => (Op::FlushArp {}, String::new()),
+        Command::Flush => (Op::FlushArp { family: Some(family) }, String::new()),
     };
     let outcome = session.transact(vec![op])?;
-    if args.json { session.print_json(&outcome) } else { session.print(&told) }
+    if json { session.print_json(&outcome) } else { session.print(&told) }
 }
 
-fn show(only: Option<IpAddr>, json: bool, session: &mut Session<'_>) -> Result<(), Failure> {
+/// The entries of a family, or of one address.
+fn entries(
+    only: Option<IpAddr>,
+    family: Family,
+    session: &mut Session<'_>,
+) -> Result<Vec<NeighbourView>, Failure> {
     let mut entries: Vec<NeighbourView> = session.call(Call::ShowNeighbours)?;
+    entries.retain(|e| Family::of(e.address) == family);
     if let Some(address) = only {
         entries.retain(|e| e.address == address);
         if entries.is_empty() {
@@ -62,10 +86,7 @@ fn show(only: Option<IpAddr>, json: bool, session: &mut Session<'_>) -> Result<(
             return Err(Failure::Absent { what, missing: "no entry" });
         }
     }
-    if json {
-        return session.print_json(&entries);
-    }
-    session.print(&entries.iter().map(render).collect::<String>())
+    Ok(entries)
 }
 
 /// An entry as BSD prints it: `? (10.0.0.25) at 02:… on en0 permanent published`.
@@ -104,10 +125,14 @@ struct Line<'a> {
     values: Vec<&'a str>,
 }
 
-fn parse(words: &[String]) -> Result<Command, Usage> {
+pub(super) fn parse(words: &[String], family: Family) -> Result<Command, Usage> {
+    let address = |text: &str| {
+        of_family(text, Some(family))?;
+        words::address(text)
+    };
     let line = Line::read(Words::new(words))?;
     match (line.set, line.delete, line.all, line.values.as_slice()) {
-        (true, false, false, [address, mac]) => line.set(address, mac),
+        (true, false, false, [of, mac]) => line.set(address(of)?, mac),
         (true, false, false, _) => {
             let expected = "an address and a link address";
             Err(Usage::Missing { word: "-s".to_owned(), expected })
@@ -167,8 +192,8 @@ impl<'a> Line<'a> {
         Ok(())
     }
 
-    fn set(&self, of: &str, mac: &str) -> Result<Command, Usage> {
-        let (address, port) = (address(of)?, self.port.clone());
+    fn set(&self, address: IpAddr, mac: &str) -> Result<Command, Usage> {
+        let port = self.port.clone();
         let own = mac == "auto" && self.publish;
         let mac = match own {
             true => None,
@@ -229,7 +254,7 @@ mod tests {
             ("-a -d", Command::Flush),
             ("-da", Command::Flush),
         ] {
-            assert_eq!(parse(&words(text)).unwrap(), expected, "{text}");
+            assert_eq!(parse(&words(text), Family::V4).unwrap(), expected, "{text}");
         }
     }
 
@@ -244,13 +269,13 @@ mod tests {
             ("-s 10.0.0.9 nonsense", "nonsense"),
             ("-s 10.0.0.9 auto", "auto"),
             ("-s 10.0.0.9 02:00:00:00:00:01 temp", "temp"),
-            ("-s fe80::1%en0 02:00:00:00:00:01", "IPv6"),
+            ("-s fe80::1 02:00:00:00:00:01", "IPv4"),
             ("-x", "-x"),
             ("-a -i en0", "-i belong"),
             ("-a 10.1", "together"),
             ("-s -d 10.1 02:00:00:00:00:01", "together"),
         ] {
-            let error = parse(&words(text)).unwrap_err().to_string();
+            let error = parse(&words(text), Family::V4).unwrap_err().to_string();
             assert!(error.contains(why), "{text}: {error}");
         }
     }

@@ -1,8 +1,8 @@
 //! `greyhound env`: the BSD verbs first on PATH, so that the technote's lines
 //! run as typed.
 //!
-//! It makes a folder of links named `ifconfig`, `route`, `arp`, `netstat` and
-//! `ping` to this very executable and prints the shell commands that put it
+//! It makes a folder of links named `ifconfig`, `route`, `arp`, `ndp`, `netstat`,
+//! `ping` and `ping6` to this very executable and prints the shell commands that put it
 //! first on PATH. The folder belongs to the executable (its name has a hash of
 //! the path), so that two builds do not fight, and to the user: commands found
 //! there run with the user's rights, so nobody else may be able to change it.

@@ -24,6 +24,7 @@ pub mod client;
 pub mod env;
 pub mod failure;
 pub mod ifconfig;
+pub mod ndp;
 pub mod netstat;
 pub mod ping;
 pub mod replay;
@@ -39,7 +40,7 @@ pub use failure::Failure;
 use client::Client;
 
 /// The verbs that also run under their own names.
-pub const SHIMS: [&str; 5] = ["ifconfig", "route", "arp", "netstat", "ping"];
+pub const SHIMS: [&str; 7] = ["ifconfig", "route", "arp", "ndp", "netstat", "ping", "ping6"];
 
 /// A GRE / IP-in-IP tunnel gateway on DPDK.
 #[derive(Debug, Parser)]
@@ -87,12 +88,18 @@ pub enum Verb {
     /// Show, set and publish link addresses, as BSD's arp
     #[command(after_help = arp::EXAMPLES)]
     Arp(BsdArgs),
+    /// Show, set and publish link addresses of IPv6 neighbours, as BSD's ndp
+    #[command(after_help = ndp::EXAMPLES)]
+    Ndp(BsdArgs),
     /// Show interface counters and routes, as BSD's netstat
     #[command(after_help = netstat::EXAMPLES)]
     Netstat(BsdArgs),
     /// Send echo requests from the gateway, as BSD's ping
     #[command(after_help = ping::EXAMPLES)]
     Ping(BsdArgs),
+    /// The same for IPv6 addresses, as BSD's ping6
+    #[command(after_help = ping::EXAMPLES)]
+    Ping6(BsdArgs),
     /// Run pcap cases through the real path and compare packets and counters
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::ReplayArgs),
@@ -215,8 +222,10 @@ fn dispatch(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Fa
         Verb::Ifconfig(args) => bsd(ifconfig::run, name, args, session),
         Verb::Route(args) => bsd(route::run, name, args, session),
         Verb::Arp(args) => bsd(arp::run, name, args, session),
+        Verb::Ndp(args) => bsd(ndp::run, name, args, session),
         Verb::Netstat(args) => bsd(netstat::run, name, args, session),
         Verb::Ping(args) => bsd(ping::run, name, args, session),
+        Verb::Ping6(args) => bsd(ping::run6, name, args, session),
         Verb::Replay(args) => replay::run(&args, session),
         Verb::Env => env::run(session),
         Verb::Shell(args) => shell::run(&args, session),
@@ -253,8 +262,10 @@ impl Verb {
             Verb::Ifconfig(_) => "ifconfig",
             Verb::Route(_) => "route",
             Verb::Arp(_) => "arp",
+            Verb::Ndp(_) => "ndp",
             Verb::Netstat(_) => "netstat",
             Verb::Ping(_) => "ping",
+            Verb::Ping6(_) => "ping6",
             Verb::Replay(_) => "replay",
             Verb::Env => "env",
             Verb::Shell(_) => "shell",

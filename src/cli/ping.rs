@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::client::{Client, ClientError};
-use super::words::{Usage, Words, address, number};
+use super::words::{Usage, Words, address, number, of_family};
 use super::{BsdArgs, Failure, Session};
+use crate::ids::Family;
 use crate::model::api::{Call, MAX_PING_MS};
 use crate::model::view::PingView;
 
@@ -22,10 +23,11 @@ Examples:
   ping -c 4 12.2                       four times; 12.2 is 12.0.0.2
   ping -c 2 -s 1448 -D 10.0.0.25       with DF: does the path take 1476 bytes?
   ping -c 1 -I 10.1 -T 3 -W 0.5 13.1   source, TTL, seconds to wait
+  ping -c 4 2001:db8::25               IPv6; ping6 takes nothing else
 
 Options:
   -c COUNT  -i SECONDS between probes (1)  -s PAYLOAD bytes (56)
-  -t TTL or -T TTL (64)  -D set DF  -I SOURCE address
+  -t TTL or -T TTL (64)  -D set DF (IPv6: do not cut to 1280 bytes)  -I SOURCE address
   -W SECONDS to wait (2), at most 60
 
 Exit code 0 when at least one reply came, 1 otherwise.";
@@ -52,7 +54,15 @@ struct Plan {
 
 /// Sends the probes and prints what comes back.
 pub fn run(args: &BsdArgs, session: &mut Session<'_>) -> Result<(), Failure> {
-    let plan = parse(&args.words)?;
+    ping(parse(&args.words, None)?, args.json, session)
+}
+
+/// The same as `ping6`, to IPv6 addresses only.
+pub fn run6(args: &BsdArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    ping(parse(&args.words, Some(Family::V6))?, args.json, session)
+}
+
+fn ping(plan: Plan, json: bool, session: &mut Session<'_>) -> Result<(), Failure> {
     let mut client = session.connect()?;
     let stop = client.stop_flag();
     // Without it Ctrl-C still ends the command, only without a summary.
@@ -60,13 +70,13 @@ pub fn run(args: &BsdArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     if let Err(error) = caught {
         writeln!(session.err, "note: Ctrl-C will print no summary: {error}")?;
     }
-    if !args.json {
+    if !json {
         session.print(&format!("PING {}: {} data bytes\n", plan.to, plan.size))?;
     }
     let mut sums = Sums::default();
-    let done = probes(&plan, args.json, &mut client, &stop, session, &mut sums);
+    let done = probes(&plan, json, &mut client, &stop, session, &mut sums);
     // Also after an error in the middle: what came before it counts.
-    if !args.json && (done.is_ok() || sums.sent > 0) {
+    if !json && (done.is_ok() || sums.sent > 0) {
         session.print(&sums.render(plan.to))?;
     }
     done?;
@@ -211,7 +221,11 @@ const TTL: &str = "a TTL from 1 to 255";
 const WAIT: &str = "a number of seconds to wait, at most 60";
 const SECONDS: &str = "a number of seconds, such as 0.2";
 
-fn parse(words: &[String]) -> Result<Plan, Usage> {
+fn parse(words: &[String], family: Option<Family>) -> Result<Plan, Usage> {
+    let address = |text: &str| {
+        of_family(text, family)?;
+        address(text)
+    };
     let mut plan = Plan {
         to: Ipv4Addr::UNSPECIFIED.into(),
         from: None,
@@ -291,7 +305,7 @@ mod tests {
     use crate::cli::words::line as words;
 
     fn plain() -> Plan {
-        parse(&words("12.2")).unwrap()
+        parse(&words("12.2"), None).unwrap()
     }
 
     #[test]
@@ -315,7 +329,7 @@ mod tests {
             ("-n -c 2 -i 0.2 -W .5 -s 1448 -T 3 -D -I 10.1 12.2", &all),
             ("-c2 -i0.2 -W0.5 -s1448 -t3 -D -I10.1 12.2", &all),
         ] {
-            assert_eq!(&parse(&words(text)).unwrap(), expected, "{text}");
+            assert_eq!(&parse(&words(text), None).unwrap(), expected, "{text}");
         }
     }
 
@@ -335,7 +349,7 @@ mod tests {
             ("12.2 12.3", "12.3"),
             ("fe80::1%en0", "IPv6"),
         ] {
-            let error = parse(&words(text)).unwrap_err().to_string();
+            let error = parse(&words(text), None).unwrap_err().to_string();
             assert!(error.contains(why), "{text}: {error}");
         }
     }

@@ -31,7 +31,7 @@ use self::published::Published;
 use self::table::{Entry, Key, State, Table};
 use super::tally::{ControlDrop, TokenBucket};
 use super::topology::{Event, World};
-use crate::ids::IfId;
+use crate::ids::{Family, IfId};
 use crate::model::view::NeighbourView;
 use crate::stats::counters::ControlCounters;
 
@@ -175,7 +175,7 @@ impl Neighbours {
             Event::Forget { address } => {
                 self.forget(world, address);
             }
-            Event::ForgetAll => self.forget_all(world),
+            Event::ForgetAll { family } => self.forget_all(world, family),
             Event::RoutesChanged => {
                 // A round that is under way is finished first: begun anew at
                 // each change it would never come to the last entries.
@@ -273,8 +273,9 @@ impl Neighbours {
         !keys.is_empty()
     }
 
-    fn forget_all(&mut self, world: &mut impl World) {
-        let learned = self.table.iter().filter(|(_, entry)| entry.state.is_learned());
+    fn forget_all(&mut self, world: &mut impl World, family: Option<Family>) {
+        let wanted = |address| family.is_none_or(|family| Family::of(address) == family);
+        let learned = self.table.iter().filter(|(key, e)| e.state.is_learned() && wanted(key.1));
         let keys: Vec<Key> = learned.map(|(key, _)| *key).collect();
         for key in keys {
             self.remove(world, key);

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use crate::exchange::InjectKind;
-use crate::ids::{IfId, Mac, PortId};
+use crate::ids::{Family, IfId, Mac, PortId};
 use crate::wire::destination;
 
 /// An interface that has link addresses: a port or a VLAN sub-interface.
@@ -155,8 +155,11 @@ pub enum Event {
         /// The address.
         address: IpAddr,
     },
-    /// `arp -d -a`: forget all learned entries.
-    ForgetAll,
+    /// `arp -d -a`, `ndp -c`: forget all learned entries.
+    ForgetAll {
+        /// Only those of this family.
+        family: Option<Family>,
+    },
     /// Routes, addresses or tunnels changed: published entries may have become
     /// active or silent.
     RoutesChanged,

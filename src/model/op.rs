@@ -165,7 +165,11 @@ pub enum Op {
         address: IpAddr,
     },
     /// `arp -d -a`.
-    FlushArp {},
+    FlushArp {
+        /// Only those of this family.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        family: Option<Family>,
+    },
     /// ICMP behaviour.
     SetIcmp {
         /// All of it.

@@ -215,8 +215,8 @@ impl<'a> Edit<'a> {
             Op::PutNeighbour { neighbour } => self.neighbour(neighbour),
             Op::Publish { publish } => self.publish(publish),
             Op::DeleteArp { address } => self.delete_arp(*address),
-            Op::FlushArp {} => {
-                self.flush_arp();
+            Op::FlushArp { family } => {
+                self.flush_arp(*family);
                 Ok(())
             }
             Op::SetIcmp { icmp } => {
@@ -420,12 +420,14 @@ impl<'a> Edit<'a> {
     }
 
     /// All entries, as `arp -d -a` always did: static and published ones too.
-    fn flush_arp(&mut self) {
-        let fixed: Vec<IpAddr> = self.desired.neighbours.keys().copied().collect();
+    fn flush_arp(&mut self, family: Option<Family>) {
+        let wanted = |address: &&IpAddr| family.is_none_or(|f| Family::of(**address) == f);
+        let fixed: Vec<IpAddr> = self.desired.neighbours.keys().filter(wanted).copied().collect();
         fixed.into_iter().for_each(|address| self.put(Item::Neighbour(address, None)));
-        let published: Vec<IpAddr> = self.desired.published.keys().copied().collect();
+        let published: Vec<IpAddr> =
+            self.desired.published.keys().filter(wanted).copied().collect();
         published.into_iter().for_each(|address| self.put(Item::Published(address, None)));
-        self.events.push(Event::ForgetAll);
+        self.events.push(Event::ForgetAll { family });
     }
 }
 

@@ -225,7 +225,7 @@ fn static_neighbours_do_not_move() {
     assert_eq!((view.state.as_str(), view.mac), ("permanent", Some(OTHER_MAC)));
     assert_eq!(view.expires_s, None);
     assert!(!b.engine.knows(HOST), "not a learned entry");
-    b.told(Event::ForgetAll);
+    b.told(Event::ForgetAll { family: None });
     b.told(Event::LinkDown { link: EN0 });
     assert_eq!(b.engine.state_of(EN0, HOST), Some("permanent"));
     b.told(Event::StaticRemoved { link: EN0, address: HOST });

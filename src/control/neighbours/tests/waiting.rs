@@ -285,7 +285,7 @@ proptest::proptest! {
             proptest::prop_assert!(b.counters.view().held <= 5);
             proptest::prop_assert!(b.engine.table.learned() <= 4);
         }
-        b.told(Event::ForgetAll);
+        b.told(Event::ForgetAll { family: None });
         proptest::prop_assert_eq!(b.counters.view().held, 0);
     }
 }

@@ -377,7 +377,7 @@ fn a_bad_last_op_leaves_nothing_behind() {
         delete("0.0.0.0/0"),
         destroy("gre0"),
         Op::SetIcmp { icmp: IcmpSpec { echo: false, ..IcmpSpec::default() } },
-        Op::FlushArp {},
+        Op::FlushArp { family: None },
     ];
     for last in bad {
         let before = (m.net.state(), seen(&m), m.net.routes(true), m.net.tables_view());

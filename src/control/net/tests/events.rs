@@ -61,8 +61,8 @@ fn arp_entries() {
     assert_eq!(events, [Event::Forget { address: to }]);
     m.all(&[neighbour("10.9", 1), publish("10.9")]);
     let mut expected = gone.to_vec();
-    expected.push(Event::ForgetAll);
-    assert_eq!(told(&mut m, &[Op::FlushArp {}]), expected);
+    expected.push(Event::ForgetAll { family: None });
+    assert_eq!(told(&mut m, &[Op::FlushArp { family: None }]), expected);
     // A link that comes back tells its static neighbours again.
     m.all(&[neighbour("10.9", 1), set("en0", |f| f.up = Some(false))]);
     assert!(told(&mut m, &[set("en0", |f| f.up = Some(true))]).contains(&fixed(1)));
