@@ -34,9 +34,10 @@ def send_file(sender, receiver, address, megabytes=8, port=5001):
     receiver; returns both sha256 sums, which the caller compares."""
     out, got = f"{sender.scratch}/file-{port}.sent", f"{receiver.scratch}/file-{port}.got"
     sender.sh(f"dd if=/dev/urandom of={out} bs=1M count={megabytes} 2>/dev/null")
-    receiver.spawn(f"socat -u TCP-LISTEN:{port} OPEN:{got},creat,trunc")
+    tcp = "TCP6" if ":" in address else "TCP4"
+    receiver.spawn(f"socat -u {tcp}-LISTEN:{port} OPEN:{got},creat,trunc")
     listening(receiver, port)
-    sender.sh(f"socat -u OPEN:{out} TCP:{address}:{port},connect-timeout=10", timeout=90)
+    sender.sh(f"socat -u OPEN:{out} {tcp}:{address}:{port},connect-timeout=10", timeout=90)
     sums = []
     wait_for(f"{megabytes} MB at {receiver.name}",
              lambda: int(receiver.sh(f"stat -c %s {got}")) == megabytes << 20, 20, every=0.2)
