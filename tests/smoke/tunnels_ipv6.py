@@ -37,8 +37,8 @@ def pair(stage):
 
 
 def expect_pings(a, b, there, back):
-    """Both ways, small and large, and in fragments from A; nothing may be lost."""
-    for size in (56, 1200):
+    """Both ways, small, large and in fragments; nothing may be lost."""
+    for size in (56, 1200, 4000):
         expect_ping(b, there, size=size)
     for size in (56, 4000):
         out = a.note(f"ping -c 3 -s {size} {back}", timeout=30)
