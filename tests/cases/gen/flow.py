@@ -35,6 +35,24 @@ def flow(packet, seed=0):
     return fold(mixed ^ data[9], words[2] | 1) >> 16 & 0xFFFFFFFF
 
 
+def flow6(packet, seed=0):
+    """The hash of an IPv6 datagram; replay's seed is 0."""
+    data = bytes(packet)
+    source, to = (int.from_bytes(data[at : at + 16], "big") for at in (8, 24))
+    ports = struct.unpack("!HH", data[40:44]) if data[6] in (6, 17) else (0, 0)
+    a, b, c = (splitmix(seed + n) for n in (1, 2, 3))
+    low, high = sorted(((source, ports[0]), (to, ports[1])))
+
+    def mix(address, first, second):
+        return fold(address >> 64 ^ first, address & ALL ^ second)
+
+    def turned(word):
+        return (word << 32 | word >> 32) & ALL
+
+    mixed = fold(mix(low[0], a, b) ^ low[1] ^ a, mix(high[0], turned(b), turned(a)) ^ high[1] ^ b)
+    return fold(mixed ^ data[6], c | 1) >> 16 & 0xFFFFFFFF
+
+
 def ranks(path):
     """A path's permutation of the buckets: by gateway address or `gre`, `ipip` number."""
     if path.startswith("gre"):
