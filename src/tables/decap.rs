@@ -44,7 +44,7 @@ impl Home {
 
 /// The map holds as many keys as it was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the decapsulation table is full: it has room for {capacity} tunnels")]
+#[error("the decapsulation table is full: it has room for {capacity} keys")]
 pub struct DecapFull {
     /// Keys there is room for.
     pub capacity: usize,

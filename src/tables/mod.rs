@@ -79,7 +79,8 @@ impl Default for TablesConfig {
         TablesConfig {
             adjacencies: MAX_NEXT_HOPS,
             tunnels: MAX_INTERFACES,
-            decap_keys: MAX_INTERFACES,
+            // An ipip tunnel has two: for IPv4 and for IPv6 inside.
+            decap_keys: 2 * MAX_INTERFACES,
             fib_groups: 1 << 17,
             fib6_groups: 1 << 19,
         }

@@ -37,7 +37,7 @@ def technote_t08():
         got = a.note("route get 10.9.8.7")
         assert "gre0" in got, f"10.9.8.7 does not go through gre0:\n{got}"
         wire = lab.capture(town.inet, "toa", "ip proto 47")
-        out = a.note(f"ping -c 4 {B_HOST}", timeout=30)
+        out = a.note(f"ping -c 4 -i 0.2 {B_HOST}", timeout=30)
         assert re.search(r" 0(\.0)?% packet loss", out), out
         frames = wire.packets()
         expect_outer(frames, (A_OUTER, C_OUTER), (A_INNER, B_HOST))
@@ -52,7 +52,7 @@ def technote_t08_greyhound_is_both():
         a = start(o.lab, o.town.port_of_a(), ports_config(en0=af_packet("en0")), "a")
         a.notes([*A_REAL_INTERFACES, *A_TUNNEL])
         wire = o.lab.capture(o.inet, "toa", "ip proto 47")
-        out = a.note(f"ping -c 4 {B_HOST}", timeout=30)
+        out = a.note(f"ping -c 4 -i 0.2 {B_HOST}", timeout=30)
         assert re.search(r" 0(\.0)?% packet loss", out), out
         expect_ping(o.lan, A_INNER)
         expect_ping(o.lan, A_INNER, size=4000)

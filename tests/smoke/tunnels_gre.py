@@ -47,7 +47,7 @@ def expect_pings(a, b):
     """Both ways, small, full size and in fragments; nothing may be lost."""
     for size in (56, 1400, 4000):
         expect_ping(b, A_IN, size=size)
-    out = a.note(f"ping -c 3 {B_IN}", timeout=30)
+    out = a.note(f"ping -c 3 -i 0.2 {B_IN}", timeout=30)
     assert " 0% packet loss" in out or " 0.0% packet loss" in out, out
 
 

@@ -65,5 +65,5 @@ def technote_t12():
 
 
 def ping(a, options=""):
-    out = a.note(f"ping -c 4 {options} {B_HOST}", timeout=30)
+    out = a.note(f"ping -c 4 -i 0.2 {options} {B_HOST}", timeout=30)
     assert re.search(r" 0(\.0)?% packet loss", out), out

@@ -37,7 +37,7 @@ def smoke_ovs_gre():
             wire = stage.lab.capture(stage.lan.wire, "to-b", "ip proto 47")
             loss, out = ping(b, A_IN, count=3, size=1400)
             assert loss == 0, f"{name}: {a.show('drops')['drops']}\n{wire.text()}\n{out}"
-            out = a.note(f"ping -c 3 {B_IN}", timeout=30)
+            out = a.note(f"ping -c 3 -i 0.2 {B_IN}", timeout=30)
             assert " 0% packet loss" in out or " 0.0% packet loss" in out, f"{name}: {out}"
             frames = [f for f in wire.packets() if f[IP].src == B]
             assert len(frames) >= 6, f"{name}: {len(frames)} packets from Open vSwitch"

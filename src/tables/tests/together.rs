@@ -40,7 +40,7 @@ fn default_tables_have_room_for_every_number() {
     assert_eq!(tables.fib4.stats().groups_total, 1 << 17);
     // Level 1, the groups and their counts, the map, three spines, and a pair of
     // sequence numbers for each tunnel.
-    let map = MAX_INTERFACES * 2 * 33;
+    let map = (2 * MAX_INTERFACES) * 2 * 33;
     let spines = ((MAX_NEXT_HOPS + MAX_INTERFACES) / chunked::CHUNK + MAX_GROUPS) * 8;
     let sequences = MAX_INTERFACES * 16;
     // Of IPv6: level 1 and all jumps, but no group yet.
