@@ -22,11 +22,11 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
 import scapy_quiet  # noqa: E402,F401
 from gen import (  # noqa: E402
     arp, changes, ecmp, forward, fragments, icmp, kit, minimal, mss, options, refused, six,
-    six_tunnels, tunnels,
+    six_mtu, six_tunnels, tunnels,
 )
 
 assert all((arp, changes, ecmp, forward, fragments, icmp, minimal, mss, options, refused, six))
-assert all((six_tunnels, tunnels))
+assert all((six_mtu, six_tunnels, tunnels))
 
 
 def main():
