@@ -281,8 +281,9 @@ impl Checker<'_> {
             |t| Some(t.name.clone()),
             |name| format!("`{name}` is taken"),
         );
-        let outer = |t: &TunnelSpec| Some((t.kind.prefix(), t.local?, t.remote?, t.gre.key_in));
-        self.unique("tunnel", "remote", tunnels, outer, |(kind, local, remote, key)| {
+        let outer =
+            |t: &TunnelSpec| Some((t.kind.prefix(), t.link0, t.local?, t.remote?, t.gre.key_in));
+        self.unique("tunnel", "remote", tunnels, outer, |(kind, _, local, remote, key)| {
             let key = key.map_or(String::new(), |key| format!(" with key {key}"));
             format!("a tunnel of kind {kind} from {local} to {remote}{key} is there")
         });

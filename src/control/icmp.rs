@@ -295,6 +295,10 @@ fn untruncated(datagram: &[u8]) -> std::borrow::Cow<'_, [u8]> {
 /// Our address on the interface by which a packet to `to` leaves (IC-06); of a
 /// tunnel its inner one. If that has none, any address of ours: the router-id.
 pub(super) fn return_address(world: &impl World, to: IpAddr) -> Option<IpAddr> {
+    // Which link it is on is not known any more, and no route says so.
+    if matches!(to, IpAddr::V6(to) if to.is_unicast_link_local()) {
+        return None;
+    }
     let here = match world.way(to) {
         Way::Neighbour { link, address } => world.source(link, address),
         Way::Tunnel { tunnel, underlay: Some(_) } => world.source(tunnel, to),

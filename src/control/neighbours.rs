@@ -212,7 +212,7 @@ impl Neighbours {
         if self.review.is_some() {
             return Some(Duration::ZERO);
         }
-        let announcements = self.tentative.values().min().copied();
+        let announcements = self.tentative.values().min().copied().filter(|at| *at < Duration::MAX);
         [self.table.next_deadline(), announcements].into_iter().flatten().min()
     }
 

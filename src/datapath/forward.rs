@@ -29,10 +29,11 @@ pub(crate) trait Family {
     fn held_up<B>(packets: &Packets<B>) -> Set;
     /// Those whose source may be one of ours, as far as sets can tell.
     fn own_source<B>(packets: &Packets<B>, turn: &Turn<'_>) -> Set;
-    /// The source is the far end of a tunnel over IPv4.
-    fn from_far_end<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool;
-    /// The source is the far end of a tunnel over IPv6.
-    fn from_far_end6<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool;
+    /// Not to enter a tunnel over IPv4 unlooked at: its source is the far end, or
+    /// (IPv6) it came out of that very tunnel.
+    fn held_back<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool;
+    /// As [`Family::held_back`], of a tunnel over IPv6.
+    fn held_back6<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool;
     /// Minimal encapsulation, which is of IPv4 only.
     fn minimal<B: PacketBuf>(
         packets: &mut Packets<B>,
@@ -71,12 +72,12 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn from_far_end<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool {
+    fn held_back<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool {
         packets.headers.src.get(slot) == far_end(adjacency)
     }
 
     #[inline(always)]
-    fn from_far_end6<B>(_: &Packets<B>, _: Slot, _: &Adjacency) -> bool {
+    fn held_back6<B>(_: &Packets<B>, _: Slot, _: &Adjacency) -> bool {
         false
     }
 
@@ -123,13 +124,14 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn from_far_end<B>(_: &Packets<B>, _: Slot, _: &Adjacency) -> bool {
-        false
+    fn held_back<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool {
+        came_out(packets, slot, adjacency)
     }
 
     #[inline(always)]
-    fn from_far_end6<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool {
-        packets.headers6.src[slot.at()] == far_end6(adjacency)
+    fn held_back6<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool {
+        (packets.headers6.src[slot.at()] == far_end6(adjacency))
+            | came_out(packets, slot, adjacency)
     }
 
     fn minimal<B: PacketBuf>(_: &mut Packets<B>, _: &mut Turn<'_>, _: Slot, _: &Adjacency) -> bool {
@@ -166,7 +168,7 @@ pub(crate) fn forward<F: Family, B: PacketBuf>(
                 finish::<F, B>(packets, turn, slot, adjacency, &mut tally);
             }
             AdjacencyKind::Tunnel
-                if plain & !barred.contains(slot) & !F::from_far_end(packets, slot, adjacency) =>
+                if plain & !barred.contains(slot) & !F::held_back(packets, slot, adjacency) =>
             {
                 finish::<F, B>(packets, turn, slot, adjacency, &mut tally);
             }
@@ -192,8 +194,8 @@ fn other<F: Family, B: PacketBuf>(
     let fits = F::total(packets, slot) <= usize::from(adjacency.mtu);
     let plain = fits & !held_up & !barred & adjacency.kind.is_tunnel();
     let exit = match adjacency.kind {
-        AdjacencyKind::Tunnel6 => F::from_far_end6(packets, slot, adjacency),
-        _ => F::from_far_end(packets, slot, adjacency),
+        AdjacencyKind::Tunnel6 => F::held_back6(packets, slot, adjacency),
+        _ => F::held_back(packets, slot, adjacency),
     };
     if plain & !exit {
         finish::<F, B>(packets, turn, slot, adjacency, tally);
@@ -379,6 +381,13 @@ fn has_notice(reason: DropReason) -> bool {
     )
 }
 
+/// It came out of this very tunnel: an IPv6 packet is not sent back into it, or
+/// one for an address that neither end has would go to and fro (RFC 4443 §3.1).
+#[inline(always)]
+fn came_out<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool {
+    packets.in_if[slot.at()] == adjacency.out_if
+}
+
 /// Why a packet does not get past its adjacency, if it does not.
 fn refusal<B>(
     packets: &Packets<B>,
@@ -407,6 +416,9 @@ fn refusal<B>(
         && let Some(reason) = source_rule(packets, turn, slot, adjacency)
     {
         return Some(reason);
+    }
+    if tunnel && !made_here && packets.six.contains(slot) && came_out(packets, slot, adjacency) {
+        return Some(DropReason::Unreachable);
     }
     let sends = tunnel || adjacency.kind == AdjacencyKind::Rewrite;
     let fits = packets.total(slot) <= usize::from(adjacency.mtu);

@@ -20,6 +20,14 @@ pub const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// The greatest of all addresses.
 pub const LAST: IpAddr = IpAddr::V6(Ipv6Addr::from_bits(u128::MAX));
 
+/// All addresses of a family.
+pub const fn range(family: Family) -> std::ops::RangeInclusive<IpAddr> {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED)..=IpAddr::V4(Ipv4Addr::BROADCAST),
+        Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED)..=LAST,
+    }
+}
+
 /// Least MTU of a link that carries IPv6 (RFC 8200 §5).
 pub const LEAST_MTU_V6: u16 = 1280;
 

@@ -106,11 +106,14 @@ impl Neighbours {
             return;
         }
         self.defences.insert(key, now);
+        // Claimed while it was asked for: theirs it was before (RFC 4862 §5.4),
+        // and it is never announced.
+        let theirs = self.is_tentative(&key);
         tracing::warn!(
             %address, %mac, port = link.port.0, vlan = link.vlan,
             "{mac} claims our own address {address}"
         );
-        if world.on_link(link.id, address) {
+        if !theirs && world.on_link(link.id, address) {
             self.announce(world, link.id, address, None);
         }
     }

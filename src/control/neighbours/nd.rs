@@ -131,7 +131,7 @@ impl Neighbours {
 
     /// An address of ours came to a link: asked for once, announced when nobody
     /// has answered (RFC 4862 §5.4). It is in use meanwhile; whoever claims it
-    /// later is warned about as ever.
+    /// then keeps it from being announced, later it is warned about as ever.
     pub(super) fn begin_detection(
         &mut self,
         world: &mut impl World,
@@ -141,6 +141,15 @@ impl Neighbours {
     ) {
         self.probe_for(world, link, address);
         self.tentative.insert((link, address), now + self.config.retry);
+    }
+
+    /// True if the address was asked for and somebody has it, or may have.
+    pub(super) fn is_tentative(&mut self, (link, address): &(IfId, IpAddr)) -> bool {
+        let IpAddr::V6(address) = address else { return false };
+        let Some(until) = self.tentative.get_mut(&(*link, *address)) else { return false };
+        // Nobody asks again: it stays so until it goes.
+        *until = Duration::MAX;
+        true
     }
 
     /// Announces addresses that nobody claimed in time.

@@ -241,12 +241,14 @@ impl Index {
     }
 
     /// Own addresses, each once, however many interfaces have it.
-    pub(super) fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
-        let first = self.own.first().map(|(address, _)| *address);
-        std::iter::successors(first, |address| {
-            let last = Bound::Excluded((*address, Key::LAST));
-            self.own.range((last, Bound::Unbounded)).next().map(|(address, _)| *address)
-        })
+    pub(super) fn own_addresses(&self, family: Family) -> impl Iterator<Item = IpAddr> {
+        let (least, most) = ip::range(family).into_inner();
+        let from = move |bound| {
+            let next = self.own.range((bound, Bound::Unbounded)).next();
+            next.map(|(address, _)| *address).filter(|address| *address <= most)
+        };
+        let first = from(Bound::Included((least, Key::Port(PortId(0)))));
+        std::iter::successors(first, move |address| from(Bound::Excluded((*address, Key::LAST))))
     }
 
     /// The link whose subnet has an address.

@@ -184,6 +184,8 @@ impl Edit<'_> {
             return Err(Refusal::IpipEndpoints(name.to_owned()).on("local"));
         }
         config.endpoints = endpoints;
+        // An outer header of the other family takes more, or less.
+        check_numbers(name, kind, &config)?;
         self.put_tunnel(key, Some(config));
         Ok(())
     }

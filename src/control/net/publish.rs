@@ -185,11 +185,11 @@ impl Net {
 
     /// Publishes ports and own addresses anew if anything in them changed.
     fn publish_snapshot(&self, changed: bool, guard: &Guard) {
-        let (own, own_complete) = self.own_fast(|address| match address {
+        let (own, own_complete) = self.own_fast(Family::V4, |address| match address {
             IpAddr::V4(address) => Some(address.to_bits()),
             IpAddr::V6(_) => None,
         });
-        let (own6, own6_complete) = self.own_fast(|address| match address {
+        let (own6, own6_complete) = self.own_fast(Family::V6, |address| match address {
             IpAddr::V6(address) => Some(address.to_bits()),
             IpAddr::V4(_) => None,
         });
@@ -209,6 +209,7 @@ impl Net {
     /// then all others as far as they fit, and whether that is all of them.
     fn own_fast<T: PartialEq>(
         &self,
+        family: Family,
         number: impl Fn(IpAddr) -> Option<T>,
     ) -> (ArrayVec<T, OWN_FAST>, bool) {
         /// Outer sources looked at: enough to find those that are ours, however
@@ -216,9 +217,10 @@ impl Net {
         const LOOK: usize = 4 * OWN_FAST;
         let index = &self.desired.index;
         let ours = |address: &&IpAddr| index.owners(**address).next().is_some();
-        let outer = index.locals.keys().take(LOOK).filter(ours).copied();
+        let sources = index.locals.range(ip::range(family)).map(|(address, _)| address);
+        let outer = sources.take(LOOK).filter(ours).copied();
         let link_local = self.links.states.values().filter_map(|state| state.link_local);
-        let others = index.own_addresses().chain(link_local.map(IpAddr::V6));
+        let others = index.own_addresses(family).chain(link_local.map(IpAddr::V6));
         let mut own = ArrayVec::new();
         for address in outer.chain(others).filter_map(number) {
             if own.contains(&address) {

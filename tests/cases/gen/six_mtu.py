@@ -1,7 +1,7 @@
-"""What is too large for a tunnel with IPv6 inside or outside: the table in docs/architecture.md."""
+"""Rules of tunnels with IPv6 inside or outside; of sizes, the table in docs/architecture.md."""
 
 from scapy.layers.inet import IP, TCP
-from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
+from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, IPv6
 from scapy.layers.l2 import GRE
 from scapy.packet import Raw
 
@@ -171,3 +171,17 @@ def mss6(c):
     c.rx("en0", at_c0(packet))
     inner = hop(lowered(packet, 1416))
     c.tx("en1", net6(wrapped("gre", inner)), "en0", tunnel=("gre6", len(raw(inner))))
+
+
+@case("What came out of a tunnel for an address of its subnet that nobody has does not go back in (C6-05)")
+def ipv6_no_ping_pong(c):
+    c.config = GRE6
+    for dst in ("fd00:40::3", "2001:db8:40::9"):
+        lost = udp6(src="fd00:40::2", dst=dst)
+        c.rx("en1", from_net(IPv6(src=A6, dst=C16, nh=47, hlim=9) / Raw(gre(lost))))
+        c.tunnel_rx("gre6", lost)
+        c.drop("en1", "unreachable", leaving="gre6")
+        error = IPv6(raw(IPv6(src="fd00:40::1", dst="fd00:40::2", hlim=64) / ICMPv6DestUnreach(code=3)
+                         / Raw(raw(lost))))
+        c.inject(error)
+        c.tx("en1", net6(wrapped("gre", error)), "control", tunnel=("gre6", len(raw(error))))

@@ -348,9 +348,11 @@ fn tables_are_a_function_of_the_state() {
             Ok(())
         })
         .unwrap();
-    // The ops have to be worth something.
-    let tally = tally.get();
-    assert!(tally.iter().all(|count| *count > cases as usize / 2), "{tally:?}");
+    // The ops have to be worth something: most do something, and now and then a
+    // tunnel runs, which takes several that go together.
+    let [done, refused, running] = tally.get();
+    let cases = cases as usize;
+    assert!(done > cases / 2 && refused > cases / 2 && running > cases / 15, "{:?}", tally.get());
 }
 
 #[test]
