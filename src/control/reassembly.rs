@@ -31,7 +31,8 @@ use crate::exchange::InjectKind;
 use crate::ids::IfId;
 use crate::model::spec::IcmpSpec;
 use crate::stats::counters::ControlCounters;
-use crate::wire::ipv6::{IPV6_MIN_MTU, chain, echo};
+use crate::wire::ipv6::martian::is_link_local;
+use crate::wire::ipv6::{IPV6_MIN_MTU, Ipv6Header, chain, echo};
 
 mod datagram;
 
@@ -203,6 +204,11 @@ impl Reassembly {
     /// take whole: cut here, since the path cuts no IPv6 but tunnels' own.
     fn large_echo(&mut self, request: &[u8]) -> Option<Vec<Vec<u8>>> {
         if !self.echo || request.len() <= IPV6_MIN_MTU || request[0] >> 4 != 6 {
+            return None;
+        }
+        let header = Ipv6Header::ref_from(request)?;
+        // No route leads back to the link that such addresses are of.
+        if is_link_local(header.src()) || is_link_local(header.dst()) {
             return None;
         }
         let mut reply = request.to_vec();

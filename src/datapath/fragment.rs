@@ -86,6 +86,10 @@ fn prepare<B: PacketBuf>(
         buf.trim_front(usize::from(adjacency.l2_len));
         return Ok(());
     }
+    if packets.six.contains(slot) {
+        // Control has put another adjacency there: IPv6 itself is never cut.
+        return Err(DropReason::CannotFragment);
+    }
     buf.truncate(l3 + packets.headers.total(slot));
     buf.trim_front(l3);
     let word = buf.data_mut().get_mut(TTL_OFFSET..TTL_OFFSET + 4);

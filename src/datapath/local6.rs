@@ -115,7 +115,8 @@ fn answer<B: PacketBuf>(
 ) -> bool {
     let l3 = usize::from(packets.l3[slot.at()]);
     let end = l3 + packets.headers6.total(slot);
-    let to_link = is_link_local(packets.headers6.src[slot.at()]);
+    let headers = &packets.headers6;
+    let to_link = is_link_local(headers.src[slot.at()]) || is_link_local(headers.dst[slot.at()]);
     let back = if to_link { way_back(packets, turn, slot, l3) } else { None };
     if to_link && back.is_none() {
         return false;
@@ -137,7 +138,7 @@ fn answer<B: PacketBuf>(
 
 /// The port to answer a station on whose address means nothing beyond its link:
 /// where the frame came from, if it is a frame still (no tunnel's, no tag taken
-/// out by the port).
+/// out by the port) that came from one station to us alone.
 fn way_back<B: PacketBuf>(
     packets: &Packets<B>,
     turn: &Turn<'_>,
@@ -149,7 +150,10 @@ fn way_back<B: PacketBuf>(
     let port = turn.interfaces.port(turn.origin)?;
     let attached = port.untagged.iter().chain(port.vlans.iter().map(|(_, at)| at));
     let here = attached.into_iter().any(|at| at.id == packets.in_if[slot.at()]);
-    (frame && untouched && here).then_some(turn.origin)
+    let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
+    let from_one = data.get(6).is_some_and(|first| first & 1 == 0);
+    let to_us = !packets.headers.group.contains(slot);
+    (frame && untouched && here && from_one && to_us).then_some(turn.origin)
 }
 
 /// Sends a frame back to the station it came from.

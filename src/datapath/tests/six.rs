@@ -173,6 +173,14 @@ fn echo_is_answered_and_neighbour_discovery_is_controls() {
     let (_, out) = bed.one(EN0, &tagged(&from_host(&echo(HOST_LINK, EN0_LINK, false, 9)), 20));
     assert_eq!(out[12..16], [0x81, 0, 0, 20], "back where it came from");
     assert_eq!(bed.told(), vec![]);
+    // Not from or to a group of stations, and never off the link.
+    let request = echo(HOST_LINK, EN0_LINK, false, 9);
+    for (to, from) in [([0x33; 6], HOST_MAC), ([0xff; 6], HOST_MAC), (EN0_MAC, [0x33; 6])] {
+        assert_eq!(bed.pass(EN0, &frame(to, from, 0x86dd, &request)), Sent::new());
+        assert_eq!(bed.told()[0].cause, Cause::Punt(PuntReason::LocalIcmp));
+    }
+    let (port, out) = bed.one(EN0, &from_host(&echo(HOST6, EN0_LINK, false, 9)));
+    assert_eq!((port, &out[..6]), (EN0, &HOST_MAC[..]));
     // Replies, and requests while echo is off.
     bed.interfaces(|interfaces| interfaces.echo = false);
     for packet in [echo(HOST6, EN0_6, false, 9), echo(HOST6, EN0_6, true, 9)] {
