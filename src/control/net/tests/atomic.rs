@@ -311,8 +311,15 @@ fn check(steps: &[Step]) -> Tally {
                     tally[0] += 1;
                     assert_eq!(m.net.tables_view().generation, before.2 + 1);
                     for event in events {
-                        if let Event::LinkDown { link } = event {
-                            learned.retain(|(l, ..)| *l != link);
+                        match event {
+                            Event::LinkDown { link } => learned.retain(|(l, ..)| *l != link),
+                            // What was learned of an address does not come back
+                            // when what is configured for it goes.
+                            Event::StaticAdded { link, address, .. }
+                            | Event::StaticRemoved { link, address } => {
+                                learned.retain(|(l, a, _)| (*l, *a) != (link, address));
+                            }
+                            _ => {}
                         }
                     }
                 }
@@ -340,7 +347,8 @@ fn tables_are_a_function_of_the_state() {
     let config = ProptestConfig { cases, max_shrink_iters: 2_000, ..ProptestConfig::default() };
     let tally = std::cell::Cell::new([0; 3]);
     let mut runner = proptest::test_runner::TestRunner::new(config);
-    let steps = prop::collection::vec(step(), 1..25);
+    // So many that tunnels run, which takes several steps that go together.
+    let steps = prop::collection::vec(step(), 1..50);
     runner
         .run(&steps, |steps| {
             let (sum, new) = (tally.get(), check(&steps));
@@ -348,11 +356,9 @@ fn tables_are_a_function_of_the_state() {
             Ok(())
         })
         .unwrap();
-    // The ops have to be worth something: most do something, and now and then a
-    // tunnel runs, which takes several that go together.
-    let [done, refused, running] = tally.get();
-    let cases = cases as usize;
-    assert!(done > cases / 2 && refused > cases / 2 && running > cases / 15, "{:?}", tally.get());
+    // The ops have to be worth something.
+    let tally = tally.get();
+    assert!(tally.iter().all(|count| *count > cases as usize / 2), "{tally:?}");
 }
 
 #[test]
