@@ -57,6 +57,7 @@ mod reserve;
 mod resolve;
 mod rib;
 mod slots;
+mod soft;
 mod told;
 mod topo;
 mod values;
@@ -75,6 +76,7 @@ use links::Links;
 use plan::Station;
 use resolve::{Reason, Underlay};
 use rib::Rib;
+pub use soft::Soft;
 use watch::Watch;
 
 /// A port as it was started.
@@ -155,6 +157,8 @@ pub struct Net {
     /// Where each static route leads, whether it counts or not.
     routes: HashMap<IpNet, Hop>,
     tunnels: HashMap<IfId, TunnelState>,
+    /// What is known of tunnels while they run: those of which something is.
+    soft: HashMap<IfId, Soft>,
     /// Sets of paths of multipath routes, resolved.
     groups: Groups,
     neighbours: BTreeMap<(IfId, IpAddr), Neighbour>,
@@ -180,6 +184,7 @@ impl Net {
             watch: Watch::default(),
             routes: HashMap::new(),
             tunnels: HashMap::new(),
+            soft: HashMap::new(),
             groups: Groups::default(),
             neighbours: BTreeMap::new(),
             active: HashMap::new(),

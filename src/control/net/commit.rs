@@ -94,7 +94,7 @@ impl Net {
     }
 
     /// Resolves and publishes.
-    fn finish(&mut self, mut work: Work, transaction: bool) -> Done {
+    pub(super) fn finish(&mut self, mut work: Work, transaction: bool) -> Done {
         self.spread(&mut work);
         self.resolve(&mut work);
         self.publish(work, transaction)
@@ -218,6 +218,10 @@ impl Net {
             };
             if flow(&old) != flow(&new) {
                 work.renumbered.push(id);
+            }
+            let outer = |config: &Option<TunnelConfig>| config.as_ref().and_then(|c| c.outer(kind));
+            if outer(&old) != outer(&new) {
+                self.soft.remove(&id);
             }
         }
         work.done.routes = true;
@@ -362,7 +366,7 @@ impl Net {
         let met = resolver.met;
         self.watch.set(Dependent::Tunnel(id), met);
         let mut slot = reserve::slot(&self.desired, key, id);
-        let mtu = underlay.ok().map(|below| self.links.mtu(below.link));
+        let mtu = underlay.ok().map(|below| self.outer_mtu(id, below.link));
         slot.mss = [Family::V4, Family::V6]
             .map(|inner| plan::segment(config, plan::tunnel_mtu(kind, config, inner, mtu), inner));
         self.unstack(id);

@@ -82,14 +82,14 @@ pub(super) fn neighbour(link: &Link, family: Family, station: Station) -> Adjace
     adjacency
 }
 
-/// A tunnel, for packets of one family: over a neighbour on a link, or not
-/// running.
+/// A tunnel, for packets of one family: over a neighbour on a link, whose MTU is
+/// what the path takes, or not running.
 pub(super) fn tunnel(
     id: IfId,
     kind: TunnelKind,
     config: &TunnelConfig,
     inner: Family,
-    below: Option<(&Link, Station)>,
+    below: Option<(Link, Station)>,
 ) -> Adjacency {
     let mut adjacency = Adjacency::plain(AdjacencyKind::Unreachable, id);
     adjacency.mtu = tunnel_mtu(kind, config, inner, below.map(|(link, _)| link.mtu));
@@ -109,7 +109,7 @@ pub(super) fn tunnel(
                 Family::V4 => AdjacencyKind::Tunnel,
                 Family::V6 => AdjacencyKind::Tunnel6,
             };
-            put_link_header(&mut adjacency, link, mac, outer);
+            put_link_header(&mut adjacency, &link, mac, outer);
             put_tunnel_header(&mut adjacency, kind, config, inner);
         }
     }

@@ -13,6 +13,7 @@ use super::links::host;
 use super::refusal::Refusal;
 use super::rib::Candidate;
 use super::{Net, plan};
+use crate::control::topology::Link;
 use crate::ids::{Family, IfId, MAX_PORTS, NextHopId};
 use crate::model::ip;
 use crate::tables::Tables;
@@ -159,7 +160,8 @@ impl Net {
             return off;
         };
         let below = state.underlay.ok().and_then(|below| {
-            let link = &self.links.states.get(&below.link)?.link;
+            let link = self.links.states.get(&below.link)?.link;
+            let link = Link { mtu: self.outer_mtu(id, below.link), ..link };
             Some((link, self.station(below.link, below.next_hop)))
         });
         plan::tunnel(id, kind, config, inner, below)

@@ -174,7 +174,7 @@ impl Net {
             (config.link1, "LINK1"),
             (true, "MULTICAST"),
         ];
-        let below = underlay.ok().map(|below| self.links.mtu(below.link));
+        let below = underlay.ok().map(|below| self.outer_mtu(id, below.link));
         Some(InterfaceView {
             name,
             index,
@@ -393,7 +393,7 @@ impl Net {
         let state = self.tunnels.get(&id)?;
         let below = state.underlay.ok()?;
         let config = self.desired.tunnels.get(&state.key)?;
-        let below = Some(self.links.mtu(below.link));
+        let below = Some(self.outer_mtu(id, below.link));
         Some(plan::tunnel_mtu(state.key.tunnel_kind()?, config, inner, below))
     }
 

@@ -14,13 +14,14 @@ mod note;
 mod options;
 mod refusals;
 mod routes;
+mod soft;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use etherparse::{Ipv4HeaderSlice, SlicedPacket};
 
-use super::{Net, PortFacts};
+use super::{Net, PortFacts, Soft};
 use crate::control::topology::Event;
 use crate::ids::{IfId, Mac, NextHopId, PortId};
 use crate::model::api::{ApiError, ErrorCode};

@@ -1,0 +1,52 @@
+//! What is known of a tunnel while it runs, beside its configuration and never
+//! in it: facts that the outside tells and time takes away again (the "soft
+//! state" of RFC 2003 §5). Whoever learns or forgets one says so here, and that
+//! tunnel's adjacencies are planned anew, no others.
+//!
+//! It is about the way between the two ends: another outer pair begins with
+//! none of it.
+
+use super::Net;
+use super::commit::Work;
+use super::watch::Dependent;
+use crate::ids::IfId;
+
+/// What is known of one tunnel. The default is to know nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Soft {
+    /// Largest *outer* datagram that the path to the far end is known to take,
+    /// bytes; `None`: what the link takes.
+    pub path_mtu: Option<u16>,
+}
+
+impl Net {
+    /// What is known of a tunnel.
+    pub fn soft(&self, tunnel: IfId) -> Soft {
+        self.soft.get(&tunnel).copied().unwrap_or_default()
+    }
+
+    /// Changes what is known of a tunnel; published before this returns. If it
+    /// was known already, or there is no such tunnel, nothing happens.
+    pub fn set_soft(&mut self, tunnel: IfId, change: impl FnOnce(&mut Soft)) {
+        let was = self.soft(tunnel);
+        let mut now = was;
+        change(&mut now);
+        if now == was || !self.tunnels.contains_key(&tunnel) {
+            return;
+        }
+        if now == Soft::default() {
+            self.soft.remove(&tunnel);
+        } else {
+            self.soft.insert(tunnel, now);
+        }
+        let mut work = Work::default();
+        work.dependents.push(Dependent::Tunnel(tunnel));
+        self.finish(work, false);
+    }
+
+    /// Largest outer datagram of a tunnel whose packets leave by a link.
+    pub(super) fn outer_mtu(&self, tunnel: IfId, link: IfId) -> u16 {
+        let most = self.links.mtu(link);
+        self.soft(tunnel).path_mtu.map_or(most, |path| path.min(most))
+    }
+}
