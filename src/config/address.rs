@@ -8,7 +8,7 @@
 //! (numbers fill from the left; their count is the mask). Config file and verbs
 //! both read addresses here and nowhere else.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -74,11 +74,12 @@ pub fn inet_aton(text: &str) -> Result<Ipv4Addr, AddressError> {
 
 /// An address of either family; IPv4 in the short forms of [`inet_aton`].
 pub fn address(text: &str) -> Result<IpAddr, AddressError> {
-    if !text.contains(':') {
-        return inet_aton(text).map(IpAddr::V4);
+    // The full form first: it is what large files have.
+    match text.parse() {
+        Ok(address) => Ok(address),
+        Err(_) if text.contains(':') => Err(AddressError::Syntax6(text.to_owned())),
+        Err(_) => inet_aton(text).map(IpAddr::V4),
     }
-    let read: Result<Ipv6Addr, _> = text.parse();
-    read.map(IpAddr::V6).map_err(|_| AddressError::Syntax6(text.to_owned()))
 }
 
 /// An interface's address: `ADDRESS/LEN`, or an address alone, which gets its
@@ -209,6 +210,8 @@ impl AddressError {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::net::Ipv6Addr;
+
     use proptest::prelude::*;
 
     use super::*;

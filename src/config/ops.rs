@@ -22,9 +22,13 @@ pub fn ops(state: &State) -> Vec<Located> {
         push(format!("vlan[{number}]"), Op::PutVlan { vlan: vlan.clone() });
     }
     for (number, tunnel) in state.tunnels.iter().enumerate() {
-        push(format!("tunnel[{number}]"), Op::PutTunnel { tunnel: tunnel.clone() });
+        push(format!("tunnel[{number}]"), Op::PutTunnel { tunnel: tunnel.clone().into() });
     }
-    for (number, route) in state.routes.iter().enumerate() {
+    // In order: a full table is looked through many times, and neighbours are
+    // close to each other in all of them.
+    let mut routes: Vec<_> = state.routes.iter().enumerate().collect();
+    routes.sort_unstable_by_key(|(_, route)| route.to);
+    for (number, route) in routes {
         push(format!("route[{number}]"), Op::PutRoute { route: route.clone() });
     }
     for (number, neighbour) in state.neighbours.iter().enumerate() {

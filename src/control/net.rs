@@ -45,6 +45,7 @@ mod desired;
 mod difference;
 mod edit;
 mod edit_interfaces;
+mod gateways;
 mod groups;
 mod hops;
 mod key;
@@ -69,6 +70,7 @@ mod tests;
 
 use desired::{Desired, Item, LinkConfig};
 use edit::Edit;
+use gateways::Gateways;
 use groups::Groups;
 use hops::{Hop, Hops};
 use key::{Key, Names};
@@ -154,8 +156,8 @@ pub struct Net {
     hops: Hops,
     rib: Rib,
     watch: Watch,
-    /// Where each static route leads, whether it counts or not.
-    routes: HashMap<IpNet, Hop>,
+    /// Where the gateways of static routes lead.
+    gateways: Gateways,
     tunnels: HashMap<IfId, TunnelState>,
     /// What is known of tunnels while they run: those of which something is.
     soft: HashMap<IfId, Soft>,
@@ -167,7 +169,7 @@ pub struct Net {
     /// Tunnels by underlay link and neighbour.
     stacked: BTreeSet<(IfId, IpAddr, IfId)>,
     /// The FIB as last written.
-    installed: HashMap<IpNet, Hop>,
+    installed: BTreeMap<IpNet, Hop>,
     /// Adjacencies planned so far: what changes cost, as a number that does not
     /// depend on the machine.
     planned: u64,
@@ -182,14 +184,14 @@ impl Net {
             hops: Hops::new(&tables),
             rib: Rib::default(),
             watch: Watch::default(),
-            routes: HashMap::new(),
+            gateways: Gateways::default(),
             tunnels: HashMap::new(),
             soft: HashMap::new(),
             groups: Groups::default(),
             neighbours: BTreeMap::new(),
             active: HashMap::new(),
             stacked: BTreeSet::new(),
-            installed: HashMap::new(),
+            installed: BTreeMap::new(),
             planned: 0,
             facts: ports,
             tables,

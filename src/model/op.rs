@@ -28,8 +28,8 @@ pub enum Op {
     },
     /// Puts a whole tunnel in place (config file): created, or made equal.
     PutTunnel {
-        /// The tunnel.
-        tunnel: TunnelSpec,
+        /// The tunnel. Boxed: of a million ops most are routes.
+        tunnel: Box<TunnelSpec>,
     },
     /// Puts a whole VLAN sub-interface in place (config file).
     PutVlan {

@@ -77,7 +77,7 @@ impl Net {
             match old {
                 Item::Link(key, _) => self.link_family(*key, &mut seen, &mut says, &mut work),
                 Item::Tunnel(key, old) => {
-                    self.tunnel_changed(*key, old.clone(), &mut says, &mut work)
+                    self.tunnel_changed(*key, old.as_deref().cloned(), &mut says, &mut work)
                 }
                 Item::Route(to, old) => self.route_changed(*to, *old, &mut says, &mut work),
                 Item::Neighbour(address, old) => {
@@ -250,15 +250,24 @@ impl Net {
         if new.is_some() {
             work.dependents.push(Dependent::Route(to));
         } else {
-            self.routes.remove(&to);
             self.watch.set(Dependent::Route(to), Met::default());
         }
         for target in [old, self.desired.routes.get(&to).copied()] {
-            if let Some(Target::Paths(set)) = target {
-                self.paths_changed(set, work);
+            match target {
+                Some(Target::Paths(set)) => self.paths_changed(set, work),
+                Some(Target::Via(gateway)) => self.gateway_changed(gateway),
+                _ => {}
             }
         }
         work.done.routes = true;
+    }
+
+    /// A route no longer has a gateway, or does from now on.
+    fn gateway_changed(&mut self, gateway: IpAddr) {
+        if self.desired.index.routes_via(gateway).next().is_none() {
+            self.gateways.forget(gateway);
+            self.watch.set(Dependent::Gateway(gateway), Met::default());
+        }
     }
 
     fn fixed_changed(&mut self, address: IpAddr, old: Option<(Key, Mac)>, work: &mut Work) {
@@ -333,9 +342,11 @@ impl Net {
         // Sets first: others may take one of their paths.
         let mut others: Vec<_> = all.iter().filter(|who| set(who).is_none()).copied().collect();
         others.extend(self.resolve_sets(all.iter().filter_map(set).collect(), work));
+        let concerned = self.resolve_gateways(&others);
+        others.extend(concerned);
         for who in each_once(others) {
             match who {
-                Dependent::Paths(_) => {}
+                Dependent::Paths(_) | Dependent::Gateway(_) => {}
                 Dependent::Route(to) => self.resolve_route(to, work),
                 Dependent::Tunnel(id) => self.resolve_tunnel(id, work),
                 Dependent::Neighbour(link, address) => {
@@ -346,14 +357,47 @@ impl Net {
     }
 
     fn resolve_route(&mut self, to: IpNet, work: &mut Work) {
-        let Some(target) = self.desired.routes.get(&to) else { return };
-        let mut resolver = Resolver::new(self);
-        let hop = resolver.route(to, *target);
-        let met = resolver.met;
+        let Some(target) = self.desired.routes.get(&to).copied() else { return };
+        let shared = match target {
+            Target::Via(gateway) => self.gateways.hop(gateway, to),
+            _ => None,
+        };
+        let (hop, met) = shared.map_or_else(
+            || {
+                let mut resolver = Resolver::new(self);
+                (resolver.route(to, target), resolver.met)
+            },
+            |hop| (hop, Met::default()),
+        );
         self.watch.set(Dependent::Route(to), met);
-        if self.routes.insert(to, hop) != Some(hop) {
+        if self.rib.resolved(to, hop) {
             work.prefixes.push(to);
         }
+    }
+
+    /// Resolves the gateways among `all` and those that routes among it have and
+    /// nobody had before; gives the routes that this concerns.
+    fn resolve_gateways(&mut self, all: &[Dependent]) -> Vec<Dependent> {
+        let mut concerned = Vec::new();
+        for who in all {
+            let gateway = match who {
+                Dependent::Gateway(gateway) => *gateway,
+                Dependent::Route(to) => match self.desired.routes.get(to) {
+                    Some(Target::Via(gateway)) if !self.gateways.knows(*gateway) => *gateway,
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            let routes = self.desired.index.routes_via(gateway);
+            let mut resolver = Resolver::new(self);
+            let hop = resolver.path(Family::of(gateway), Target::Via(gateway));
+            let met = resolver.met;
+            if self.gateways.put(gateway, hop, &met) {
+                concerned.extend(routes.map(Dependent::Route));
+            }
+            self.watch.set(Dependent::Gateway(gateway), met);
+        }
+        concerned
     }
 
     fn resolve_tunnel(&mut self, id: IfId, work: &mut Work) {
@@ -430,7 +474,8 @@ pub(super) fn says_of(id: IfId, config: &TunnelConfig) -> Vec<(IpNet, Candidate)
 
 /// In order, without repetitions. Cheaper than a set for a million.
 pub(super) fn each_once<T: Ord>(mut items: Vec<T>) -> Vec<T> {
-    items.sort_unstable();
+    // Stable: what is joined here is in order mostly, and that sort uses it.
+    items.sort();
     items.dedup();
     items
 }

@@ -175,7 +175,8 @@ pub(super) enum Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Item {
     Link(Key, Option<LinkConfig>),
-    Tunnel(Key, Option<TunnelConfig>),
+    /// Boxed: a transaction may have a million items, and most are routes.
+    Tunnel(Key, Option<Box<TunnelConfig>>),
     Route(IpNet, Option<Target>),
     Neighbour(IpAddr, Option<(Key, Mac)>),
     Published(IpAddr, Option<(Key, Option<Mac>)>),
@@ -375,7 +376,10 @@ impl Desired {
     pub(super) fn put(&mut self, item: Item) -> Item {
         match item {
             Item::Link(key, config) => Item::Link(key, self.put_link(key, config)),
-            Item::Tunnel(key, config) => Item::Tunnel(key, self.put_tunnel(key, config)),
+            Item::Tunnel(key, config) => {
+                let old = self.put_tunnel(key, config.map(|config| *config));
+                Item::Tunnel(key, old.map(Box::new))
+            }
             Item::Route(to, target) => Item::Route(to, self.put_route(to, target)),
             Item::Neighbour(address, entry) => {
                 Item::Neighbour(address, set(&mut self.neighbours, address, entry))
@@ -384,22 +388,6 @@ impl Desired {
                 Item::Published(address, set(&mut self.published, address, entry))
             }
             Item::Icmp(icmp) => Item::Icmp(std::mem::replace(&mut self.icmp, icmp)),
-        }
-    }
-
-    /// What is there now.
-    pub(super) fn get(&self, object: Object) -> Item {
-        match object {
-            Object::Link(key) => Item::Link(key, self.links.get(&key).cloned()),
-            Object::Tunnel(key) => Item::Tunnel(key, self.tunnels.get(&key).cloned()),
-            Object::Route(to) => Item::Route(to, self.routes.get(&to).copied()),
-            Object::Neighbour(address) => {
-                Item::Neighbour(address, self.neighbours.get(&address).copied())
-            }
-            Object::Published(address) => {
-                Item::Published(address, self.published.get(&address).copied())
-            }
-            Object::Icmp => Item::Icmp(self.icmp.clone()),
         }
     }
 

@@ -50,7 +50,7 @@ impl Net {
         let tunnels: BTreeMap<_, _> = running.tunnels.iter().map(|t| (&t.name, t)).collect();
         for (at, tunnel) in wanted.tunnels.iter().enumerate() {
             if tunnels.get(&tunnel.name) != Some(&tunnel) {
-                ops.add(&format!("tunnel[{at}]"), Op::PutTunnel { tunnel: tunnel.clone() });
+                ops.add(&format!("tunnel[{at}]"), Op::PutTunnel { tunnel: tunnel.clone().into() });
             }
         }
         for (at, route) in wanted.routes.iter().enumerate() {

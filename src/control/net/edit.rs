@@ -160,12 +160,10 @@ impl<'a> Edit<'a> {
     }
 
     fn put(&mut self, item: Item) {
-        let object = item.object();
-        if self.desired.get(object) == item {
-            return;
+        let old = self.desired.put(item.clone());
+        if old != item {
+            self.log.push((old, self.now));
         }
-        let old = self.desired.put(item);
-        self.log.push((old, self.now));
     }
 
     pub(super) fn put_link(&mut self, key: Key, config: Option<LinkConfig>) {
@@ -173,7 +171,7 @@ impl<'a> Edit<'a> {
     }
 
     pub(super) fn put_tunnel(&mut self, key: Key, config: Option<TunnelConfig>) {
-        self.put(Item::Tunnel(key, config));
+        self.put(Item::Tunnel(key, config.map(Box::new)));
     }
 
     pub(super) fn name(&self, key: Key) -> String {
@@ -297,9 +295,9 @@ impl<'a> Edit<'a> {
     fn route(&mut self, route: &RouteSpec, wanted: Option<bool>) -> Done {
         let to = route.to;
         values::routable(to).map_err(|r| r.on("to"))?;
-        match (wanted, self.desired.routes.contains_key(&to)) {
-            (Some(false), true) => return Err(Refusal::RouteExists(to).on("to")),
-            (Some(true), false) => return Err(Refusal::NoRoute(to).on("to")),
+        match wanted.map(|wanted| (wanted, self.desired.routes.contains_key(&to))) {
+            Some((false, true)) => return Err(Refusal::RouteExists(to).on("to")),
+            Some((true, false)) => return Err(Refusal::NoRoute(to).on("to")),
             _ => {}
         }
         let target = match &route.target {

@@ -62,7 +62,8 @@ impl Net {
 
     /// Where a prefix leads now.
     fn leads(&self, prefix: IpNet) -> Option<Hop> {
-        match self.rib.get(prefix).candidates().first() {
+        let entry = self.rib.get(prefix);
+        match entry.candidates().first() {
             Some(Candidate::Local) => Some(Hop::Local),
             // Nobody else's either: the subnet-router anycast address is any
             // router's on the subnet (RFC 4291 §2.6.1), and IPv6 has no broadcast.
@@ -73,7 +74,7 @@ impl Net {
             Some(Candidate::Connected(link)) => Some(Hop::Link(*link)),
             Some(Candidate::Tunnel(tunnel)) => Some(Hop::Tunnel(*tunnel, ip::family(&prefix))),
             Some(Candidate::Static(_)) => {
-                let hop = self.routes.get(&prefix).copied().unwrap_or(Hop::Unreachable);
+                let hop = entry.route().unwrap_or(Hop::Unreachable);
                 // A host route to a link hides the host route that its neighbour
                 // gets when it is resolved: it has to be that route itself.
                 match hop {

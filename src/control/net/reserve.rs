@@ -1,12 +1,12 @@
 //! The last step of a transaction that can fail: room for all of it. What is
 //! taken here is given back if any of it is not to be had.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::commit::says_of;
+use super::commit::{each_once, says_of};
 use super::desired::{Desired, Item, Object, Target};
 use super::hops::{Hop, Hops};
 use super::key::Key;
@@ -24,7 +24,7 @@ pub(super) fn reserve(
     before: &BTreeMap<Object, Item>,
     links: &mut Links,
     hops: &mut Hops,
-    installed: &HashMap<IpNet, Hop>,
+    installed: &BTreeMap<IpNet, Hop>,
     tables: &Tables,
 ) -> Result<(), Refusal> {
     let fresh: Vec<Key> = before.values().filter_map(|old| created(desired, old)).collect();
@@ -38,10 +38,8 @@ pub(super) fn reserve(
     if links.free() < fresh.len() {
         return Err(Refusal::TooManyInterfaces(links.len()));
     }
-    let prefixes: Vec<IpNet> = prefixes(desired, links, before)
-        .into_iter()
-        .filter(|prefix| !installed.contains_key(prefix))
-        .collect();
+    let mut prefixes = prefixes(desired, links, before);
+    prefixes.retain(|prefix| !installed.contains_key(prefix));
     if hops.free() < needed {
         return Err(Refusal::TooManyNextHops(hops.len()));
     }
@@ -144,8 +142,8 @@ pub(super) fn prefixes(
     desired: &Desired,
     links: &Links,
     before: &BTreeMap<Object, Item>,
-) -> BTreeSet<IpNet> {
-    let mut prefixes = BTreeSet::new();
+) -> Vec<IpNet> {
+    let mut prefixes = Vec::new();
     for object in before.keys() {
         match object {
             Object::Tunnel(key) => {
@@ -153,10 +151,10 @@ pub(super) fn prefixes(
                 prefixes.extend(says.into_iter().flatten().map(|(prefix, _)| prefix));
             }
             Object::Route(to) if desired.routes.contains_key(to) => {
-                prefixes.insert(*to);
+                prefixes.push(*to);
             }
             Object::Neighbour(address) if desired.neighbours.contains_key(address) => {
-                prefixes.insert(links::host(*address));
+                prefixes.push(links::host(*address));
             }
             _ => {}
         }
@@ -168,7 +166,7 @@ pub(super) fn prefixes(
         prefixes.extend(says.into_iter().map(|(prefix, _)| prefix));
     }
     prefixes.extend(fixed_on(desired, &family).map(links::host));
-    prefixes
+    each_once(prefixes)
 }
 
 /// A tunnel as decapsulation sees it: up when it is administratively up, has

@@ -105,7 +105,7 @@ impl<'a> Resolver<'a> {
         Resolver { set: Some(set), ..Resolver::new(net) }
     }
 
-    /// Where one path of a set leads.
+    /// Where one path of a set leads, or a route that is not met on the way.
     pub(super) fn path(&mut self, family: Family, target: Target) -> Hop {
         // No gateway is looked for through a default route: that this one is
         // being resolved keeps none out.

@@ -22,6 +22,7 @@ use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixMap;
 
 use super::desired::Target;
+use super::hops::Hop;
 use crate::ids::IfId;
 
 /// What one origin says about a prefix.
@@ -49,7 +50,15 @@ pub(super) struct Entry {
     broadcast: u32,
     connected: Option<IfId>,
     tunnel: Option<IfId>,
-    fixed: Option<Target>,
+    fixed: Option<Static>,
+}
+
+/// A static route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Static {
+    target: Target,
+    /// Where that leads, whether it counts or not; `None` until it is resolved.
+    hop: Option<Hop>,
 }
 
 impl Entry {
@@ -60,9 +69,14 @@ impl Entry {
             (self.broadcast > 0).then_some(Candidate::Broadcast),
             self.connected.map(Candidate::Connected),
             self.tunnel.map(Candidate::Tunnel),
-            self.fixed.map(Candidate::Static),
+            self.fixed.map(|route| Candidate::Static(route.target)),
         ];
         all.into_iter().flatten().collect()
+    }
+
+    /// Where the static route leads.
+    pub(super) fn route(&self) -> Option<Hop> {
+        self.fixed?.hop
     }
 
     fn is_empty(&self) -> bool {
@@ -77,7 +91,9 @@ impl Entry {
             Candidate::Broadcast => count(&mut self.broadcast),
             Candidate::Connected(link) => self.connected = add.then_some(link),
             Candidate::Tunnel(tunnel) => self.tunnel = add.then_some(tunnel),
-            Candidate::Static(target) => self.fixed = add.then_some(target),
+            Candidate::Static(target) => {
+                self.fixed = add.then_some(Static { target, hop: None });
+            }
         }
     }
 }
@@ -138,6 +154,13 @@ impl Rib {
     /// All that is said about a prefix.
     pub(super) fn get(&self, prefix: IpNet) -> Entry {
         self.map.get(&prefix).copied().unwrap_or_default()
+    }
+
+    /// Where the static route to a prefix leads now. True if that is something
+    /// else than before.
+    pub(super) fn resolved(&mut self, prefix: IpNet, hop: Hop) -> bool {
+        let entry = self.map.get_mut(&prefix).and_then(|entry| entry.fixed.as_mut());
+        entry.is_some_and(|route| route.hop.replace(hop) != Some(hop))
     }
 
     /// The prefixes that cover an address, longest first.

@@ -53,7 +53,8 @@ impl Net {
     fn route_note(&self, object: &Object) -> Option<String> {
         let Object::Route(to) = object else { return None };
         let target = self.desired.routes.get(to)?;
-        let first = *self.rib.get(*to).candidates().first()?;
+        let entry = self.rib.get(*to);
+        let first = *entry.candidates().first()?;
         let waits = |what: String| Some(format!("the static route to {to} waits: it is {what}"));
         match first {
             Candidate::Static(_) => {}
@@ -69,9 +70,9 @@ impl Net {
                 return waits(format!("connected to {}", self.links.name(tunnel)));
             }
         }
-        match self.routes.get(to)? {
+        match entry.route()? {
             Hop::Unreachable => {}
-            Hop::Paths(set) if self.groups.get(*set)?.shares().iter().all(|n| *n == 0) => {}
+            Hop::Paths(set) if self.groups.get(set)?.shares().iter().all(|n| *n == 0) => {}
             _ => return None,
         }
         match target {

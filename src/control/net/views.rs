@@ -309,7 +309,7 @@ impl Net {
             Candidate::Connected(link) => (Hop::Link(link), "connected", "C"),
             Candidate::Tunnel(tunnel) => (Hop::Tunnel(tunnel, family), "tunnel", ""),
             Candidate::Static(_) => {
-                (self.routes.get(&to).copied().unwrap_or(Hop::Unreachable), "static", "S")
+                (self.rib.get(to).route().unwrap_or(Hop::Unreachable), "static", "S")
             }
         };
         let mut gateway = None;

@@ -26,6 +26,8 @@ pub(super) enum Dependent {
     Neighbour(IfId, IpAddr),
     /// A set of paths.
     Paths(SetId),
+    /// A gateway of static routes.
+    Gateway(IpAddr),
 }
 
 /// A prefix met, and the address that was looked up.

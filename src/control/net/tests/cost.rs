@@ -44,7 +44,7 @@ fn spec(n: u32) -> TunnelSpec {
 }
 
 fn put(n: u32) -> Op {
-    Op::PutTunnel { tunnel: spec(n) }
+    Op::PutTunnel { tunnel: spec(n).into() }
 }
 
 /// A machine with `count` tunnels by one router, and one by another.
@@ -58,7 +58,7 @@ fn with_tunnels(count: u32) -> Machine {
     m.all(&[put(200_000), destroy("gre200000"), create("gre200001")]);
     let mut other = spec(200_001);
     (other.remote, other.peer) = (Some(ip("50.200.0.1")), Some(ip4("61.1")));
-    m.ok(Op::PutTunnel { tunnel: other });
+    m.ok(Op::PutTunnel { tunnel: other.into() });
     m
 }
 

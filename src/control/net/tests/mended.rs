@@ -1,6 +1,6 @@
 //! What reviews found: each of these failed once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::*;
 use crate::control::net::desired::Item;
@@ -54,7 +54,7 @@ fn a_static_entry_that_moves_to_another_port_leaves_nothing_behind() {
 #[test]
 fn created_is_what_was_not_there_before() {
     let mut m = Machine::new();
-    let put = Op::PutTunnel { tunnel: bare("gre7") };
+    let put = Op::PutTunnel { tunnel: bare("gre7").into() };
     assert_eq!(m.ok(put.clone()).created, ["gre7"]);
     assert_eq!(m.ok(put.clone()).created, [""; 0], "it was there");
     let both = m.try_all(&[create("gre8"), destroy("gre8")]).unwrap().0;
@@ -94,7 +94,7 @@ fn room_is_reserved_for_what_a_port_brings_back() {
     m.all(&[address("en0.20", "192.168.20.1/24"), on("192.168.20.9", "en0.20", 3)]);
     let port = Item::Link(Key::Port(PortId(0)), None);
     let before = BTreeMap::from([(port.object(), port)]);
-    let prefixes: BTreeSet<_> = reserve::prefixes(&m.net.desired, &m.net.links, &before);
+    let prefixes = reserve::prefixes(&m.net.desired, &m.net.links, &before);
     for prefix in ["192.168.20.0/24", "192.168.20.255/32", "192.168.20.9/32"] {
         assert!(prefixes.contains(&net(prefix)), "{prefix}: {prefixes:?}");
     }

@@ -19,7 +19,7 @@ fn each_refusal_says_what_was_expected() {
         (tunnel.name, tunnel.peer, tunnel.remote) =
             ("gre5".into(), Some(ip4("44.2")), Some(ip("44.4")));
         fill(&mut tunnel);
-        Op::PutTunnel { tunnel }
+        Op::PutTunnel { tunnel: tunnel.into() }
     };
     let cases: Vec<(Op, &[&str])> = vec![
         (create("gre0"), &["gre0", "exists already"]),
@@ -125,8 +125,8 @@ fn a_configuration_hears_all_of_it_with_places() {
     let ops = [
         at("port[0]", address("en0", "10.1/8")),
         at("port[1]", address("en1", "10.2/16")),
-        at("tunnel[0]", Op::PutTunnel { tunnel: bad }),
-        at("tunnel[1]", Op::PutTunnel { tunnel: to_self }),
+        at("tunnel[0]", Op::PutTunnel { tunnel: bad.into() }),
+        at("tunnel[1]", Op::PutTunnel { tunnel: to_self.into() }),
         // Not told again: its interface failed.
         at("route[0]", through("11.0.0.0/8", "gre2")),
         at("route[1]", add("11.0.0.1/8", "10.3")),
