@@ -26,10 +26,11 @@ pub fn ops(state: &State) -> Vec<Located> {
     }
     // In order: a full table is looked through many times, and neighbours are
     // close to each other in all of them.
-    let mut routes: Vec<_> = state.routes.iter().enumerate().collect();
-    routes.sort_unstable_by_key(|(_, route)| route.to);
-    for (number, route) in routes {
-        push(format!("route[{number}]"), Op::PutRoute { route: route.clone() });
+    let mut routes: Vec<_> = state.routes.iter().enumerate().map(|(n, r)| (r.to, n)).collect();
+    routes.sort_unstable();
+    for (_, number) in routes {
+        let route = state.routes[number].clone();
+        push(format!("route[{number}]"), Op::PutRoute { route });
     }
     for (number, neighbour) in state.neighbours.iter().enumerate() {
         let op = Op::PutNeighbour { neighbour: neighbour.clone() };

@@ -245,14 +245,14 @@ impl Net {
         work: &mut Work,
     ) {
         says.extend(old.map(|target| (to, Candidate::Static(target), false)));
-        let new = self.desired.routes.get(&to);
-        says.extend(new.map(|target| (to, Candidate::Static(*target), true)));
+        let new = self.desired.routes.get(&to).copied();
+        says.extend(new.map(|target| (to, Candidate::Static(target), true)));
         if new.is_some() {
             work.dependents.push(Dependent::Route(to));
         } else {
             self.watch.set(Dependent::Route(to), Met::default());
         }
-        for target in [old, self.desired.routes.get(&to).copied()] {
+        for target in [old, new] {
             match target {
                 Some(Target::Paths(set)) => self.paths_changed(set, work),
                 Some(Target::Via(gateway)) => self.gateway_changed(gateway),
@@ -317,13 +317,13 @@ impl Net {
     fn spread(&mut self, work: &mut Work) {
         let mut changes = self.rib.take_changes();
         let forced = std::mem::take(&mut work.forced);
+        work.dependents.extend(forced.iter().copied().map(Dependent::Route));
         changes.extend(forced.into_iter().map(|prefix| Change { prefix, new: false }));
         work.done.routes |= !changes.is_empty();
         for Change { prefix, new } in changes {
+            // What is said of it is another thing; where its static route leads
+            // is not: that one is told of by whoever changed it, or by a mark.
             work.prefixes.push(prefix);
-            if self.desired.routes.contains_key(&prefix) {
-                work.dependents.push(Dependent::Route(prefix));
-            }
             if new {
                 let parent = self.rib.parent(prefix);
                 work.dependents.extend(self.watch.within(parent, prefix));

@@ -4,8 +4,8 @@
 //! gateway leads for a route that the lookup did not meet: excluding that one
 //! changes nothing. A route that was met is resolved by itself.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -15,7 +15,7 @@ use super::watch::Met;
 
 /// Gateways as resolved.
 #[derive(Debug, Default)]
-pub(super) struct Gateways(HashMap<IpAddr, Gateway>);
+pub(super) struct Gateways(BTreeMap<IpAddr, Gateway>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Gateway {

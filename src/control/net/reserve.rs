@@ -1,7 +1,7 @@
 //! The last step of a transaction that can fail: room for all of it. What is
 //! taken here is given back if any of it is not to be had.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -28,8 +28,7 @@ pub(super) fn reserve(
     tables: &Tables,
 ) -> Result<(), Refusal> {
     let fresh: Vec<Key> = before.values().filter_map(|old| created(desired, old)).collect();
-    let needed = next_hops(desired, links, before);
-    let groups = new_groups(desired, before);
+    let (needed, groups) = next_hops(desired, links, before);
     if links.free() < fresh.len() || hops.free() < needed || hops.free_groups() < groups {
         tables.collect();
         links.reclaim();
@@ -67,17 +66,16 @@ pub(super) fn reserve(
     keyed
 }
 
-/// Next hops that what was touched can need at most. Static routes share them:
-/// however many there are, they lead where their different targets lead.
-fn next_hops(desired: &Desired, links: &Links, before: &BTreeMap<Object, Item>) -> usize {
+/// Next hops and groups that what was touched can need at most. Static routes
+/// share them: however many there are, they lead where their different targets
+/// lead.
+fn next_hops(desired: &Desired, links: &Links, before: &BTreeMap<Object, Item>) -> (usize, usize) {
     // A tunnel is a next hop for each family.
-    let (mut targets, mut others) = (HashSet::<(Family, Target)>::new(), 0);
+    let (mut targets, mut others) = (BTreeSet::<(Family, Target)>::new(), 0);
     for object in before.keys() {
         match object {
             Object::Route(to) => {
-                let target = desired.routes.get(to).copied();
-                let ways = target.map(|target| desired.ways(target)).into_iter().flatten();
-                targets.extend(ways.map(|way| (ip::family(to), way)));
+                targets.extend(desired.routes.get(to).map(|target| (ip::family(to), *target)));
             }
             // Into it, for each family; own addresses share a hop.
             Object::Tunnel(_) => others += 2,
@@ -89,20 +87,12 @@ fn next_hops(desired: &Desired, links: &Links, before: &BTreeMap<Object, Item>) 
     for config in family.iter().filter_map(|key| desired.links.get(key)) {
         others += 4 * config.address.len();
     }
-    targets.len() + others + fixed_on(desired, &family).count()
-}
-
-/// Groups that what was touched can need at most.
-fn new_groups(desired: &Desired, before: &BTreeMap<Object, Item>) -> usize {
-    let routes = before.keys().filter_map(|object| match object {
-        Object::Route(to) => desired.routes.get(to),
-        _ => None,
+    let groups = targets.iter().filter(|(_, target)| matches!(target, Target::Paths(_))).count();
+    let ways = targets.iter().flat_map(|(family, target)| {
+        desired.ways(*target).into_iter().map(move |way| (*family, way))
     });
-    let sets = routes.filter_map(|target| match target {
-        Target::Paths(set) => Some(*set),
-        _ => None,
-    });
-    sets.collect::<HashSet<_>>().len()
+    let ways: BTreeSet<(Family, Target)> = ways.collect();
+    (ways.len() + others + fixed_on(desired, &family).count(), groups)
 }
 
 /// Links that were touched, and the VLANs that a port brings back when it comes

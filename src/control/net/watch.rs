@@ -7,7 +7,7 @@
 //! address that the new one covers. Nobody else's lookup can end differently,
 //! so a change costs what it changes, however many tunnels there are.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -47,7 +47,7 @@ pub(super) struct Met {
 pub(super) struct Watch {
     at: HashMap<Option<IpNet>, BTreeSet<(IpAddr, Dependent)>>,
     leaning: BTreeSet<(SetId, Dependent)>,
-    of: HashMap<Dependent, Met>,
+    of: BTreeMap<Dependent, Met>,
 }
 
 impl Watch {
