@@ -22,7 +22,9 @@
 //! numbers as a whole: its packets are one flow, or they would overtake each
 //! other (RFC 2890). That is on receipt: what several workers send *into* a
 //! numbered tunnel may leave in another order than it was numbered (GR-11), as
-//! ever; do not spread ports that lead into one.
+//! ever; do not spread ports that lead into one. Tunnels in UDP are not looked
+//! into: their source port follows the flow inside (RFC 8086 §3.2.1), or is the
+//! same for all of a tunnel that must not be split.
 //!
 //! **Cost.** Arrays move, not packets: a burst is one store with release order
 //! and one acquire load on either side, mbufs are not touched, and the pool is

@@ -252,6 +252,7 @@ fn fill(tables: &Tables) {
         destination: std::net::Ipv6Addr::from(OWN6).into(),
         protocol: 41,
         key: None,
+        port: 0,
     };
     tables.decap.insert(tables.decap.key_of(&received), 12, &guard).unwrap();
     let entry = Tunnel { interface: IfId(10), up: true, remote: FAR, resync: 1, ..Tunnel::NONE };

@@ -13,7 +13,7 @@ use crate::config::address::interface_address;
 use crate::ids::Family;
 use crate::model::api::Call;
 use crate::model::op::{GreKeys, Op};
-use crate::model::spec::{Dscp, MssClamp, OuterDf};
+use crate::model::spec::{Dscp, EncapLimit, MssClamp, OuterDf, UdpSpec};
 use crate::model::view::{AddressView, InterfaceView, TunnelView};
 
 /// What `--help` ends with.
@@ -50,6 +50,10 @@ Words:
   mss auto|N|off                       limit on TCP segments through the tunnel
   key N [OUT]   -key                   GRE key, both ways or received and sent
   checksum   -checksum                 send GRE checksums (always verified)
+  udp PORT [from PORT|flow] [sum|nosum]   -udp
+                                       UDP around it: GRE (RFC 8086) or, of
+                                       ipip, IP; source port by flow, checksum
+  encaplimit N|off                     limit on nesting, over IPv6
   sequence   -sequence                 send GRE sequence numbers
   resync N                             seconds of packets out of sequence after
                                        which the far end has begun anew; 0: never";
@@ -136,7 +140,10 @@ struct Change {
     dscp: Option<Dscp>,
     df: Option<OuterDf>,
     mss: Option<MssClamp>,
+    encaplimit: Option<EncapLimit>,
     gre: Gre,
+    /// `-udp` is `Some(None)`.
+    udp: Option<Option<UdpSpec>>,
 }
 
 /// What the words say of the GRE header.
@@ -200,6 +207,9 @@ impl Change {
             "dscp" => self.dscp = Some(dscp(words.after(word, DSCP)?)?),
             "df" => self.df = Some(df(words.after(word, DF)?)?),
             "mss" => self.mss = Some(mss(words.after(word, MSS)?)?),
+            "encaplimit" => self.encaplimit = Some(encaplimit(words.after(word, LIMIT)?)?),
+            "udp" => self.udp = Some(Some(udp(words)?)),
+            "-udp" => self.udp = Some(None),
             "key" => self.gre.key = Some(keys(words)?),
             "-key" => self.gre.key = Some(GreKeys::default()),
             "checksum" => self.gre.checksum = Some(true),
@@ -279,6 +289,7 @@ impl Change {
             None => {}
         }
         ops.extend(self.gre_options(name));
+        ops.extend(self.udp.map(|udp| Op::SetUdp { name: of(), udp }));
         ops.extend(self.numbers(name));
         if self.destroy {
             if !ops.is_empty() {
@@ -300,13 +311,14 @@ impl Change {
     /// Last of the changes, so that `down` holds against an address, which
     /// brings the interface up.
     fn numbers(&self, name: &str) -> Option<Op> {
-        let Change { up, link0, link1, mtu, ttl, dscp, df, mss, .. } = *self;
+        let Change { up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit, .. } = *self;
         let any = up.or(link0).or(link1).is_some()
             || mtu.is_some()
             || ttl.is_some()
             || dscp.is_some()
             || df.is_some()
-            || mss.is_some();
+            || mss.is_some()
+            || encaplimit.is_some();
         any.then(|| Op::SetInterface {
             name: name.to_owned(),
             up,
@@ -317,6 +329,7 @@ impl Change {
             dscp,
             df,
             mss,
+            encaplimit,
         })
     }
 }
@@ -324,6 +337,8 @@ impl Change {
 const DSCP: &str = "`copy` or a number from 0 to 63";
 const DF: &str = "`copy` or `set`";
 const MSS: &str = "`auto`, `off` or a number of bytes";
+const LIMIT: &str = "`off` or a number from 0 to 255";
+const PORT: &str = "a port from 1 to 65535";
 const KEY: &str = "a key: a number of 32 bits, such as 42 or 0x2a";
 
 fn prefix_len(words: &mut Words<'_>) -> Result<u8, Usage> {
@@ -349,6 +364,30 @@ fn key(text: &str) -> Option<u32> {
         Some(digits) if !digits.starts_with('+') => u32::from_str_radix(digits, 16).ok(),
         Some(_) => None,
         None => text.parse().ok(),
+    }
+}
+
+/// `PORT [from PORT|flow] [sum|nosum]`.
+fn udp(words: &mut Words<'_>) -> Result<UdpSpec, Usage> {
+    let mut udp = UdpSpec { port: words.number("udp", PORT)?, source: None, checksum: true };
+    while let Some(word @ ("from" | "sum" | "nosum")) = words.peek() {
+        words.next();
+        match word {
+            "from" if words.peek() == Some("flow") => {
+                words.next();
+                udp.source = None;
+            }
+            "from" => udp.source = Some(words.number(word, PORT)?),
+            word => udp.checksum = word == "sum",
+        }
+    }
+    Ok(udp)
+}
+
+fn encaplimit(text: &str) -> Result<EncapLimit, Usage> {
+    match text {
+        "off" => Ok(EncapLimit::Off),
+        _ => number(text, LIMIT).map(EncapLimit::Fixed),
     }
 }
 
@@ -408,6 +447,12 @@ fn render_tunnel(out: &mut String, tunnel: &TunnelView) {
     }
     if !tunnel.options.is_empty() {
         line(out, format_args!("gre {}", tunnel.options));
+    }
+    if !tunnel.udp.is_empty() {
+        line(out, format_args!("udp {}", tunnel.udp));
+    }
+    if tunnel.encaplimit != "off" {
+        line(out, format_args!("encaplimit {}", tunnel.encaplimit));
     }
     if let Some(underlay) = &tunnel.underlay {
         let (route, via) = (underlay.route, underlay.next_hop);

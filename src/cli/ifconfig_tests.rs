@@ -32,6 +32,7 @@ fn interface_op(name: &str) -> Op {
         dscp: None,
         df: None,
         mss: None,
+        encaplimit: None,
     }
 }
 
@@ -44,6 +45,10 @@ fn gre_op(
 ) -> Op {
     let key = key.map(|(inward, outward)| GreKeys { inward, outward });
     Op::SetGre { name: name.into(), checksum, key, sequence, sequence_resync }
+}
+
+fn udp_op(port: u16, source: Option<u16>, checksum: bool) -> Op {
+    Op::SetUdp { name: "gre0".into(), udp: Some(UdpSpec { port, source, checksum }) }
 }
 
 /// `interface_op` with some of its fields set.
@@ -124,6 +129,17 @@ fn lines_and_their_changes() {
             "gre0 sequence mtu 1400",
             vec![gre_op("gre0", None, None, Some(true), None), set!("gre0", mtu: 1400)],
         ),
+        ("gre0 udp 4754", vec![udp_op(4754, None, true)]),
+        ("gre0 udp 4754 from flow sum", vec![udp_op(4754, None, true)]),
+        ("gre0 udp 9 nosum from 50001", vec![udp_op(9, Some(50_001), false)]),
+        (
+            "gre0 -udp encaplimit 4",
+            vec![
+                Op::SetUdp { name: "gre0".into(), udp: None },
+                set!("gre0", encaplimit: EncapLimit::Fixed(4)),
+            ],
+        ),
+        ("gre0 encaplimit off", vec![set!("gre0", encaplimit: EncapLimit::Off)]),
         ("gre0 dscp copy df set", vec![set!("gre0", dscp: Dscp::Copy, df: OuterDf::Set)]),
     ];
     for (text, expected) in cases {
@@ -174,6 +190,11 @@ fn lines_that_make_no_sense_say_why() {
         ("gre0 key 4294967296", "32 bits"),
         ("gre0 key 0x+1", "0x+1"),
         ("gre0 resync soon", "seconds"),
+        ("gre0 udp", "`udp` needs"),
+        ("gre0 udp 65536", "1 to 65535"),
+        ("gre0 udp 4754 from", "`from` needs"),
+        ("gre0 udp 4754 from here", "1 to 65535"),
+        ("gre0 encaplimit 256", "0 to 255"),
         ("gre0 df maybe", "copy"),
         ("gre0 destroy up", "alone"),
         ("gre create 12.1 12.2", "second command"),
@@ -221,6 +242,8 @@ fn a_tunnel_that_does_not_run_says_why() {
         dscp: "46".into(),
         df: "copy".into(),
         mss: "off".into(),
+        udp: "4754 nosum".into(),
+        encaplimit: "4".into(),
         options: "key in 1 out 2 checksum sequence".into(),
         underlay: None,
         reason: Some("no outer addresses".into()),
@@ -230,7 +253,7 @@ fn a_tunnel_that_does_not_run_says_why() {
     assert_eq!(
         out,
         "\touter ttl 64 dscp 46 df copy\n\tgre key in 1 out 2 checksum sequence\n\
-         \tnot running: no outer addresses\n"
+         \tudp 4754 nosum\n\tencaplimit 4\n\tnot running: no outer addresses\n"
     );
 }
 

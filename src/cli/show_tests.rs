@@ -28,6 +28,8 @@ fn gre0(underlay: Option<UnderlayView>, reason: Option<&str>) -> InterfaceView {
             dscp: "copy".into(),
             df: "set".into(),
             mss: "off".into(),
+            udp: String::new(),
+            encaplimit: "off".into(),
             underlay,
             reason: reason.map(str::to_owned),
         }),

@@ -54,6 +54,7 @@ fn interface(name: &str, mtu: u16, up: bool) -> Op {
         dscp: None,
         df: None,
         mss: None,
+        encaplimit: None,
     }
 }
 

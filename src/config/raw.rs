@@ -42,9 +42,12 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "key_out",
             "sequence",
             "sequence_resync",
+            "udp",
+            "encaplimit",
             "up",
         ],
     ),
+    ("tunnel.udp", &["port", "source", "checksum"]),
     ("route", &["to", "via", "interface", "blackhole", "reject", "paths"]),
     ("route.paths", &["via", "interface", "weight"]),
     ("routes_file", &["path"]),
@@ -292,6 +295,28 @@ impl Fields<'_> {
     /// A field that is a string or something else: the caller looks.
     pub fn any(&mut self, key: &'static str) -> Option<Value> {
         self.take(key)
+    }
+
+    /// The table of `key` below this one, if it is there.
+    pub fn table<T>(
+        &mut self,
+        key: &'static str,
+        section: &'static str,
+        read: impl FnOnce(&mut Fields) -> Option<T>,
+    ) -> Option<T> {
+        match self.take(key)? {
+            Value::Table(table) => {
+                let at = format!("{}.{key}", self.at);
+                Fields::read(section, at, table, self.problems, read)
+            }
+            other => {
+                let keys = keys(section).join(", ");
+                let message =
+                    format!("{} is not a table: expected {{ }} with {keys}", shown(&other));
+                self.problem(key, message);
+                None
+            }
+        }
     }
 
     /// The tables of `[[section.key]]` below this one.

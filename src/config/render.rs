@@ -10,8 +10,8 @@ use super::sections::{DEFAULT_DESCRIPTORS, DEFAULT_METRICS, DEFAULT_MTU, DEFAULT
 use crate::ids::Family;
 use crate::model::ip;
 use crate::model::spec::{
-    DpdkSettings, Dscp, GreOptions, Hugepages, IcmpSpec, Idle, MssClamp, OuterDf, PathSpec,
-    PathWay, PortSpec, RouteSpec, RouteTarget, Spread, State, TunnelSpec,
+    DpdkSettings, Dscp, EncapLimit, GreOptions, Hugepages, IcmpSpec, Idle, MssClamp, OuterDf,
+    PathSpec, PathWay, PortSpec, RouteSpec, RouteTarget, Spread, State, TunnelSpec, UdpSpec,
 };
 
 /// A file that reproduces the configuration.
@@ -170,7 +170,12 @@ impl Page {
             MssClamp::Auto => self.text("mss", "auto"),
             MssClamp::Fixed(bytes) => self.bare("mss", bytes),
         }
+        match tunnel.encaplimit {
+            EncapLimit::Off => {}
+            EncapLimit::Fixed(limit) => self.bare("encaplimit", limit),
+        }
         self.gre_options(&tunnel.gre);
+        self.bare_if("udp", tunnel.udp.map(udp));
         self.bare_if("up", unless(tunnel.up, true));
     }
 
@@ -217,6 +222,18 @@ impl Page {
         self.bare_if("echo", unless(icmp.echo, standard.echo));
         self.bare_if("time_exceeded", unless(icmp.time_exceeded, standard.time_exceeded));
     }
+}
+
+/// The UDP header as an inline table.
+fn udp(udp: UdpSpec) -> String {
+    let mut text = format!("{{ port = {}", udp.port);
+    if let Some(source) = udp.source {
+        text += &format!(", source = {source}");
+    }
+    if !udp.checksum {
+        text += ", checksum = false";
+    }
+    text + " }"
 }
 
 /// A path as an inline table.

@@ -14,10 +14,10 @@ use crate::ids::{Family, Mac};
 use crate::model::api::DEFAULT_SOCKET;
 use crate::model::ip;
 use crate::model::spec::{
-    DEFAULT_RESYNC, DpdkSettings, Dscp, GreOptions, Hugepages, IcmpSpec, Idle, MAX_RESYNC,
-    MOST_PATHS, MSS_RANGE, MssClamp, NeighbourSpec, OuterDf, PathSpec, PathWay, PortSpec,
-    PublishSpec, QueueSettings, RouteSpec, RouteTarget, Settings, Spread, TunnelKind, TunnelSpec,
-    VlanSpec,
+    DEFAULT_RESYNC, DpdkSettings, Dscp, EncapLimit, GRE_IN_UDP, GreOptions, Hugepages, IcmpSpec,
+    Idle, MAX_RESYNC, MOST_PATHS, MSS_RANGE, MssClamp, NeighbourSpec, OuterDf, PathSpec, PathWay,
+    PortSpec, PublishSpec, QueueSettings, RouteSpec, RouteTarget, Settings, Spread, TunnelKind,
+    TunnelSpec, UdpSpec, VlanSpec,
 };
 
 /// Where metrics are served unless the file says otherwise.
@@ -321,9 +321,12 @@ pub fn tunnel(fields: &mut Fields) -> Option<TunnelSpec> {
         df: fields.word("df", &df).unwrap_or_default(),
         mss: mss(fields),
         gre: gre_options(fields),
+        udp: None,
+        encaplimit: encaplimit(fields),
         up: fields.flag("up", true),
     };
     (spec.name, spec.kind) = name?;
+    spec.udp = fields.table("udp", "tunnel.udp", |fields| udp(fields, spec.kind));
     if let Some(written) = written.filter(|written| *written != spec.kind) {
         let message = format!(
             "`{}` does not go with the name `{}`: expected `{}`",
@@ -352,6 +355,44 @@ fn gre_options(fields: &mut Fields) -> GreOptions {
         sequence: fields.flag("sequence", false),
         sequence_resync: resync.unwrap_or(DEFAULT_RESYNC),
     }
+}
+
+/// `udp = { port = 4754 }` of a `[[tunnel]]`. Of GRE the port has a default.
+fn udp(fields: &mut Fields, kind: TunnelKind) -> Option<UdpSpec> {
+    const PORT: std::ops::RangeInclusive<i64> = 1..=65535;
+    let checksum = fields.flag("checksum", true);
+    let source = match fields.any("source") {
+        None => None,
+        Some(Value::String(word)) if word == "flow" => None,
+        Some(value) => match number(&value, &PORT) {
+            Ok(port) => Some(port),
+            Err(message) => {
+                fields.problem("source", format!("{message}, or \"flow\""));
+                None
+            }
+        },
+    };
+    let given = fields.has("port");
+    if !given && kind == TunnelKind::Ipip {
+        fields.problem("port", "missing, expected a number: IP in UDP has no usual port");
+    }
+    let usual = (!given && kind == TunnelKind::Gre).then_some(GRE_IN_UDP);
+    let port = fields.number("port", PORT).or(usual)?;
+    Some(UdpSpec { port, source, checksum })
+}
+
+fn encaplimit(fields: &mut Fields) -> EncapLimit {
+    let read = match fields.any("encaplimit") {
+        None => return EncapLimit::Off,
+        Some(Value::String(word)) if word == "off" => return EncapLimit::Off,
+        Some(Value::Integer(value)) => u8::try_from(value).map_err(|_| value.to_string()),
+        Some(other) => Err(shown(&other)),
+    };
+    read.map(EncapLimit::Fixed).unwrap_or_else(|value| {
+        let expected = "expected \"off\" or a number from 0 to 255";
+        fields.problem("encaplimit", format!("{value} is not a limit on nesting: {expected}"));
+        EncapLimit::Off
+    })
 }
 
 fn dscp(fields: &mut Fields) -> Dscp {

@@ -49,7 +49,8 @@ fn keys_written(text: &str) -> BTreeSet<(String, String)> {
     for line in text.lines() {
         let line = line.trim_start_matches(['#', ' ']);
         if line.starts_with('[') {
-            section = line.trim_matches(|c| c == '[' || c == ']').to_owned();
+            let head = line.split_once(']').map_or(line, |(head, _)| head);
+            section = head.trim_matches('[').to_owned();
         } else if let Some((key, _)) = line.split_once(" = ")
             && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         {
@@ -68,7 +69,8 @@ fn the_reference_names_every_key_and_no_other() {
         })
         // Written as a section of its own.
         .filter(|(section, key)| {
-            ![("dpdk", "worker"), ("route", "paths")].contains(&(section.as_str(), key.as_str()))
+            ![("dpdk", "worker"), ("route", "paths"), ("tunnel", "udp")]
+                .contains(&(section.as_str(), key.as_str()))
         })
         .collect();
     assert_eq!(keys_written(REFERENCE), known);
@@ -84,7 +86,8 @@ fn every_line_in_comments_is_valid_too() {
         let key = bare.split_once(" = ").is_some_and(|(key, _)| {
             key.bytes().all(|b| b.is_ascii_lowercase() || b"_06".contains(&b))
         });
-        let head = bare.starts_with("[[") && bare.ends_with("]]");
+        let head =
+            bare.starts_with("[[") && bare.ends_with("]]") || bare.starts_with("[tunnel.udp]");
         text += if key || head { bare } else { line };
         text += "\n";
     }
@@ -99,6 +102,8 @@ fn every_line_in_comments_is_valid_too() {
     assert_eq!(config.state.icmp, standard.state.icmp);
     assert_eq!(config.settings.socket, standard.settings.socket);
     assert_eq!(config.settings.dpdk.descriptors, standard.settings.dpdk.descriptors);
+    let udp = UdpSpec { port: GRE_IN_UDP, source: None, checksum: true };
+    assert_eq!(config.state.tunnels[1].udp, Some(udp));
     let gre = GreOptions { key_in: None, key_out: None, ..config.state.tunnels[0].gre };
     assert_eq!(
         TunnelSpec { mtu: None, gre, inet6: Vec::new(), ..config.state.tunnels[0].clone() },
@@ -265,6 +270,42 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("[[tunnel]]\nname = \"gre0\"\nttl = 0", "tunnel[0].ttl", "1 to 255"),
     ("[[tunnel]]\nname = \"gre0\"\ndscp = 64", "tunnel[0].dscp", "64 is not a DSCP"),
     ("[[tunnel]]\nname = \"gre0\"\ndf = true", "tunnel[0].df", "`true` is not a string"),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nudp = 4754",
+        "tunnel[0].udp",
+        "`4754` is not a table: expected { } with port, source, checksum",
+    ),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nudp = { port = 0 }",
+        "tunnel[0].udp.port",
+        "`0` is out of place: expected a number from 1 to 65535",
+    ),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nudp = { source = \"any\" }",
+        "tunnel[0].udp.source",
+        "or \"flow\"",
+    ),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nudp = { sum = true }",
+        "tunnel[0].udp.sum",
+        "unknown key, expected one of port, source, checksum",
+    ),
+    (
+        "[[tunnel]]\nname = \"ipip0\"\nudp = { }",
+        "tunnel[0].udp.port",
+        "IP in UDP has no usual port",
+    ),
+    ("[[tunnel]]\nname = \"gre0\"\nlink0 = false\nudp = { }", "tunnel[0].udp", "takes no UDP"),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nencaplimit = 256",
+        "tunnel[0].encaplimit",
+        "256 is not a limit on nesting",
+    ),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nencaplimit = \"on\"",
+        "tunnel[0].encaplimit",
+        "expected \"off\" or a number from 0 to 255",
+    ),
     ("[[tunnel]]\nname = \"gre0\"\nmss = 63", "tunnel[0].mss", "63 is not a segment size"),
     (
         "[[tunnel]]\nname = \"gre0\"\nmss = \"most\"",
@@ -512,6 +553,7 @@ prop_compose! {
     fn any_tunnel(number: u8)(
         ipip: bool, pair: bool, outer: bool, link1: bool, mtu in proptest::option::of(68u16..), ttl in 1u8..,
         dscp in proptest::option::of(0u8..64), copy_df: bool, up: bool, gre in any_options(), mss in any_mss(),
+        udp in proptest::option::of(any_udp()), limit: Option<u8>,
         over_v6: bool, inet6 in 0u16..3,
     ) -> TunnelSpec {
         let kind = if ipip { TunnelKind::Ipip } else { TunnelKind::Gre };
@@ -537,8 +579,16 @@ prop_compose! {
             df: if copy_df { OuterDf::Copy } else { OuterDf::Set },
             mss,
             gre: if ipip { GreOptions::default() } else { gre },
+            udp,
+            encaplimit: limit.map_or(EncapLimit::Off, EncapLimit::Fixed),
             up,
         }
+    }
+}
+
+prop_compose! {
+    fn any_udp()(port in 1u16.., source in proptest::option::of(1u16..), checksum: bool) -> UdpSpec {
+        UdpSpec { port, source, checksum }
     }
 }
 

@@ -281,11 +281,14 @@ impl Checker<'_> {
             |t| Some(t.name.clone()),
             |name| format!("`{name}` is taken"),
         );
-        let outer =
-            |t: &TunnelSpec| Some((t.kind.prefix(), t.link0, t.local?, t.remote?, t.gre.key_in));
-        self.unique("tunnel", "remote", tunnels, outer, |(kind, _, local, remote, key)| {
+        let outer = |t: &TunnelSpec| {
+            let (kind, udp) = (t.kind.prefix(), t.udp.map(|udp| udp.port));
+            Some((kind, t.link0, t.local?, t.remote?, t.gre.key_in, udp))
+        };
+        self.unique("tunnel", "remote", tunnels, outer, |(kind, _, local, remote, key, udp)| {
             let key = key.map_or(String::new(), |key| format!(" with key {key}"));
-            format!("a tunnel of kind {kind} from {local} to {remote}{key} is there")
+            let udp = udp.map_or(String::new(), |port| format!(" in UDP {port}"));
+            format!("a tunnel of kind {kind} from {local} to {remote}{key}{udp} is there")
         });
         // A host route leads to each: it can have one interface only.
         let peer = |t: &TunnelSpec| t.peer;
@@ -460,6 +463,10 @@ fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<IpAddr>) -> Vec<(&'static 
             );
             problems.push((field, message));
         }
+    }
+    if !tunnel.link0 && tunnel.udp.is_some() {
+        let message = "MOBILE encapsulation (link0 = false) takes no UDP: expected it left out";
+        problems.push(("udp", message.into()));
     }
     let pairs = [
         ("local", tunnel.local, "remote", tunnel.remote),

@@ -32,6 +32,7 @@ use crate::wire::icmp::{self, ICMP_LEN};
 use crate::wire::icmp6::error::Icmp6ErrorKind;
 use crate::wire::icmp6::{self, Datagram};
 use crate::wire::ipv4::{self, Ipv4Header};
+use crate::wire::ipv6::chain;
 
 /// TTL of what is made here (RFC 1812 §4.3.2.2: fresh, not the cause's).
 pub(super) const TTL: u8 = 64;
@@ -77,6 +78,7 @@ impl Icmp {
             DropReason::FragmentationNeeded => Fault::TooBig { mtu: slot.mtu },
             DropReason::PortUnreachable => Fault::Port,
             DropReason::ProtocolUnreachable => Fault::Protocol,
+            DropReason::EncapsulationLimit => Fault::NestsNoMore,
             _ => return,
         };
         self.error(world, now, fault, slot.bytes.get(), slot.link_group);
@@ -176,16 +178,20 @@ enum Fault {
     Unreachable,
     Protocol,
     Port,
-    TooBig { mtu: u16 },
+    TooBig {
+        mtu: u16,
+    },
     TtlExceeded,
     ReassemblyTime,
+    /// Only of IPv6.
+    NestsNoMore,
 }
 
 impl Fault {
     fn v4(self) -> IcmpErrorKind {
         match self {
             Fault::NoRoute => IcmpErrorKind::NetUnreachable,
-            Fault::Unreachable => IcmpErrorKind::HostUnreachable,
+            Fault::Unreachable | Fault::NestsNoMore => IcmpErrorKind::HostUnreachable,
             Fault::Protocol => IcmpErrorKind::ProtocolUnreachable,
             Fault::Port => IcmpErrorKind::PortUnreachable,
             Fault::TooBig { mtu } => IcmpErrorKind::FragmentationNeeded { mtu },
@@ -205,6 +211,11 @@ impl Fault {
                 let upper = datagram.ok().and_then(|datagram| datagram.upper());
                 let pointer = upper.map_or(0, |upper| upper.named_at as u32);
                 Icmp6ErrorKind::ParameterProblem { code: 1, pointer }
+            }
+            Fault::NestsNoMore => {
+                let limit = chain::encapsulation_limit(offending);
+                let pointer = limit.map_or(0, |limit| limit.at as u32);
+                Icmp6ErrorKind::ParameterProblem { code: 0, pointer }
             }
             Fault::Port => Icmp6ErrorKind::PortUnreachable,
             Fault::TooBig { mtu } => Icmp6ErrorKind::PacketTooBig { mtu: mtu.into() },

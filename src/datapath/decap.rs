@@ -10,25 +10,28 @@
 //!
 //! No byte moves: only the offset of the IP header does. Anything but IPv4 in
 //! IPv4 is opened and admitted one by one: outer and inner header may each be of
-//! either family.
+//! either family, and UDP may be in between.
 
 use super::burst::{Packets, Set, Slot};
 use super::classify::destination;
 use super::drop::DropReason;
 use super::tally::{Tally, Way};
 use super::verdict::Turn;
-use super::{ecn, gre, ipv4, keepalive, minimal, mss};
+use super::{ecn, gre, ipv4, keepalive, minimal, mss, udp};
 use crate::buf::{BURST, PacketBuf};
 use crate::ids::{Family, TableId};
 use crate::tables::decap::Home;
 use crate::tables::epoch::prefetch;
-use crate::tables::tunnel::{DecapKey, Tunnel};
+use crate::tables::tunnel::{DecapKey, Ends, Tunnel, mapped};
 use crate::wire::gre::{
     FLAG_CHECKSUM, FLAG_KEY, FLAG_SEQUENCE, GRE_LEN, RESERVED_MASK, VERSION_MASK,
 };
 use crate::wire::ipv4::{IPV4_LEN, Ipv4Header};
 use crate::wire::ipv6::{IPV6_LEN, Ipv6Header};
-use crate::wire::{ETHERTYPE_IPV4, IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_MINIMAL};
+use crate::wire::udp::UDP_LEN;
+use crate::wire::{
+    ETHERTYPE_IPV4, IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_MINIMAL, IPPROTO_UDP,
+};
 
 /// Bits that make a GRE header more than the base header of RFC 2784 (bits
 /// 6–12 are not among them: ignored on receipt, GR-02).
@@ -39,11 +42,13 @@ pub(crate) struct Opened {
     slots: Set,
     keys: [DecapKey; BURST],
     homes: [Home; BURST],
-    /// IPv6 outside or inside.
+    /// IPv6 outside or inside, or in UDP.
     six: Set,
-    /// IPv6 outside: source and destination there.
-    outer6: Set,
-    ends6: [(u128, u128); BURST],
+    /// IPv6 outside, or in UDP: looked up by a hash of these ends.
+    hashed: Set,
+    ends: [Ends; BURST],
+    /// In UDP over IPv6 without a checksum, of those in UDP.
+    unsummed: Set,
     /// The outer header has a congestion mark or might get one.
     marked: Set,
     outer_tos: [u8; BURST],
@@ -71,8 +76,9 @@ impl Opened {
             keys: [DecapKey(0); BURST],
             homes: [Home::ZERO; BURST],
             six: Set::EMPTY,
-            outer6: Set::EMPTY,
-            ends6: [(0, 0); BURST],
+            hashed: Set::EMPTY,
+            ends: [Ends { source: 0, destination: 0, port: 0 }; BURST],
+            unsummed: Set::EMPTY,
             marked: Set::EMPTY,
             outer_tos: [0; BURST],
             numbered: Set::EMPTY,
@@ -117,7 +123,7 @@ pub(crate) fn open<B: PacketBuf>(
     opened.slots = tunnelled & !odd;
     opened.marked = packets.headers.marks.ecn & !outer6;
     opened.numbered = Set::EMPTY;
-    (opened.six, opened.outer6) = (outer6, outer6);
+    (opened.six, opened.hashed) = (outer6, outer6);
     if !odd.is_empty() {
         open_all_odd(packets, turn, opened, odd);
     }
@@ -159,6 +165,8 @@ struct Outer {
     /// Bytes in front of what it carries, and of that.
     ahead: usize,
     len: usize,
+    /// UDP destination port, if in UDP.
+    port: u16,
 }
 
 impl Outer {
@@ -170,7 +178,23 @@ impl Outer {
             (packets.headers.protocol(slot), packets.headers.header_len(slot))
         };
         let len = packets.total(slot).saturating_sub(ahead);
-        Outer { protocol, tos: packets.tos(slot), ahead, len }
+        Outer { protocol, tos: packets.tos(slot), ahead, len, port: 0 }
+    }
+
+    /// Goes on behind the UDP header that follows.
+    fn pass_udp<B: PacketBuf>(
+        &mut self,
+        packets: &Packets<B>,
+        opened: &mut Opened,
+        slot: Slot,
+    ) -> Result<(), DropReason> {
+        let carried = udp::open(packets, slot, self.ahead)?;
+        self.ahead += UDP_LEN;
+        (self.protocol, self.len, self.port) = (carried.protocol, carried.len, carried.port);
+        opened.unsummed.put(slot, packets.six.contains(slot) && !carried.summed);
+        opened.hashed.insert(slot);
+        opened.six.insert(slot);
+        Ok(())
     }
 }
 
@@ -204,6 +228,9 @@ fn open_odd<B: PacketBuf>(
         outer.ahead = minimal::open(packets, slot)?;
         outer.len = packets.total(slot).saturating_sub(outer.ahead);
     }
+    if outer.protocol == IPPROTO_UDP {
+        outer.pass_udp(packets, opened, slot)?;
+    }
     let from = usize::from(packets.l3[slot.at()]) + outer.ahead;
     let data = packets.burst.get(slot.at()).map_or(&[][..], PacketBuf::data);
     let payload = data.get(from..).unwrap_or_default();
@@ -215,7 +242,7 @@ fn open_odd<B: PacketBuf>(
     };
     // Too far: tunnels in tunnels whose outer headers carry options.
     let l3 = u8::try_from(from + between.len).map_err(|_| DropReason::NestingTooDeep)?;
-    let (key, home) = key_of(packets, turn, opened, slot, outer.protocol, between.key);
+    let (key, home) = key_of(packets, turn, opened, slot, &outer, between.key);
     (opened.keys[slot.at()], opened.homes[slot.at()]) = (key, home);
     opened.outer_tos[slot.at()] = outer.tos;
     opened.marked.put(slot, ecn::field(outer.tos) != ecn::NOT_ECT);
@@ -247,16 +274,21 @@ fn key_of<B>(
     turn: &Turn<'_>,
     opened: &mut Opened,
     slot: Slot,
-    protocol: u8,
+    outer: &Outer,
     key: Option<u32>,
 ) -> (DecapKey, Home) {
     let (decap, table) = (&turn.tables.decap, TableId(0));
-    let key = if packets.six.contains(slot) {
-        let (src, dst) = (packets.headers6.src[slot.at()], packets.headers6.dst[slot.at()]);
-        opened.ends6[slot.at()] = (src, dst);
-        decap.ends().ipv6(table, src, dst, protocol, key)
+    let (protocol, port) = (outer.protocol, outer.port);
+    let (src, dst) = (packets.headers.src.get(slot), packets.headers.dst.get(slot));
+    let ends = match packets.six.contains(slot) {
+        true => (packets.headers6.src[slot.at()], packets.headers6.dst[slot.at()]),
+        false => (mapped(src), mapped(dst)),
+    };
+    let key = if opened.hashed.contains(slot) {
+        let ends = Ends { source: ends.0, destination: ends.1, port };
+        opened.ends[slot.at()] = ends;
+        decap.ends().key(table, &ends, protocol, key)
     } else {
-        let (src, dst) = (packets.headers.src.get(slot), packets.headers.dst.get(slot));
         DecapKey::ipv4(table, src, dst, protocol, key)
     };
     (key, decap.prefetch(key))
@@ -347,8 +379,8 @@ fn admit6<B: PacketBuf>(
     good
 }
 
-/// All checks on a packet with IPv6 outside or inside. What an outer IPv6 header
-/// found by its hash is compared first.
+/// All checks on a packet with IPv6 outside or inside, or in UDP. What was found
+/// by a hash is compared first.
 fn check6<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
@@ -357,11 +389,14 @@ fn check6<B: PacketBuf>(
     opened: &Opened,
     deepest: bool,
 ) -> Result<(), DropReason> {
-    let ends = opened.ends6[slot.at()];
-    if opened.outer6.contains(slot) && ends != (tunnel.remote6, tunnel.local6) {
+    let hashed = opened.hashed.contains(slot);
+    if hashed && opened.ends[slot.at()] != tunnel.ends() {
         return Err(DropReason::UnknownTunnel);
     }
     packets.in_if[slot.at()] = tunnel.interface;
+    if hashed && tunnel.port != 0 && !tunnel.unsummed && opened.unsummed.contains(slot) {
+        return Err(DropReason::UdpNoChecksum);
+    }
     check(packets, turn, slot, tunnel, opened, deepest)
 }
 
@@ -397,7 +432,10 @@ fn check<B: PacketBuf>(
         return Err(DropReason::InnerTtlZero);
     }
     if loops(packets, slot, tunnel) {
-        let local = opened.keys[slot.at()].destination4();
+        let local = match opened.hashed.contains(slot) {
+            true => opened.ends[slot.at()].destination as u32,
+            false => opened.keys[slot.at()].destination4(),
+        };
         if !keepalive::answer(packets, turn, slot, tunnel, local) {
             return Err(DropReason::DecapLoop);
         }

@@ -110,6 +110,12 @@ reasons! {
         MinimalTruncated = "minimal_truncated",
         /// Checksum of the minimal forwarding header wrong (RFC 2004 3.1).
         MinimalBadChecksum = "minimal_bad_checksum",
+        /// UDP header of a tunnel packet cut short, or its length contradicts the datagram's (RFC 768).
+        UdpBadLength = "udp_bad_length",
+        /// UDP checksum of a tunnel packet wrong (RFC 8086 5).
+        UdpBadChecksum = "udp_bad_checksum",
+        /// UDP over IPv6 without a checksum, in a tunnel that sends them (RFC 6935 5).
+        UdpNoChecksum = "udp_no_checksum",
         /// GRE header cut short.
         GreTruncated = "gre_truncated",
         /// GRE version is not 0 (RFC 2784 2.3.1).
@@ -136,6 +142,10 @@ reasons! {
         OwnSourceIntoTunnel = "own_source_into_tunnel",
         /// Forwarded into a tunnel with the tunnel's far end as source (RFC 2003 3.2).
         ExitSourceIntoTunnel = "exit_source_into_tunnel",
+        /// Forwarded into a tunnel with the tunnel's own two ends as source and destination (RFC 2473 4.1.2).
+        TunnelIntoItself = "tunnel_into_itself",
+        /// The packet must not be put into one more tunnel: its tunnel encapsulation limit is 0 (RFC 2473 4.1.1).
+        EncapsulationLimit = "encapsulation_limit",
         /// No room in front of the packet for the headers to add.
         NoHeadroom = "no_headroom",
         /// No service here listens on that UDP or TCP port.

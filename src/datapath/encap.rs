@@ -9,16 +9,16 @@
 //!
 //! TTL, DSCP and DF are the template's unless [`flags`] say "copy"; the ECN
 //! field is always copied (RFC 6040 §4.1, normal mode). Checksum and sequence
-//! number of a GRE header are `gre`'s.
+//! number of a GRE header are `gre`'s, a UDP header is `udp`'s.
 
 use super::burst::{Packets, Slot};
 use super::forward::Family;
 use super::headers::{Headers, words};
 use super::rewrite::TAGGED_LEN;
-use super::{ecn, gre};
+use super::{ecn, gre, udp};
 use crate::buf::PacketBuf;
+use crate::tables::Tables;
 use crate::tables::adjacency::{Adjacency, REWRITE_ROOM, flags};
-use crate::tables::sequence::Sequences;
 use crate::wire::checksum::finish;
 use crate::wire::ether::ETHER_LEN;
 use crate::wire::gre::GRE_LEN;
@@ -151,12 +151,12 @@ pub(crate) fn apply<F: Family, B: PacketBuf>(
     slot: Slot,
     adjacency: &Adjacency,
     id: &mut u16,
-    sequences: &Sequences,
+    tables: &Tables,
 ) -> bool {
     let inner = F::carried(packets, slot);
     let l3 = usize::from(packets.l3[slot.at()]);
     let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
-    put(buf, l3, inner, adjacency, usize::from(adjacency.underlay_mtu), id, sequences)
+    put(buf, l3, inner, adjacency, usize::from(adjacency.underlay_mtu), id, tables)
 }
 
 /// Puts the tunnel's headers before the datagram that starts at `l3`, if all of
@@ -169,13 +169,13 @@ pub(crate) fn put<C: Carried, B: PacketBuf>(
     adjacency: &Adjacency,
     most: usize,
     id: &mut u16,
-    sequences: &Sequences,
+    tables: &Tables,
 ) -> bool {
     // The lengths of the usual stacks are constants, and so is the copy.
     match [adjacency.l2_len, adjacency.rewrite_len] {
         [ETHER, GRE] => fill(buf, l3, GRE.into(), ETHER_LEN, inner, adjacency, most, id),
         [ETHER, IPIP] => fill(buf, l3, IPIP.into(), ETHER_LEN, inner, adjacency, most, id),
-        _ => other(buf, l3, inner, adjacency, most, id, sequences),
+        _ => other(buf, l3, inner, adjacency, most, id, tables),
     }
 }
 
@@ -184,7 +184,7 @@ const ETHER: u8 = ETHER_LEN as u8;
 const IPIP: u8 = (ETHER_LEN + IPV4_LEN) as u8;
 const GRE: u8 = (ETHER_LEN + IPV4_LEN + GRE_LEN) as u8;
 
-/// [`put`] for the unusual: VLAN tags, options of GRE.
+/// [`put`] for the unusual: VLAN tags, options of GRE, UDP.
 #[inline(never)]
 fn other<C: Carried, B: PacketBuf>(
     buf: &mut B,
@@ -193,11 +193,16 @@ fn other<C: Carried, B: PacketBuf>(
     adjacency: &Adjacency,
     most: usize,
     id: &mut u16,
-    sequences: &Sequences,
+    tables: &Tables,
 ) -> bool {
     let (ahead, l2) = (usize::from(adjacency.rewrite_len), usize::from(adjacency.l2_len));
+    let flow = match adjacency.encap.in_udp() {
+        true => tables.flow.datagram(buf.data().get(l3..l3 + inner.total()).unwrap_or_default()),
+        false => 0,
+    };
     fill(buf, l3, ahead.min(REWRITE_ROOM), l2.min(TAGGED_LEN), inner, adjacency, most, id)
-        && gre::finish(buf, adjacency, sequences)
+        && gre::finish(buf, adjacency, &tables.sequences)
+        && udp::finish(buf, adjacency, flow)
 }
 
 #[allow(clippy::too_many_arguments)] // three of them constants where it matters

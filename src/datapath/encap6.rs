@@ -2,9 +2,9 @@
 //! header that has no checksum but a flow label.
 //!
 //! ```text
-//!   adjacency.rewrite  │ link header │ outer IPv6 │ (limit on nesting) │ (GRE) │
+//!   adjacency.rewrite  │ link header │ outer IPv6 │ (limit on nesting) │ (UDP) │ (GRE) │
 //!   patched                            ^^ traffic class, flow label, length, hop limit
-//!   behind it                                                                    │ inner …
+//!   behind it                                                                            │ inner …
 //! ```
 //!
 //! The flow label is the hash of the packet inside (RFC 6438), so that routers
@@ -15,13 +15,15 @@ use super::encap::{Carried, front_of};
 use super::forward::Family;
 use super::rewrite::TAGGED_LEN;
 use super::verdict::Turn;
-use super::{ecn, gre, lookup};
+use super::{ecn, gre, lookup, udp};
 use crate::buf::PacketBuf;
-use crate::tables::adjacency::{Adjacency, REWRITE_ROOM, flags};
-use crate::tables::sequence::Sequences;
+use crate::tables::Tables;
+use crate::tables::adjacency::{Adjacency, AdjacencyKind, REWRITE_ROOM, flags};
 use crate::wire::ether::ETHER_LEN;
 use crate::wire::gre::GRE_LEN;
-use crate::wire::ipv6::{HOP_LIMIT_OFFSET, IPV6_LEN, IPV6_MAX_PAYLOAD, PAYLOAD_LENGTH_OFFSET};
+use crate::wire::ipv6::{
+    HOP_LIMIT_OFFSET, IPV6_LEN, IPV6_MAX_PAYLOAD, PAYLOAD_LENGTH_OFFSET, chain,
+};
 
 /// Finishes a packet for an adjacency with an outer IPv6. False if there is no
 /// room for the headers, or the underlay does not take that much.
@@ -37,7 +39,7 @@ pub(crate) fn apply<F: Family, B: PacketBuf>(
     let l3 = usize::from(packets.l3[slot.at()]);
     let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
     let most = usize::from(adjacency.underlay_mtu);
-    put(buf, l3, inner, flow, adjacency, most, &turn.tables.sequences)
+    put(buf, l3, inner, flow, adjacency, most, turn.tables)
 }
 
 /// Puts the tunnel's headers before the datagram that starts at `l3`, if all of
@@ -50,18 +52,20 @@ pub(crate) fn put<C: Carried, B: PacketBuf>(
     flow: u32,
     adjacency: &Adjacency,
     most: usize,
-    sequences: &Sequences,
+    tables: &Tables,
 ) -> bool {
     const IP: usize = ETHER_LEN + IPV6_LEN;
     const LIMITED: usize = IP + 8;
     let fill = |buf: &mut B, ahead, l2| fill(buf, l3, ahead, l2, inner, flow, adjacency, most);
     let (ahead, l2) = (usize::from(adjacency.rewrite_len), usize::from(adjacency.l2_len));
     // The lengths of the usual stacks are constants, and so is the copy.
-    let options = adjacency.flags & (flags::GRE_CHECKSUM | flags::GRE_SEQUENCE) != 0;
+    let options = adjacency.flags & (flags::GRE_CHECKSUM | flags::GRE_SEQUENCE) != 0
+        || adjacency.encap.in_udp();
     match ahead {
         _ if l2 != ETHER_LEN || options => {
             fill(buf, ahead.min(REWRITE_ROOM), l2.min(TAGGED_LEN))
-                && gre::finish(buf, adjacency, sequences)
+                && gre::finish(buf, adjacency, &tables.sequences)
+                && udp::finish(buf, adjacency, flow)
         }
         IP => fill(buf, IP, ETHER_LEN),
         LIMITED => fill(buf, LIMITED, ETHER_LEN),
@@ -69,6 +73,27 @@ pub(crate) fn put<C: Carried, B: PacketBuf>(
         ahead if ahead == LIMITED + GRE_LEN => fill(buf, LIMITED + GRE_LEN, ETHER_LEN),
         _ => fill(buf, ahead.min(REWRITE_ROOM), ETHER_LEN),
     }
+}
+
+/// The adjacency that a packet with a limit on nesting meets instead of its
+/// tunnel's: its outer header has that limit less one, whatever the tunnel's is
+/// (RFC 2473 §4.1.1(c)). `None` for all other packets, and for a limit of 0.
+#[cold]
+pub(crate) fn nested(datagram: &[u8], adjacency: &Adjacency) -> Option<Adjacency> {
+    let six = datagram.first().is_some_and(|first| first >> 4 == 6);
+    if !six || adjacency.kind != AdjacencyKind::Tunnel6 {
+        return None;
+    }
+    let limit = chain::encapsulation_limit(datagram)?;
+    Some(adjacency.limited(limit.value.checked_sub(1)?))
+}
+
+/// True if a packet must not enter a tunnel over IPv6: its limit is 0.
+#[cold]
+pub(crate) fn nests_no_more<B: PacketBuf>(packets: &Packets<B>, slot: Slot) -> bool {
+    packets.six.contains(slot)
+        && chain::may_have_limit(packets.headers6.next_header(slot))
+        && chain::encapsulation_limit(packets.datagram(slot)).is_some_and(|limit| limit.value == 0)
 }
 
 #[allow(clippy::too_many_arguments)] // two of them constants where it matters

@@ -15,7 +15,7 @@ use crate::buf::PacketBuf;
 use crate::exchange::PuntReason;
 use crate::tables::adjacency::{Adjacency, AdjacencyKind, flags};
 use crate::wire::ipv4::IPV4_LEN;
-use crate::wire::ipv6::IPV6_LEN;
+use crate::wire::ipv6::{IPV6_LEN, chain};
 
 /// What forwarding asks of a packet's header, by family. The columns differ,
 /// the way does not.
@@ -34,6 +34,8 @@ pub(crate) trait Family {
     fn held_back<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool;
     /// As [`Family::held_back`], of a tunnel over IPv6.
     fn held_back6<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool;
+    /// It may carry a limit on nesting.
+    fn may_have_limit<B>(packets: &Packets<B>, slot: Slot) -> bool;
     /// Minimal encapsulation, which is of IPv4 only.
     fn minimal<B: PacketBuf>(
         packets: &mut Packets<B>,
@@ -78,6 +80,11 @@ impl Family for V4 {
 
     #[inline(always)]
     fn held_back6<B>(_: &Packets<B>, _: Slot, _: &Adjacency) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn may_have_limit<B>(_: &Packets<B>, _: Slot) -> bool {
         false
     }
 
@@ -132,6 +139,12 @@ impl Family for V6 {
     fn held_back6<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool {
         (packets.headers6.src[slot.at()] == far_end6(adjacency))
             | came_out(packets, slot, adjacency)
+            | is_into_itself(packets, slot, adjacency)
+    }
+
+    #[inline(always)]
+    fn may_have_limit<B>(packets: &Packets<B>, slot: Slot) -> bool {
+        chain::may_have_limit(packets.headers6.next_header(slot))
     }
 
     fn minimal<B: PacketBuf>(_: &mut Packets<B>, _: &mut Turn<'_>, _: Slot, _: &Adjacency) -> bool {
@@ -197,7 +210,11 @@ fn other<F: Family, B: PacketBuf>(
         AdjacencyKind::Tunnel6 => F::held_back6(packets, slot, adjacency),
         _ => F::held_back(packets, slot, adjacency),
     };
-    if plain & !exit {
+    if adjacency.kind == AdjacencyKind::Tunnel6 && F::may_have_limit(packets, slot) {
+        let nested = encap6::nested(packets.datagram(slot), adjacency);
+        let adjacency = nested.as_ref().unwrap_or(adjacency);
+        odd::<F, B>(packets, turn, slot, adjacency, tally, local);
+    } else if plain & !exit {
         finish::<F, B>(packets, turn, slot, adjacency, tally);
     } else {
         odd::<F, B>(packets, turn, slot, adjacency, tally, local);
@@ -216,7 +233,7 @@ fn finish<F: Family, B: PacketBuf>(
     let done = match adjacency.kind {
         AdjacencyKind::Tunnel => {
             mss::inwards(packets, slot, adjacency);
-            encap::apply::<F, B>(packets, slot, adjacency, turn.id, &turn.tables.sequences)
+            encap::apply::<F, B>(packets, slot, adjacency, turn.id, turn.tables)
         }
         AdjacencyKind::Tunnel6 => {
             mss::inwards(packets, slot, adjacency);
@@ -320,6 +337,17 @@ fn far_end6(adjacency: &Adjacency) -> u128 {
     bytes.map_or(0, |bytes| u128::from_be_bytes(*bytes))
 }
 
+/// The packet's ends are those of the tunnel over IPv6 that it is to enter (RFC
+/// 2473 §4.1.2).
+#[inline(always)]
+fn is_into_itself<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool {
+    let near = usize::from(adjacency.l2_len) + IPV6_LEN - 32;
+    let near = adjacency.rewrite.get(near..).and_then(|rest| rest.first_chunk());
+    let source = packets.headers6.src[slot.at()];
+    packets.headers6.dst[slot.at()] == far_end6(adjacency)
+        && near.is_some_and(|near| u128::from_be_bytes(*near) == source)
+}
+
 /// The outer destination in a tunnel adjacency's finished bytes.
 #[inline(always)]
 fn far_end(adjacency: &Adjacency) -> u32 {
@@ -378,6 +406,7 @@ fn has_notice(reason: DropReason) -> bool {
             | DropReason::Unreachable
             | DropReason::TtlExpired
             | DropReason::FragmentationNeeded
+            | DropReason::EncapsulationLimit
     )
 }
 
@@ -389,7 +418,7 @@ fn came_out<B>(packets: &Packets<B>, slot: Slot, adjacency: &Adjacency) -> bool 
 }
 
 /// Why a packet does not get past its adjacency, if it does not.
-fn refusal<B>(
+fn refusal<B: PacketBuf>(
     packets: &Packets<B>,
     turn: &Turn<'_>,
     slot: Slot,
@@ -419,6 +448,14 @@ fn refusal<B>(
     }
     if tunnel && !made_here && packets.six.contains(slot) && came_out(packets, slot, adjacency) {
         return Some(DropReason::Unreachable);
+    }
+    if adjacency.kind == AdjacencyKind::Tunnel6 && packets.six.contains(slot) {
+        if is_into_itself(packets, slot, adjacency) {
+            return Some(DropReason::TunnelIntoItself);
+        }
+        if encap6::nests_no_more(packets, slot) {
+            return Some(DropReason::EncapsulationLimit);
+        }
     }
     let sends = tunnel || adjacency.kind == AdjacencyKind::Rewrite;
     let fits = packets.total(slot) <= usize::from(adjacency.mtu);

@@ -38,6 +38,9 @@ pub(crate) fn cut<I: PacketIo>(
     mut buf: I::Buf,
 ) {
     let adjacency = turn.tables.adjacencies.get(packets.hop[slot.at()].index(), turn.guard);
+    let l3 = usize::from(packets.l3[slot.at()]);
+    let nested = encap6::nested(buf.data().get(l3..).unwrap_or_default(), adjacency);
+    let adjacency = nested.as_ref().unwrap_or(adjacency);
     let mut pieces = Burst::new();
     // Control may have replaced it since the packet met it.
     let sends = adjacency.kind == AdjacencyKind::Rewrite || adjacency.kind.is_tunnel();
@@ -208,12 +211,12 @@ fn wrap<C: Carried, B: PacketBuf>(
     adjacency: &Adjacency,
     turn: &mut Turn<'_>,
 ) -> bool {
-    let (most, sequences) = (IPV4_MAX_TOTAL, &turn.tables.sequences);
+    let (most, tables) = (IPV4_MAX_TOTAL, turn.tables);
     if adjacency.kind == AdjacencyKind::Tunnel6 {
-        let flow = turn.tables.flow.datagram(buf.data().get(l3..).unwrap_or_default());
-        return encap6::put(buf, l3, inner, flow, adjacency, most, sequences);
+        let flow = tables.flow.datagram(buf.data().get(l3..).unwrap_or_default());
+        return encap6::put(buf, l3, inner, flow, adjacency, most, tables);
     }
-    encap::put(buf, l3, inner, adjacency, most, turn.id, sequences)
+    encap::put(buf, l3, inner, adjacency, most, turn.id, tables)
 }
 
 /// What is cut goes as IP in IP into a tunnel of minimal encapsulation.

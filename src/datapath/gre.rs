@@ -14,14 +14,13 @@ use super::drop::DropReason;
 use super::verdict::Turn;
 use crate::buf::PacketBuf;
 use crate::ids::Family;
-use crate::tables::adjacency::{Adjacency, AdjacencyKind, flags};
+use crate::tables::adjacency::{Adjacency, flags};
 use crate::tables::sequence::Sequences;
 use crate::tables::tunnel::Tunnel;
 use crate::wire::checksum::checksum;
 use crate::wire::gre::{GRE_LEN, GreError, GreHeader, verify_checksum};
-use crate::wire::ipv4::IPV4_LEN;
-use crate::wire::ipv6::{IPV6_LEN, NEXT_HEADER_OFFSET};
-use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_DESTINATION_OPTIONS};
+use crate::wire::udp::UDP_LEN;
+use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 
 /// Opens a GRE packet whatever its header. `payload` is all of the outer
 /// datagram's payload and nothing behind it.
@@ -64,18 +63,6 @@ pub(crate) fn in_sequence<B: PacketBuf>(
     }
 }
 
-/// Bytes between the link header and the GRE header of a template.
-fn outer_len(adjacency: &Adjacency) -> usize {
-    /// The options header that limits nesting (RFC 2473 §4.1.1).
-    const LIMIT: usize = 8;
-    if adjacency.kind != AdjacencyKind::Tunnel6 {
-        return IPV4_LEN;
-    }
-    let next = adjacency.rewrite.get(usize::from(adjacency.l2_len) + NEXT_HEADER_OFFSET);
-    let limited = next == Some(&IPPROTO_DESTINATION_OPTIONS);
-    IPV6_LEN + if limited { LIMIT } else { 0 }
-}
-
 /// Fills in number and checksum of the header that was put in front of a
 /// datagram, where the tunnel has them. The buffer ends with the datagram.
 #[inline]
@@ -88,7 +75,8 @@ pub(crate) fn finish<B: PacketBuf>(
     if adjacency.flags & OPTIONS == 0 {
         return true;
     }
-    let from = usize::from(adjacency.l2_len) + outer_len(adjacency);
+    let udp = if adjacency.encap.in_udp() { UDP_LEN } else { 0 };
+    let from = usize::from(adjacency.l2_len) + adjacency.outer_len() + udp;
     let header = usize::from(adjacency.rewrite_len).saturating_sub(from);
     let Some(packet) = buf.data_mut().get_mut(from..) else { return false };
     if adjacency.flags & flags::GRE_SEQUENCE != 0 {

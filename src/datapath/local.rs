@@ -6,11 +6,13 @@
 use super::burst::{Packets, Set, Slot};
 use super::classify::gather_at;
 use super::drop::DropReason;
+use super::udp;
 use super::verdict::Turn;
 use crate::buf::PacketBuf;
 use crate::exchange::PuntReason;
 use crate::wire::icmp::answer_echo;
-use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, udp};
+use crate::wire::udp::validate;
+use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};
 
 /// TTL of echo replies: fresh, not the request's (RFC 1812 §4.3.2.2).
 const ECHO_TTL: u8 = 64;
@@ -27,10 +29,11 @@ pub(crate) fn serve<B: PacketBuf>(
     // Whole datagrams only: fragments are put together first.
     let marks = packets.headers.marks;
     let tunnelled = local & marks.tunnel & !marks.fragment;
+    let mut in_udp = Set::EMPTY;
     for slot in (local & !tunnelled).slots() {
-        other(packets, turn, slot, replies);
+        other(packets, turn, slot, replies, &mut in_udp);
     }
-    tunnelled
+    tunnelled | in_udp
 }
 
 #[cold]
@@ -39,6 +42,7 @@ fn other<B: PacketBuf>(
     turn: &mut Turn<'_>,
     slot: Slot,
     replies: &mut Set,
+    in_udp: &mut Set,
 ) {
     if packets.headers.marks.fragment.contains(slot) {
         // Reassembly is control's; the whole datagram comes back (RT-07).
@@ -48,6 +52,9 @@ fn other<B: PacketBuf>(
         IPPROTO_ICMP if turn.interfaces.echo && answer(packets, turn, slot) => replies.insert(slot),
         IPPROTO_ICMP => packets.punt(turn, slot, PuntReason::LocalIcmp),
         IPPROTO_TCP => unreachable(packets, turn, slot, DropReason::PortUnreachable),
+        IPPROTO_UDP if udp::is_tunnel(packets, turn, slot, packets.headers.header_len(slot)) => {
+            in_udp.insert(slot);
+        }
         // A datagram whose lengths or checksum are wrong may be for another
         // port, or from somebody else, than it says: no answer.
         IPPROTO_UDP if !is_sound_udp(packets, slot) => {
@@ -73,7 +80,7 @@ fn is_sound_udp<B: PacketBuf>(packets: &Packets<B>, slot: Slot) -> bool {
     let datagram = packets.datagram(slot);
     let payload = datagram.get(packets.headers.header_len(slot)..).unwrap_or_default();
     let (src, dst) = (packets.headers.src.get(slot), packets.headers.dst.get(slot));
-    udp::validate(payload, src, dst).is_ok()
+    validate(payload, src, dst).is_ok()
 }
 
 /// Turns an echo request into its reply, which from then on is a packet made

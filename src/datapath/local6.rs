@@ -6,6 +6,7 @@ use super::classify::gather6_at;
 use super::drop::DropReason;
 use super::ipv6::is_discovery_type;
 use super::local::unreachable;
+use super::udp;
 use super::verdict::{Turn, Verdict};
 use crate::buf::PacketBuf;
 use crate::exchange::PuntReason;
@@ -36,7 +37,7 @@ pub(crate) fn serve<B: PacketBuf>(
         match upper(packets, slot) {
             Ok(upper) => {
                 packets.headers6.upper[slot.at()] = upper;
-                if is_tunnel(upper.protocol) {
+                if is_tunnel(upper.protocol) || is_in_udp(packets, turn, slot, upper) {
                     tunnelled.insert(slot);
                 } else {
                     other(packets, turn, slot, upper, replies);
@@ -50,6 +51,15 @@ pub(crate) fn serve<B: PacketBuf>(
 
 fn is_tunnel(protocol: u8) -> bool {
     matches!(protocol, IPPROTO_GRE | IPPROTO_IPIP | IPPROTO_IPV6)
+}
+
+fn is_in_udp<B: PacketBuf>(
+    packets: &Packets<B>,
+    turn: &Turn<'_>,
+    slot: Slot,
+    upper: Upper,
+) -> bool {
+    upper.protocol == IPPROTO_UDP && udp::is_tunnel(packets, turn, slot, upper.at)
 }
 
 /// What is behind the extension headers, which most packets have none of.

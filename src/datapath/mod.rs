@@ -52,6 +52,7 @@ mod punt;
 mod rewrite;
 mod tally;
 mod tx;
+mod udp;
 mod verdict;
 
 #[cfg(test)]

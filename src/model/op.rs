@@ -6,7 +6,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::spec::{
-    Dscp, IcmpSpec, MssClamp, NeighbourSpec, OuterDf, PublishSpec, RouteSpec, TunnelSpec, VlanSpec,
+    Dscp, EncapLimit, IcmpSpec, MssClamp, NeighbourSpec, OuterDf, PublishSpec, RouteSpec,
+    TunnelSpec, UdpSpec, VlanSpec,
 };
 use crate::ids::Family;
 
@@ -105,6 +106,17 @@ pub enum Op {
         /// `mss auto` / `mss 1360` / `mss off`, tunnels only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mss: Option<MssClamp>,
+        /// `encaplimit 4` / `encaplimit off`, tunnels only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        encaplimit: Option<EncapLimit>,
+    },
+    /// The UDP header around a tunnel's packets, or none: all of it.
+    SetUdp {
+        /// The tunnel.
+        name: String,
+        /// `udp 4754 from 50000 nosum`; absent: `-udp`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        udp: Option<UdpSpec>,
     },
     /// Optional words of a tunnel's GRE headers; what is absent stays.
     SetGre {

@@ -158,6 +158,70 @@ impl std::fmt::Display for GreOptions {
     }
 }
 
+/// UDP around a tunnel's packets (RFC 8086; IP straight in UDP for `ipip`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UdpSpec {
+    /// Destination port, of packets sent and received.
+    pub port: u16,
+    /// Source port of packets sent; none: by the flow inside, 49152 to 65535 (of
+    /// numbered packets, which are one flow, always the same). What is received
+    /// may have any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<u16>,
+    /// Send a checksum. Without, over IPv6, packets without one are taken too
+    /// (RFC 6935 §5); over IPv4 they are in any case.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub checksum: bool,
+}
+
+/// [`UdpSpec::port`] of GRE in UDP, by IANA's registry.
+pub const GRE_IN_UDP: u16 = 4754;
+
+impl UdpSpec {
+    /// Bytes of the header.
+    pub const OVERHEAD: u16 = 8;
+}
+
+impl std::fmt::Display for UdpSpec {
+    /// In the words of `ifconfig`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.port)?;
+        if let Some(source) = self.source {
+            write!(f, " from {source}")?;
+        }
+        f.write_str(if self.checksum { "" } else { " nosum" })
+    }
+}
+
+/// Limit on nesting that a tunnel over IPv6 sends with its packets (RFC 2473
+/// §4.1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EncapLimit {
+    /// None, and 8 bytes less of header. A limit in the packet inside is still
+    /// counted down, and 0 refused.
+    #[default]
+    Off,
+    /// So many more tunnels.
+    Fixed(u8),
+}
+
+impl EncapLimit {
+    /// Bytes of the header that carries it.
+    pub const OVERHEAD: u16 = 8;
+}
+
+impl std::fmt::Display for EncapLimit {
+    /// In the words of `ifconfig`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            EncapLimit::Off => f.write_str("off"),
+            EncapLimit::Fixed(limit) => limit.fmt(f),
+        }
+    }
+}
+
 /// A tunnel interface (`gre0`, `ipip0`).
 ///
 /// An `ipip` interface over IPv4 has one pair of addresses: `local`/`remote` stay
@@ -213,6 +277,12 @@ pub struct TunnelSpec {
     /// Checksum, key and sequence numbers, for `gre`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gre: GreOptions,
+    /// A UDP header around all it sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udp: Option<UdpSpec>,
+    /// How many more tunnels its packets may be put into, over IPv6.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub encaplimit: EncapLimit,
     /// Administratively up.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub up: bool,

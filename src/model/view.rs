@@ -91,6 +91,12 @@ pub struct TunnelView {
     /// plain header.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub options: String,
+    /// UDP around its packets, in `ifconfig`'s words; empty without.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub udp: String,
+    /// Limit on nesting over IPv6: `off` or a number.
+    #[serde(default = "off")]
+    pub encaplimit: String,
     /// Resolved underlay.
     pub underlay: Option<UnderlayView>,
     /// Why it is not running.

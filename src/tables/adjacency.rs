@@ -16,6 +16,9 @@
 //! ```
 
 use crate::ids::{IfId, PortId};
+use crate::wire::IPPROTO_DESTINATION_OPTIONS;
+use crate::wire::ipv4::IPV4_LEN;
+use crate::wire::ipv6::{IPV6_LEN, IPV6_MIN_MTU, NEXT_HEADER_OFFSET};
 
 /// Bytes an adjacency can put in front of a packet.
 pub const REWRITE_ROOM: usize = 104;
@@ -70,6 +73,19 @@ pub enum Encapsulation {
     Ipip,
     /// Minimal forwarding header (RFC 2004), 8 or 12 bytes.
     Minimal,
+    /// Outer IP + UDP + GRE (RFC 8086). In the template a source port of 0 stands
+    /// for the flow's, a checksum other than 0 for one to be filled in.
+    GreInUdp,
+    /// Outer IP + UDP, and the packet right behind it.
+    IpipInUdp,
+}
+
+impl Encapsulation {
+    /// Has a UDP header.
+    #[inline(always)]
+    pub const fn in_udp(self) -> bool {
+        matches!(self, Encapsulation::GreInUdp | Encapsulation::IpipInUdp)
+    }
 }
 
 /// How the outer header's changing fields are set.
@@ -171,6 +187,60 @@ impl Adjacency {
     /// The finished bytes in use.
     pub fn rewrite(&self) -> &[u8] {
         &self.rewrite[..usize::from(self.rewrite_len).min(REWRITE_ROOM)]
+    }
+}
+
+/// Bytes of the options header that limits nesting (RFC 2473 §4.1.1).
+pub const LIMIT_LEN: usize = 8;
+
+/// Where the limit is in that header.
+const LIMIT_AT: usize = 4;
+
+/// That header: `next` is behind it; the option, and one that fills up.
+pub const fn limit_header(next: u8, limit: u8) -> [u8; LIMIT_LEN] {
+    [next, 0, 4, 1, limit, 1, 1, 0]
+}
+
+impl Adjacency {
+    /// Bytes between the link header and what the tunnel puts into its outer
+    /// datagram (RFC 2473 §4.1.1: a limit on nesting may be among them).
+    #[inline]
+    pub fn outer_len(&self) -> usize {
+        if self.kind != AdjacencyKind::Tunnel6 {
+            return IPV4_LEN;
+        }
+        IPV6_LEN + if self.has_limit() { LIMIT_LEN } else { 0 }
+    }
+
+    fn has_limit(&self) -> bool {
+        let next = self.rewrite.get(usize::from(self.l2_len) + NEXT_HEADER_OFFSET);
+        next == Some(&IPPROTO_DESTINATION_OPTIONS)
+    }
+
+    /// The same tunnel over IPv6 for an IPv6 packet that is to be nested no more
+    /// than `limit` times further, whatever the tunnel's own limit.
+    #[cold]
+    #[must_use]
+    pub fn limited(&self, limit: u8) -> Adjacency {
+        let mut other = *self;
+        let (l2, len) = (usize::from(self.l2_len), usize::from(self.rewrite_len));
+        let at = l2 + IPV6_LEN;
+        if !self.has_limit() && at <= len && len + LIMIT_LEN <= REWRITE_ROOM {
+            other.rewrite.copy_within(at..len, at + LIMIT_LEN);
+            let next = &mut other.rewrite[l2 + NEXT_HEADER_OFFSET];
+            let header = limit_header(*next, limit);
+            *next = IPPROTO_DESTINATION_OPTIONS;
+            other.rewrite[at..at + LIMIT_LEN].copy_from_slice(&header);
+            other.rewrite_len += LIMIT_LEN as u8;
+            // What is left of the underlay. Less than what any link takes whole is
+            // made up for by cutting outside.
+            let headers = u16::from(other.rewrite_len - other.l2_len);
+            let fits = self.underlay_mtu.saturating_sub(headers);
+            other.mtu = self.mtu.min(fits).max(IPV6_MIN_MTU as u16);
+            other.flags |= flags::CUT_OUTER;
+        }
+        other.rewrite[at + LIMIT_AT] = limit;
+        other
     }
 }
 

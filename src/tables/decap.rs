@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering;
 
 use super::epoch::{Domain, Guard, Limbo, Quad, prefetch, zeroed};
 use super::sync::{AtomicU64, Mutex, lock};
-use super::tunnel::{DecapKey, EndsHash, Received, TunnelIndex};
+use super::tunnel::{DecapKey, Ends, EndsHash, Received, TunnelIndex, mapped};
 
 /// Words of a slot.
 const LOW: usize = 0;
@@ -90,19 +90,21 @@ impl DecapMap {
     /// The key of what a tunnel receives. Ends of two families are nobody's: a
     /// key that no packet has.
     pub fn key_of(&self, received: &Received) -> DecapKey {
-        let Received { table, source, destination, protocol, key } = *received;
-        match (source, destination) {
+        let Received { table, source, destination, protocol, key, port } = *received;
+        let (source, destination) = match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) if port == 0 => {
+                return DecapKey::ipv4(table, source.into(), destination.into(), protocol, key);
+            }
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                DecapKey::ipv4(table, source.into(), destination.into(), protocol, key)
+                (mapped(source.into()), mapped(destination.into()))
             }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                self.ends.ipv6(table, source.into(), destination.into(), protocol, key)
-            }
-            _ => DecapKey(u128::MAX),
-        }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => (source.into(), destination.into()),
+            _ => return DecapKey(u128::MAX),
+        };
+        self.ends.key(table, &Ends { source, destination, port }, protocol, key)
     }
 
-    /// The hash that keys of IPv6 are made with.
+    /// The hash that keys of IPv6 and of tunnels in UDP are made with.
     #[inline(always)]
     pub(crate) fn ends(&self) -> &EndsHash {
         &self.ends

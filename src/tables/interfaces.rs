@@ -39,6 +39,9 @@ impl PortEntry {
 /// Most own addresses that [`Interfaces::own`] holds.
 pub const OWN_FAST: usize = 16;
 
+/// Most different UDP ports that tunnels can have.
+pub const UDP_PORTS: usize = 16;
+
 /// The snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Interfaces {
@@ -56,6 +59,9 @@ pub struct Interfaces {
     pub own6: ArrayVec<u128, OWN_FAST>,
     /// [`Interfaces::own_complete`] for [`Interfaces::own6`].
     pub own6_complete: bool,
+    /// Destination ports of tunnels in UDP: datagrams to us with one of these are
+    /// tunnel packets.
+    pub udp: ArrayVec<u16, UDP_PORTS>,
     /// Answer ICMP echo requests.
     pub echo: bool,
 }

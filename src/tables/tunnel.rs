@@ -19,6 +19,27 @@ pub struct Received {
     pub protocol: u8,
     /// GRE key: present and 0 is not absent.
     pub key: Option<u32>,
+    /// UDP destination port of a tunnel in UDP, whose `protocol` is what is in
+    /// it; 0: not in UDP.
+    pub port: u16,
+}
+
+/// Outer ends that a hash stands for in a [`DecapKey`]; what the hash finds is
+/// compared with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// Source, host byte order; of IPv4 the mapped address ([`mapped`]).
+    pub source: u128,
+    /// Destination.
+    pub destination: u128,
+    /// UDP destination port, 0 without UDP.
+    pub port: u16,
+}
+
+/// An IPv4 address as an IPv6 one (RFC 4291 §2.5.5.2), which no packet has.
+#[inline]
+pub fn mapped(address: u32) -> u128 {
+    0xffff << 32 | u128::from(address)
 }
 
 /// What selects the tunnel of a received packet: exact match.
@@ -29,12 +50,13 @@ pub struct Received {
 ///       64..96   GRE key, 0 when absent
 ///       96..104  IP protocol (47 GRE, 4 IPIP)
 ///       104      key present: "present and 0" is not "absent"
-///       105      IPv6
+///       105      the hash: IPv6, or in UDP
 ///       112..128 routing table of the outer header
 /// ```
 ///
-/// Two pairs of IPv6 addresses may have one hash, if hardly ever; so what a key
-/// of IPv6 finds is compared with [`Tunnel::local6`] and [`Tunnel::remote6`].
+/// Two pairs of IPv6 addresses may have one hash, if hardly ever; so what a
+/// hash finds is compared with [`Tunnel::ends`]. In UDP, addresses of IPv4 and the
+/// destination port are hashed too: there is no room for the port beside them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DecapKey(pub u128);
 
@@ -80,23 +102,19 @@ impl EndsHash {
         EndsHash { seed: std::array::from_fn(|n| RandomState::new().hash_one(n)) }
     }
 
-    /// A key for an outer IPv6 header; addresses in host byte order.
+    /// A key for an outer IPv6 header, or one with UDP behind it.
     #[inline(always)]
-    pub fn ipv6(
-        &self,
-        table: TableId,
-        source: u128,
-        destination: u128,
-        protocol: u8,
-        key: Option<u32>,
-    ) -> DecapKey {
-        const IPV6: u128 = 1 << 105;
+    pub fn key(&self, table: TableId, ends: &Ends, protocol: u8, key: Option<u32>) -> DecapKey {
+        const HASH: u128 = 1 << 105;
         let [a, b, c, d] = self.seed;
         let half = |address: u128, high: u64, low: u64| {
             fold((address >> 64) as u64 ^ high, address as u64 ^ low)
         };
-        let ends = half(source, a, b).rotate_left(32) ^ half(destination, c, d);
-        DecapKey(u128::from(ends) | IPV6 | DecapKey::rest(table, protocol, key))
+        let mut hash = half(ends.source, a, b).rotate_left(32) ^ half(ends.destination, c, d);
+        if ends.port != 0 {
+            hash ^= fold(u64::from(ends.port) ^ a, c ^ d);
+        }
+        DecapKey(u128::from(hash) | HASH | DecapKey::rest(table, protocol, key))
     }
 }
 
@@ -119,10 +137,15 @@ pub struct Tunnel {
     /// Outer address of the far end: an inner destination equal to it would
     /// loop (RFC 2784 §3.1). 0 for an outer IPv6.
     pub remote: u32,
-    /// Our outer IPv6 address, host byte order; 0 for an outer IPv4.
+    /// Our outer IPv6 address, host byte order; of IPv4 in UDP the mapped one;
+    /// else 0.
     pub local6: u128,
-    /// The far end's outer IPv6 address; 0 for an outer IPv4.
+    /// The far end's, likewise.
     pub remote6: u128,
+    /// UDP destination port of its packets, 0: not in UDP.
+    pub port: u16,
+    /// Takes UDP over IPv6 without a checksum (RFC 6935 §5).
+    pub unsummed: bool,
     /// Seconds of nothing but out-of-sequence packets after which the next is
     /// taken; 0: never.
     pub resync: u16,
@@ -135,6 +158,12 @@ impl Tunnel {
         self.mss != [0; 2]
     }
 
+    /// The ends of its packets, where a hash stands for them.
+    #[inline]
+    pub fn ends(&self) -> Ends {
+        Ends { source: self.remote6, destination: self.local6, port: self.port }
+    }
+
     /// An unused slot: down, and nobody's counters.
     pub const NONE: Tunnel = Tunnel {
         interface: IfId::NONE,
@@ -144,6 +173,8 @@ impl Tunnel {
         remote: 0,
         local6: 0,
         remote6: 0,
+        port: 0,
+        unsummed: false,
         resync: 0,
     };
 }
@@ -166,22 +197,30 @@ mod tests {
     }
 
     #[test]
-    fn whatever_differs_in_an_ipv6_header_makes_another_key() {
+    fn whatever_differs_in_hashed_ends_makes_another_key() {
         let hash = EndsHash::random();
-        let same = hash.ipv6(TableId(0), 1, 2, 47, None);
-        assert_eq!(hash.ipv6(TableId(0), 1, 2, 47, None), same);
+        let ends = |source, destination, port| Ends { source, destination, port };
+        let key = |ends: Ends| hash.key(TableId(0), &ends, 47, None);
+        let (one, udp) = (ends(1, 2, 0), ends(mapped(1), mapped(2), 4754));
+        assert_eq!(key(one), key(one));
         let mut all = vec![
-            same,
-            hash.ipv6(TableId(1), 1, 2, 47, None),
-            hash.ipv6(TableId(0), 2, 1, 47, None),
-            hash.ipv6(TableId(0), 1, 2, 4, None),
-            hash.ipv6(TableId(0), 1, 2, 47, Some(0)),
-            hash.ipv6(TableId(0), 1, 2, 47, Some(1)),
+            key(one),
+            key(udp),
+            hash.key(TableId(1), &one, 47, None),
+            key(ends(2, 1, 0)),
+            hash.key(TableId(0), &one, 4, None),
+            hash.key(TableId(0), &udp, 4, None),
+            hash.key(TableId(0), &one, 47, Some(0)),
+            hash.key(TableId(0), &one, 47, Some(1)),
             DecapKey::ipv4(TableId(0), 1, 2, 47, None),
         ];
         for bit in 0..128 {
-            all.push(hash.ipv6(TableId(0), 1 ^ 1 << bit, 2, 47, None));
-            all.push(hash.ipv6(TableId(0), 1, 2 ^ 1 << bit, 47, None));
+            all.push(key(ends(1 ^ 1 << bit, 2, 0)));
+            all.push(key(ends(1, 2 ^ 1 << bit, 0)));
+        }
+        for bit in 0..16 {
+            all.push(key(ends(1, 2, 1 << bit)));
+            all.push(key(ends(mapped(1), mapped(2), 1 << bit)));
         }
         let count = all.len();
         all.sort_unstable();

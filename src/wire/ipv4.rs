@@ -52,6 +52,8 @@ pub const ID_OFFSET: usize = 4;
 pub const TTL_OFFSET: usize = 8;
 /// Offset of the header checksum.
 pub const CHECKSUM_OFFSET: usize = 10;
+/// Offset of source and destination.
+pub const ADDRESSES_OFFSET: usize = 12;
 
 /// "Don't fragment" in the flags word.
 pub const FLAG_DF: u16 = 0x4000;

@@ -34,6 +34,8 @@ pub const PAYLOAD_LENGTH_OFFSET: usize = 4;
 pub const NEXT_HEADER_OFFSET: usize = 6;
 /// Offset of the hop limit.
 pub const HOP_LIMIT_OFFSET: usize = 7;
+/// Offset of source and destination.
+pub const ADDRESSES_OFFSET: usize = 8;
 /// Largest payload length (jumbograms, RFC 2675, are not carried).
 pub const IPV6_MAX_PAYLOAD: usize = 0xffff;
 /// The smallest MTU a link may have (RFC 8200 §5).

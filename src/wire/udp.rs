@@ -53,10 +53,7 @@ pub enum UdpError {
 /// `src` and `dst` (host order). Only such a datagram is worth a "port
 /// unreachable".
 pub fn validate(datagram: &[u8], src: u32, dst: u32) -> Result<&UdpHeader, UdpError> {
-    let (header, _) = UdpHeader::ref_from_prefix(datagram).map_err(|_| UdpError::TooShort)?;
-    let length = usize::from(header.length.get());
-    let covered = datagram.get(..length).filter(|d| d.len() >= UDP_LEN);
-    let covered = covered.ok_or(UdpError::BadLength)?;
+    let (header, covered) = parse(datagram)?;
     if header.checksum.get() != 0
         && checksum::fold(pseudo_sum(src, dst, header.length.get()) + checksum::sum(covered))
             != 0xffff
@@ -64,6 +61,23 @@ pub fn validate(datagram: &[u8], src: u32, dst: u32) -> Result<&UdpHeader, UdpEr
         return Err(UdpError::BadChecksum);
     }
     Ok(header)
+}
+
+/// The header of a datagram and all that its length covers, the header
+/// included; whatever the checksum.
+pub fn parse(datagram: &[u8]) -> Result<(&UdpHeader, &[u8]), UdpError> {
+    let (header, _) = UdpHeader::ref_from_prefix(datagram).map_err(|_| UdpError::TooShort)?;
+    let length = usize::from(header.length.get());
+    let covered = datagram.get(..length).filter(|d| d.len() >= UDP_LEN);
+    Ok((header, covered.ok_or(UdpError::BadLength)?))
+}
+
+/// Sum of the pseudo header of either family (RFC 768, RFC 8200 §8.1) and of
+/// `covered`, folded: 0xffff if the checksum there is right. `ends` are both
+/// addresses as they are in the IP header.
+pub fn sum(ends: &[u8], covered: &[u8]) -> u16 {
+    let pseudo = checksum::sum(ends) + u32::from(IPPROTO_UDP) + covered.len() as u32;
+    checksum::fold(pseudo + checksum::sum(covered))
 }
 
 /// Sum of the IPv4 pseudo header (RFC 768), to be added to that of the datagram.

@@ -127,6 +127,7 @@ fn other_drops_and_punts_are_none_of_its_business() {
                 | DropReason::ProtocolUnreachable
                 | DropReason::PortUnreachable
                 | DropReason::FragmentationNeeded
+                | DropReason::EncapsulationLimit
         );
         assert_eq!(b.about(*reason, &packet).len(), usize::from(answered), "{reason:?}");
     }
@@ -364,6 +365,15 @@ fn c6_each_drop_has_its_error() {
         let sent: Vec<_> = b.world.sent().iter().map(read6).collect();
         assert_eq!(sent, [([OWN6, HOST6], kind, code, rest, packet.clone())], "{reason:?}");
     }
+    // Where the limit is (RFC 2473 §4.1.1): behind the header, type and length.
+    let mut limited = packet.clone();
+    let next = std::mem::replace(&mut limited[6], 60);
+    limited.splice(40..40, [next, 0, 4, 1, 0, 1, 1, 0]);
+    limited[5] += 8;
+    let notice = slot(Cause::Notice(DropReason::EncapsulationLimit), &limited);
+    b.engine.on_notice(&mut b.world, at(0), &notice);
+    let sent: Vec<_> = b.world.sent().iter().map(read6).collect();
+    assert_eq!(sent, [([OWN6, HOST6], 4, 0, 44, limited)]);
     // Held for a neighbour that did not answer, and late fragments.
     let held = Held { in_if: EN0, originated: false, bytes: packet.clone().into() };
     b.engine.unreachable(&mut b.world, at(0), &held);

@@ -15,6 +15,7 @@ use super::values;
 use crate::ids::Family;
 use crate::model::ip;
 use crate::model::spec::TunnelKind;
+use crate::tables::interfaces::UDP_PORTS;
 
 /// Checks all that was touched and notes what is wrong.
 pub(super) fn check(edit: &mut Edit<'_>, touched: &BTreeMap<Object, Item>) {
@@ -202,6 +203,9 @@ fn tunnel(desired: &Desired, key: Key, config: &TunnelConfig, faults: &mut Vec<F
             faults.push(Refusal::DuplicatePeer { name, other, peer }.on("peer"));
         }
     }
+    if config.udp.is_some() && desired.index.udp.len() > UDP_PORTS {
+        faults.push(Refusal::TooManyUdpPorts(desired.names.name(key)).on("udp"));
+    }
     if let Some((local, remote)) = config.outer(kind) {
         // On ipip over IPv4 the far end was just looked at, under its other name.
         if config.endpoints.is_some() {
@@ -212,7 +216,10 @@ fn tunnel(desired: &Desired, key: Key, config: &TunnelConfig, faults: &mut Vec<F
             let [one, two] = both[..] else { continue };
             let (name, other) = (desired.names.name(one), desired.names.name(two));
             let kind = kind.prefix();
-            let key = config.gre.key_in.map_or(String::new(), |key| format!(" with key {key}"));
+            let mut key = config.gre.key_in.map_or(String::new(), |key| format!(" with key {key}"));
+            if let Some(udp) = config.udp {
+                key += &format!(" in UDP {}", udp.port);
+            }
             let twice = Refusal::DuplicateTunnel { name, other, kind, local, remote, key };
             faults.push(twice.on("remote"));
         }

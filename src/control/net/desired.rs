@@ -14,7 +14,9 @@ use super::key::{Key, Names, Numbers};
 use super::paths::{MOST_PATHS, Path, SetId, Sets};
 use crate::ids::{Family, Mac, PortId, TableId};
 use crate::model::ip;
-use crate::model::spec::{Dscp, GreOptions, IcmpSpec, MssClamp, OuterDf, TunnelKind};
+use crate::model::spec::{
+    Dscp, EncapLimit, GreOptions, IcmpSpec, MssClamp, OuterDf, TunnelKind, UdpSpec,
+};
 use crate::tables::tunnel::Received;
 use crate::wire::{IPPROTO_IPIP, IPPROTO_MINIMAL};
 
@@ -61,6 +63,10 @@ pub(super) struct TunnelConfig {
     pub(super) mss: MssClamp,
     /// Checksum, key and sequence numbers; plain on `ipip`.
     pub(super) gre: GreOptions,
+    /// UDP around it.
+    pub(super) udp: Option<UdpSpec>,
+    /// Limit on nesting, over IPv6.
+    pub(super) encaplimit: EncapLimit,
     /// Administratively up.
     pub(super) up: bool,
 }
@@ -80,6 +86,8 @@ impl TunnelConfig {
             df: OuterDf::default(),
             mss: MssClamp::default(),
             gre: GreOptions::default(),
+            udp: None,
+            encaplimit: EncapLimit::default(),
             up: false,
         }
     }
@@ -103,10 +111,25 @@ impl TunnelConfig {
     /// many as with IP in IP, since any datagram may have to go like that.
     pub(super) fn overhead(&self, kind: TunnelKind) -> u16 {
         let outer = self.outer_family(kind);
+        let udp = self.udp.map_or(0, |_| UdpSpec::OVERHEAD);
+        let limit = self.limit(outer).map_or(0, |_| EncapLimit::OVERHEAD);
         match self.link0 {
-            true => kind.overhead(outer) + self.gre.overhead(),
+            true => kind.overhead(outer) + limit + udp + self.gre.overhead(),
             false => TunnelKind::Ipip.overhead(outer),
         }
+    }
+
+    /// The limit on nesting it sends, by the family outside.
+    pub(super) fn limit(&self, outer: Family) -> Option<u8> {
+        match (outer, self.encaplimit) {
+            (Family::V6, EncapLimit::Fixed(limit)) => Some(limit),
+            _ => None,
+        }
+    }
+
+    /// UDP destination port of its packets, 0 without UDP.
+    pub(super) fn port(&self) -> u16 {
+        self.udp.map_or(0, |udp| udp.port)
     }
 
     /// Protocols of what it sends: one for each family inside, or with minimal
@@ -127,7 +150,8 @@ impl TunnelConfig {
         let mut all = ArrayVec::new();
         if let Some((destination, source)) = self.outer(kind) {
             let (table, key) = (TableId(0), self.gre.key_in);
-            let received = |protocol| Received { table, source, destination, protocol, key };
+            let port = self.port();
+            let received = |protocol| Received { table, source, destination, protocol, key, port };
             all.extend(self.protocols(kind).into_iter().map(received));
         }
         all
@@ -225,6 +249,8 @@ pub(super) struct Index {
     pub(super) received: BTreeSet<(Received, Key)>,
     /// Outer sources and how many tunnels have each.
     pub(super) locals: BTreeMap<IpAddr, usize>,
+    /// UDP ports and how many tunnels have each.
+    pub(super) udp: BTreeMap<u16, usize>,
     /// Gateways of static routes.
     pub(super) gateways: BTreeSet<(IpAddr, IpNet)>,
     /// Static routes to an interface.
@@ -307,14 +333,9 @@ impl Index {
         }
         let Some((local, remote)) = config.outer(kind) else { return };
         change(&mut self.remotes, (remote, key), add);
-        let count = self.locals.entry(local).or_default();
-        if add {
-            *count += 1;
-        } else {
-            *count -= 1;
-            if *count == 0 {
-                self.locals.remove(&local);
-            }
+        count(&mut self.locals, local, add);
+        if let Some(udp) = config.udp {
+            count(&mut self.udp, udp.port, add);
         }
     }
 
@@ -461,6 +482,15 @@ impl Desired {
             Target::Paths(set) => self.sets.paths(set).iter().map(|path| path.target).collect(),
             target => std::iter::once(target).collect(),
         }
+    }
+}
+
+/// One more of these, or one less.
+fn count<T: Ord + Copy>(counts: &mut BTreeMap<T, usize>, what: T, add: bool) {
+    let count = counts.entry(what).or_default();
+    *count = if add { *count + 1 } else { *count - 1 };
+    if *count == 0 {
+        counts.remove(&what);
     }
 }
 

@@ -230,9 +230,19 @@ fn port(have: &PortSpec, want: &PortSpec, at: &str, ops: &mut Ops) {
     let up = (have.up != want.up).then_some(want.up);
     let mtu = (have.mtu != want.mtu).then_some(want.mtu);
     if up.is_some() || mtu.is_some() {
-        let (link0, link1, ttl, dscp, df, mss) = (None, None, None, None, None, None);
-        let name = name.clone();
-        ops.add(at, Op::SetInterface { name, up, link0, link1, mtu, ttl, dscp, df, mss });
+        let op = Op::SetInterface {
+            name: name.clone(),
+            up,
+            mtu,
+            link0: None,
+            link1: None,
+            ttl: None,
+            dscp: None,
+            df: None,
+            mss: None,
+            encaplimit: None,
+        };
+        ops.add(at, op);
     }
 }
 

@@ -200,6 +200,7 @@ impl<'a> Edit<'a> {
             Op::ClearEndpoints { name } => self.set_endpoints(name, None),
             Op::SetInterface { name, .. } => self.set_interface(name, op),
             Op::SetGre { .. } => self.set_gre(op),
+            Op::SetUdp { name, udp } => self.set_udp(name, *udp),
             Op::AddRoute { route } => self.route(route, Some(false)),
             Op::ChangeRoute { route } => self.route(route, Some(true)),
             Op::PutRoute { route } => self.route(route, None),
@@ -439,7 +440,8 @@ fn subject(op: &Op) -> Vec<&str> {
         | Op::SetEndpoints { name, .. }
         | Op::ClearEndpoints { name }
         | Op::SetInterface { name, .. }
-        | Op::SetGre { name, .. } => vec![name],
+        | Op::SetGre { name, .. }
+        | Op::SetUdp { name, .. } => vec![name],
         Op::PutTunnel { tunnel } => vec![&tunnel.name],
         Op::PutVlan { vlan } => vec![&vlan.name],
         Op::AddRoute { route } | Op::ChangeRoute { route } | Op::PutRoute { route } => {

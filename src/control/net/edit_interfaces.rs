@@ -13,7 +13,9 @@ use super::values::{self, LEAST_MTU, MAX_DATAGRAM};
 use crate::ids::Family;
 use crate::model::ip;
 use crate::model::op::Op;
-use crate::model::spec::{Dscp, MAX_RESYNC, MSS_RANGE, MssClamp, TunnelKind, TunnelSpec, VlanSpec};
+use crate::model::spec::{
+    Dscp, MAX_RESYNC, MSS_RANGE, MssClamp, TunnelKind, TunnelSpec, UdpSpec, VlanSpec,
+};
 
 impl Edit<'_> {
     /// A tunnel's configuration; its kind is its key's.
@@ -64,6 +66,8 @@ impl Edit<'_> {
             df: spec.df,
             mss: spec.mss,
             gre: spec.gre,
+            udp: spec.udp,
+            encaplimit: spec.encaplimit,
             up: spec.up,
         };
         check_endpoints(name, kind, config.endpoints)?;
@@ -196,7 +200,8 @@ impl Edit<'_> {
     }
 
     fn set_link(&mut self, key: Key, name: &str, op: &Op) -> Done {
-        let Op::SetInterface { up, link0, link1, mtu, ttl, dscp, df, mss, .. } = op else {
+        let Op::SetInterface { up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit, .. } = op
+        else {
             return Ok(());
         };
         for (given, what) in [
@@ -206,6 +211,7 @@ impl Edit<'_> {
             (dscp.is_some(), "dscp"),
             (df.is_some(), "df"),
             (mss.is_some(), "mss"),
+            (encaplimit.is_some(), "encaplimit"),
         ] {
             if given {
                 return Err(Refusal::NotATunnel(name.to_owned(), what).on(what));
@@ -239,7 +245,8 @@ impl Edit<'_> {
     }
 
     fn set_tunnel(&mut self, name: &str, op: &Op) -> Done {
-        let Op::SetInterface { up, link0, link1, mtu, ttl, dscp, df, mss, .. } = op else {
+        let Op::SetInterface { up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit, .. } = op
+        else {
             return Ok(());
         };
         let (key, kind, mut config) = self.tunnel_config(name)?;
@@ -262,6 +269,7 @@ impl Edit<'_> {
         config.dscp = dscp.unwrap_or(config.dscp);
         config.df = df.unwrap_or(config.df);
         config.mss = mss.unwrap_or(config.mss);
+        config.encaplimit = encaplimit.unwrap_or(config.encaplimit);
         check_options(name, kind, &config)?;
         check_numbers(name, kind, &config)?;
         self.put_tunnel(key, Some(config));
@@ -288,6 +296,29 @@ impl Edit<'_> {
     }
 }
 
+impl Edit<'_> {
+    pub(super) fn set_udp(&mut self, name: &str, udp: Option<UdpSpec>) -> Done {
+        let (key, kind, mut config) = self.tunnel_config(name).map_err(|r| r.on("name"))?;
+        config.udp = udp;
+        check_options(name, kind, &config)?;
+        check_numbers(name, kind, &config)?;
+        self.put_tunnel(key, Some(config));
+        Ok(())
+    }
+}
+
+/// A UDP header whose ports are some.
+fn check_udp(name: &str, config: &TunnelConfig) -> Done {
+    let Some(udp) = config.udp else { return Ok(()) };
+    if udp.port == 0 || udp.source == Some(0) {
+        return Err(Refusal::UdpPort(name.to_owned()).on("udp"));
+    }
+    if !config.link0 {
+        return Err(Refusal::MobileUdp(name.to_owned()).on("udp"));
+    }
+    Ok(())
+}
+
 /// What only GRE headers have is set on tunnels with GRE headers only.
 fn check_options(name: &str, kind: TunnelKind, config: &TunnelConfig) -> Done {
     let gre = &config.gre;
@@ -295,6 +326,7 @@ fn check_options(name: &str, kind: TunnelKind, config: &TunnelConfig) -> Done {
         let refusal = Refusal::Resync(name.to_owned(), gre.sequence_resync);
         return Err(refusal.on("sequence_resync"));
     }
+    check_udp(name, config)?;
     let set = [
         ("checksum", gre.checksum),
         ("key", gre.key_in.or(gre.key_out).is_some()),

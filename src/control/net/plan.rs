@@ -12,6 +12,9 @@
 //!                          traffic class as TOS, flow label and length 0
 //! ```
 //!
+//! Between outer header and GRE: over IPv6 a limit on nesting (8), then UDP (8:
+//! source port 0 if it follows the flow, length 0, checksum 1 if there is one).
+//!
 //! `partial_checksum` is the sum of exactly the 20 bytes of an outer IPv4: the
 //! path adds total length, id, and what it changes in TOS and DF.
 //!
@@ -34,14 +37,21 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::desired::TunnelConfig;
 use crate::control::topology::Link;
+use crate::flow::splitmix;
 use crate::ids::{Family, IfId, Mac};
 use crate::model::ip::LEAST_MTU_V6;
-use crate::model::spec::{Dscp, GreOptions, MssClamp, OuterDf, TunnelKind};
-use crate::tables::adjacency::{Adjacency, AdjacencyKind, Encapsulation, MAX_REWRITE, flags};
+use crate::model::spec::{Dscp, GreOptions, MssClamp, OuterDf, TunnelKind, UdpSpec};
+use crate::tables::adjacency::{
+    Adjacency, AdjacencyKind, Encapsulation, LIMIT_LEN, MAX_REWRITE, flags, limit_header,
+};
 use crate::wire::ether::EtherRepr;
 use crate::wire::gre::{GRE_LEN, GRE_MAX_LEN, GreRepr};
 use crate::wire::ipv4::Ipv4Repr;
-use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_IPIP, checksum};
+use crate::wire::udp::UDP_LEN;
+use crate::wire::{
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_DESTINATION_OPTIONS, IPPROTO_IPIP, IPPROTO_UDP,
+    checksum,
+};
 
 /// What is known of a neighbour's link address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +172,10 @@ pub(super) fn segment(config: &TunnelConfig, mtu: u16, inner: Family) -> u16 {
 
 /// IPv6 straight in IPv4 (RFC 4213).
 fn six_in_four(kind: TunnelKind, config: &TunnelConfig, inner: Family) -> bool {
-    kind == TunnelKind::Ipip && inner == Family::V6 && config.outer_family(kind) == Family::V4
+    config.udp.is_none()
+        && kind == TunnelKind::Ipip
+        && inner == Family::V6
+        && config.outer_family(kind) == Family::V4
 }
 
 /// Which datagram is cut, and so what becomes of the outer DF: see the module's
@@ -211,8 +224,12 @@ fn put_tunnel_header(
         Dscp::Fixed(dscp) => (dscp << 2, 0),
     };
     let cut = cut(kind, config, inner, adjacency.underlay_mtu);
-    // In the template of minimal encapsulation it is that of fragments.
-    let protocol = if config.link0 { kind.protocol(inner) } else { IPPROTO_IPIP };
+    let protocol = match config.udp {
+        Some(_) => IPPROTO_UDP,
+        // In the template of minimal encapsulation it is that of fragments.
+        None if config.link0 => kind.protocol(inner),
+        None => IPPROTO_IPIP,
+    };
     let at = usize::from(adjacency.l2_len);
     let rest = &mut adjacency.rewrite[at..];
     let mut len = match config.outer(kind) {
@@ -227,16 +244,25 @@ fn put_tunnel_header(
             len
         }
         Some((IpAddr::V6(src), IpAddr::V6(dst))) => {
-            put_ipv6_header(rest, (src, dst), protocol, config.ttl, tos)
+            let limit = config.limit(Family::V6);
+            let next = limit.map_or(protocol, |_| IPPROTO_DESTINATION_OPTIONS);
+            let len = put_ipv6_header(rest, (src, dst), next, config.ttl, tos);
+            let options = limit.map(|limit| limit_header(protocol, limit));
+            len + options.map_or(0, |options| put(&mut rest[len..], &options))
         }
         _ => return,
     };
-    adjacency.encap = match kind {
+    adjacency.encap = match (kind, config.udp) {
         _ if !config.link0 => Encapsulation::Minimal,
-        TunnelKind::Gre => Encapsulation::Gre,
-        TunnelKind::Ipip => Encapsulation::Ipip,
+        (TunnelKind::Gre, None) => Encapsulation::Gre,
+        (TunnelKind::Gre, Some(_)) => Encapsulation::GreInUdp,
+        (TunnelKind::Ipip, None) => Encapsulation::Ipip,
+        (TunnelKind::Ipip, Some(_)) => Encapsulation::IpipInUdp,
     };
-    if adjacency.encap == Encapsulation::Gre {
+    if let Some(udp) = &config.udp {
+        len += put_udp_header(&mut rest[len..], udp, config.gre.sequence, adjacency.out_if);
+    }
+    if kind == TunnelKind::Gre && config.link0 {
         len += put_gre_header(&mut rest[len..], &config.gre, inner);
     }
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
@@ -265,6 +291,25 @@ fn put_ipv6_header(
     LEN
 }
 
+/// The UDP header without length; gives its length. A source port of 0 is for the
+/// path to choose, a checksum other than 0 for it to fill in. Numbered packets
+/// are one flow, or they would overtake each other.
+fn put_udp_header(rest: &mut [u8], udp: &UdpSpec, numbered: bool, tunnel: IfId) -> usize {
+    const FIRST_DYNAMIC: u16 = 0xc000;
+    let of_tunnel = FIRST_DYNAMIC | splitmix(tunnel.0.into()) as u16;
+    let source = udp.source.unwrap_or(if numbered { of_tunnel } else { 0 });
+    let [a, b] = source.to_be_bytes();
+    let [c, d] = udp.port.to_be_bytes();
+    put(rest, &[a, b, c, d, 0, 0, 0, u8::from(udp.checksum)])
+}
+
+/// Puts bytes at the start of `rest`; gives how many.
+fn put(rest: &mut [u8], bytes: &[u8]) -> usize {
+    let Some(room) = rest.get_mut(..bytes.len()) else { return 0 };
+    room.copy_from_slice(bytes);
+    bytes.len()
+}
+
 /// The GRE header, checksum and sequence number zero; gives its length.
 fn put_gre_header(rest: &mut [u8], options: &GreOptions, inner: Family) -> usize {
     let header = GreRepr {
@@ -281,5 +326,6 @@ fn put_gre_header(rest: &mut [u8], options: &GreOptions, inner: Family) -> usize
     len
 }
 
-// The longest we make: VLAN tag, outer IPv6, GRE with all its words.
-const _: () = assert!(18 + 40 + GRE_MAX_LEN <= MAX_REWRITE);
+// The longest we make: VLAN tag, outer IPv6, limit on nesting, UDP, GRE with all
+// its words.
+const _: () = assert!(18 + 40 + LIMIT_LEN + UDP_LEN + GRE_MAX_LEN <= MAX_REWRITE);

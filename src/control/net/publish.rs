@@ -19,7 +19,7 @@ use crate::model::ip;
 use crate::tables::Tables;
 use crate::tables::adjacency::{Adjacency, AdjacencyKind};
 use crate::tables::epoch::Guard;
-use crate::tables::interfaces::{Attachment, Interfaces, OWN_FAST, PortEntry};
+use crate::tables::interfaces::{Attachment, Interfaces, OWN_FAST, PortEntry, UDP_PORTS};
 
 impl Net {
     /// Publishes all of it. A transaction counts up the generation.
@@ -199,12 +199,14 @@ impl Net {
         let current = self.tables.interfaces.load(guard);
         let same = own == current.own && own_complete == current.own_complete;
         let same6 = own6 == current.own6 && own6_complete == current.own6_complete;
-        if !changed && same && same6 {
+        let ports = self.desired.index.udp.keys().copied();
+        let udp: ArrayVec<u16, UDP_PORTS> = ports.take(UDP_PORTS).collect();
+        if !changed && same && same6 && udp == current.udp {
             return;
         }
         let ports = if changed { self.port_entries() } else { current.ports.clone() };
         let echo = self.desired.icmp.echo;
-        let snapshot = Interfaces { ports, own, own_complete, own6, own6_complete, echo };
+        let snapshot = Interfaces { ports, own, own_complete, own6, own6_complete, udp, echo };
         self.tables.interfaces.replace(snapshot, guard);
     }
 

@@ -11,6 +11,7 @@ use crate::model::api::ErrorCode;
 use crate::tables::decap::DecapFull;
 use crate::tables::fib4::FibFull;
 use crate::tables::fib6::Fib6Full;
+use crate::tables::interfaces::UDP_PORTS;
 
 /// One reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,7 +92,7 @@ pub(super) enum Refusal {
         kind: &'static str,
         local: IpAddr,
         remote: IpAddr,
-        /// ` with key N`, or nothing.
+        /// ` with key N`, ` in UDP N`, both or nothing.
         key: String,
     },
     #[error("{name} and {other} both have the far end {peer}: expected one tunnel to each")]
@@ -113,6 +114,12 @@ pub(super) enum Refusal {
     MobileOption(String, &'static str),
     #[error("{0} has MOBILE encapsulation (link0 clear, RFC 2004), which is IPv4 in IPv4 only")]
     MobileIpv6(String),
+    #[error("{0} has MOBILE encapsulation (link0 clear, RFC 2004), which takes no UDP")]
+    MobileUdp(String),
+    #[error("{0}: a UDP port of 0: expected 1 to 65535")]
+    UdpPort(String),
+    #[error("{0} would have one UDP port more than the {UDP_PORTS} there can be: use one again")]
+    TooManyUdpPorts(String),
     #[error("{0}: a resync time of {1} seconds: expected 0 to 3600")]
     Resync(String, u16),
     #[error("{0} is not a tunnel: {1} cannot be set")]

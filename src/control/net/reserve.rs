@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 use crate::ids::{Family, IfId, Mac, TableId};
 use crate::model::ip;
 use crate::tables::Tables;
-use crate::tables::tunnel::{DecapKey, Tunnel};
+use crate::tables::tunnel::{DecapKey, Tunnel, mapped};
 
 /// Enters new interfaces and publishes new decapsulation keys, after making
 /// sure that the FIB and the adjacency table have room.
@@ -173,13 +173,21 @@ pub(super) fn slot(desired: &Desired, key: Key, id: IfId) -> Tunnel {
         up: config.up && config.is_addressed() && own,
         table: TableId(0),
         resync: config.gre.sequence_resync,
+        port: config.port(),
+        unsummed: config.udp.is_some_and(|udp| !udp.checksum),
         ..Tunnel::default()
     };
     match (local, remote) {
         (IpAddr::V6(local), IpAddr::V6(remote)) => {
             (slot.local6, slot.remote6) = (local.to_bits(), remote.to_bits());
         }
-        (_, IpAddr::V4(remote)) => slot.remote = remote.to_bits(),
+        (IpAddr::V4(local), IpAddr::V4(remote)) => {
+            slot.remote = remote.to_bits();
+            if config.udp.is_some() {
+                let (local, remote) = (mapped(local.to_bits()), mapped(remote.to_bits()));
+                (slot.local6, slot.remote6) = (local, remote);
+            }
+        }
         // Of one family: checked when they were set.
         _ => slot.up = false,
     }

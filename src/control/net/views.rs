@@ -87,6 +87,8 @@ impl Net {
             df: config.df,
             mss: config.mss,
             gre: config.gre,
+            udp: config.udp,
+            encaplimit: config.encaplimit,
             up: config.up,
         })
     }
@@ -195,6 +197,8 @@ impl Net {
                 df: if config.df == OuterDf::Copy { "copy" } else { "set" }.to_owned(),
                 mss: config.mss.to_string(),
                 options: config.gre.to_string(),
+                udp: config.udp.map_or(String::new(), |udp| udp.to_string()),
+                encaplimit: config.encaplimit.to_string(),
                 underlay: underlay.ok().map(|below| self.underlay_view(below)),
                 reason: underlay.err().map(|reason| self.reason(id, reason)),
             }),

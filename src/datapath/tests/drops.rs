@@ -3,7 +3,8 @@
 
 use super::packets::{Datagram, addr, frame, pattern, tagged};
 use super::testbed::*;
-use super::testbed6::{EN0_6, HOST6, six, udp6};
+use super::testbed6::{EN0_6, EN1_6, FAR6, HOST6, six, tunnel6, udp6};
+use super::udp;
 use crate::buf::heap::TestBuf;
 use crate::datapath::drop::DropReason::{self, *};
 use crate::exchange::{Cause, InjectKind};
@@ -261,6 +262,38 @@ fn cases() -> Vec<Case> {
             b.route6("2001:db8::1/128", Adjacency::plain(AdjacencyKind::Local, IfId::NONE));
             pass6(b, &six(HOST6, EN0_6, 60, &[17, 0, 0x42, 1, 0, 0, 0, 0]));
         }),
+        case(UdpBadLength, Rx(EN1_IF), |b| {
+            *b = udp::bed();
+            let mut bad = udp::from4(&inner().bytes(), false);
+            bad[39] += 1;
+            assert_eq!(b.pass(EN1, &bad), Sent::new());
+        }),
+        case(UdpBadLength, Rx(EN1_IF), |b| {
+            *b = udp::bed();
+            let header = [0, 7, 0x12, 0x92, 0, 8, 0];
+            outer_in(b, &Datagram::new("198.51.100.8", "203.0.113.1", 17, header.to_vec()));
+        }),
+        case(UdpBadChecksum, Rx(EN1_IF), |b| {
+            *b = udp::bed();
+            let mut bad = udp::from6(&inner().bytes(), true);
+            bad[70] ^= 1;
+            assert_eq!(b.pass(EN1, &bad), Sent::new());
+        }),
+        case(UdpNoChecksum, Rx(udp::UDP6), |b| {
+            *b = udp::bed();
+            assert_eq!(b.pass(EN1, &udp::from6(&inner().bytes(), false)), Sent::new());
+        }),
+        case(TunnelIntoItself, Tx(udp::UDP6), |b| {
+            *b = Testbed::six();
+            b.route6(&format!("{FAR6}/128"), tunnel6(41, 0, udp::UDP6, false, 0));
+            assert!(b.control.inject(InjectKind::Originate, &udp6(EN1_6, FAR6, 9)));
+            assert_eq!(b.turns(), Sent::new());
+        }),
+        case(EncapsulationLimit, Tx(udp::UDP6), |b| {
+            *b = Testbed::six();
+            b.route6("2001:db8:50::/48", tunnel6(41, 0, udp::UDP6, false, 0));
+            pass6(b, &six(HOST6, "2001:db8:50::9", 60, &[59, 0, 4, 1, 0, 1, 1, 0]));
+        }),
         case(LinkLocalTransit, Rx(EN0_IF), |b| pass6(b, &udp6("fe80::9", "2001:db8:1::1", 9))),
         case(InnerInvalid, Rx(GRE0), |b| {
             outer_in(b, &Datagram::gre("198.51.100.2", "203.0.113.1", 0, 0x0800, &[]));
@@ -404,13 +437,17 @@ fn control_is_told_of_the_drops_that_call_for_an_icmp_error_and_of_no_others() {
                 | FragmentationNeeded
                 | PortUnreachable
                 | ProtocolUnreachable
+                | EncapsulationLimit
         );
         assert_eq!(notices.len(), usize::from(expected), "{:?}: {notices:?}", case.reason);
         for notice in notices {
             assert_eq!(notice.cause, Cause::Notice(case.reason));
             assert!(!notice.link_group && !notice.originated);
-            let read = super::packets::read_ip(&notice.bytes);
-            assert!(read.header.time_to_live <= 64, "as received");
+            let ttl = match notice.bytes[0] >> 4 {
+                6 => notice.bytes[7],
+                _ => super::packets::read_ip(&notice.bytes).header.time_to_live,
+            };
+            assert!(ttl <= 64, "as received");
         }
     }
 }

@@ -49,6 +49,7 @@ fn seeds() -> Vec<Vec<u8>> {
     let mut frames: Vec<_> = datagrams.iter().map(Datagram::frame).collect();
     frames.push(super::packets::tagged(&datagrams[1].frame(), 20));
     frames.extend(seeds6());
+    frames.extend(super::udp::seeds());
     frames
 }
 
@@ -110,7 +111,7 @@ fn spoil(noise: &mut Noise, seeds: &[Vec<u8>], frame: &mut Vec<u8>) {
 #[test]
 fn a_million_frames_of_garbage() {
     const FRAMES: usize = 1_000_000;
-    let mut bed = Testbed::six();
+    let mut bed = super::udp::bed();
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
     let seeds = seeds();
     let mut frame = Vec::new();

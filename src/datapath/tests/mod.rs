@@ -21,3 +21,4 @@ mod rules;
 mod six;
 mod testbed;
 mod testbed6;
+mod udp;

@@ -358,6 +358,7 @@ fn a_tunnel_over_ipv6_is_found_by_its_very_ends() {
         destination: std::net::Ipv6Addr::from(host6(EN1_6)).into(),
         protocol: 41,
         key: None,
+        port: 0,
     };
     let key = bed.tables.decap.key_of(&key);
     bed.tables.decap.insert(key, IP6.0, &bed.tables.pin()).unwrap();

@@ -212,6 +212,7 @@ impl Testbed {
             destination: std::net::Ipv6Addr::from(local6).into(),
             protocol,
             key: None,
+            port: 0,
         };
         let key = self.tables.decap.key_of(&received);
         self.tables.decap.insert(key, id.0, &guard).unwrap();

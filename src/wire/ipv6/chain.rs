@@ -55,6 +55,62 @@ pub fn upper(datagram: &[u8]) -> Result<Upper, BadChain> {
     Err(BadChain)
 }
 
+/// A tunnel encapsulation limit (RFC 2473 §4.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// How many more tunnels the packet may be put into.
+    pub value: u8,
+    /// Where that is, from the IPv6 header on.
+    pub at: usize,
+}
+
+/// The limit that a packet on its way into a tunnel carries, if it carries one:
+/// in destination options, which whoever sent it may have put behind hop-by-hop
+/// options and a routing header. What cannot be read is for its destination to
+/// refuse.
+#[cold]
+pub fn encapsulation_limit(datagram: &[u8]) -> Option<Limit> {
+    let mut protocol = *datagram.get(NEXT_HEADER_OFFSET)?;
+    let mut at = IPV6_LEN;
+    for _ in 0..MOST_HEADERS {
+        let header = datagram.get(at..)?;
+        match protocol {
+            IPPROTO_HOP_BY_HOP | IPPROTO_ROUTING => {}
+            IPPROTO_DESTINATION_OPTIONS => {
+                if let Some((value, within)) = limit_option(header) {
+                    return Some(Limit { value, at: at + within });
+                }
+            }
+            _ => return None,
+        }
+        protocol = *header.first()?;
+        at += extension_len(header).ok()?;
+    }
+    None
+}
+
+/// The limit among a header's options, and where it is.
+fn limit_option(header: &[u8]) -> Option<(u8, usize)> {
+    const LIMIT: u8 = 4;
+    let options = header.get(..extension_len(header).ok()?)?;
+    let mut at = 2;
+    loop {
+        match *options.get(at..)? {
+            [0, ..] => at += 1,
+            [LIMIT, 1, value, ..] => return Some((value, at + 2)),
+            [_, len, ..] => at += 2 + usize::from(len),
+            _ => return None,
+        }
+    }
+}
+
+/// Whether a packet with this next header may carry a limit: those that do not
+/// are not looked into.
+#[inline(always)]
+pub const fn may_have_limit(next_header: u8) -> bool {
+    matches!(next_header, IPPROTO_HOP_BY_HOP | IPPROTO_ROUTING | IPPROTO_DESTINATION_OPTIONS)
+}
+
 /// The length of an options header all of whose options may be passed over.
 fn options(header: &[u8]) -> Result<usize, BadChain> {
     let len = extension_len(header)?;
@@ -142,6 +198,28 @@ mod tests {
         assert_eq!(upper(&chained(60, &long)), Err(BadChain));
     }
 
+    #[test]
+    fn the_limit_on_nesting_is_found_in_destination_options_only() {
+        let found = |value, at| Some(Limit { value, at });
+        assert_eq!(encapsulation_limit(&udp(1, 2, 5)), None);
+        let limit = [17, 0, 4, 1, 3, 1, 1, 0];
+        assert_eq!(encapsulation_limit(&chained(60, &limit)), found(3, 44));
+        assert_eq!(encapsulation_limit(&chained(0, &limit)), None, "hop-by-hop");
+        let second = [17, 0, 0, 1, 0, 4, 1, 0];
+        assert_eq!(encapsulation_limit(&chained(60, &second)), found(0, 47));
+        let behind = [[60, 0, 5, 2, 0, 0, 1, 0], limit].concat();
+        assert_eq!(encapsulation_limit(&chained(0, &behind)), found(3, 52));
+        let routed = [[60, 0, 4, 1, 0, 0, 0, 0], limit].concat();
+        assert_eq!(encapsulation_limit(&chained(43, &routed)), found(3, 52));
+        let after_fragment = [[60, 0, 0, 0, 0, 0, 0, 0], limit].concat();
+        assert_eq!(encapsulation_limit(&chained(44, &after_fragment)), None);
+        for broken in
+            [[17, 0, 4, 0, 3, 1, 1, 0], [17, 9, 4, 1, 3, 1, 1, 0], [17, 0, 1, 4, 4, 1, 0, 4]]
+        {
+            assert_eq!(encapsulation_limit(&chained(60, &broken)), None, "{broken:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic_and_the_end_lies_within(
@@ -149,6 +227,9 @@ mod tests {
         ) {
             if let Some(next) = bytes.get_mut(6) {
                 *next = [0, 43, 44, 60, 47, 4][first];
+            }
+            if let Some(limit) = encapsulation_limit(&bytes) {
+                prop_assert_eq!(bytes.get(limit.at), Some(&limit.value));
             }
             if let Ok(upper) = upper(&bytes) {
                 prop_assert!(upper.at <= bytes.len().max(40));

@@ -156,6 +156,13 @@ fn op_of(family: Family) -> impl Strategy<Value = Op> {
         3 => (tunnel(), some_key(), some_key(), any::<[bool; 2]>()).prop_map(|(n, i, o, [c, s])| {
             gre(n, |g| (g.key_in, g.key_out, g.checksum, g.sequence) = (i, o, c, s))
         }),
+        2 => (tunnel(), prop::option::of(Just(4754)), any::<bool>()).prop_map(|(n, port, checksum)| {
+            let udp = port.map(|port| UdpSpec { port, source: None, checksum });
+            Op::SetUdp { name: n.into(), udp }
+        }),
+        1 => (tunnel(), prop::option::of(0u8..5)).prop_map(|(n, limit)| {
+            set(n, |f| f.encaplimit = Some(limit.map_or(EncapLimit::Off, EncapLimit::Fixed)))
+        }),
         5 => routed.prop_map(|(to, target)| Op::PutRoute { route: RouteSpec { to: net(to), target } }),
         1 => prop::sample::select(nets).prop_map(delete),
         2 => (far(family), 1u8..5).prop_map(|(h, n)| neighbour(h, n)),
@@ -249,7 +256,7 @@ fn seen(m: &Machine) -> Vec<String> {
     seen.push(format!("{own:?} {}", interfaces.own_complete));
     let mut own6 = interfaces.own6.to_vec();
     own6.sort_unstable();
-    seen.push(format!("{own6:x?} {}", interfaces.own6_complete));
+    seen.push(format!("{own6:x?} {} {:?}", interfaces.own6_complete, interfaces.udp));
     let fib = m.net.tables_view();
     let prefixes = [fib.fib4_prefixes, fib.fib6_prefixes];
     seen.push(format!("{prefixes:?} {} {}", fib.next_hops, fib.tunnels));
@@ -263,12 +270,13 @@ fn keys(m: &Machine) -> Vec<String> {
     let guard = m.tables.pin();
     let mut keys = Vec::new();
     for (from, to) in HOSTS.iter().flat_map(|s| HOSTS.iter().map(move |d| (s, d))) {
-        for (protocol, key) in [(4, None), (41, None), (47, None), (47, Some(0)), (47, Some(7))] {
+        let all = [(4, None), (41, None), (47, None), (47, Some(0)), (47, Some(7))];
+        for ((protocol, key), port) in all.iter().flat_map(|one| [0, 4754].map(|p| (*one, p))) {
             let (table, source, destination) = (crate::ids::TableId(0), ip(from), ip(to));
-            let received = Received { table, source, destination, protocol, key };
+            let received = Received { table, source, destination, protocol, key, port };
             if let Some(index) = m.tables.decap.get(m.tables.decap.key_of(&received), &guard) {
                 let name = m.net.name(IfId(index)).unwrap();
-                keys.push(format!("{from} > {to} {protocol} {key:?}: {name}"));
+                keys.push(format!("{from} > {to} {protocol} {key:?} {port}: {name}"));
             }
         }
     }

@@ -15,6 +15,7 @@ mod options;
 mod refusals;
 mod routes;
 mod soft;
+mod udp;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -209,6 +210,8 @@ pub(super) fn bare(name: &str) -> TunnelSpec {
         df: OuterDf::Set,
         mss: MssClamp::Off,
         gre: GreOptions::default(),
+        udp: None,
+        encaplimit: EncapLimit::Off,
         up: true,
     }
 }
@@ -319,13 +322,14 @@ pub(super) struct Fields {
     pub(super) dscp: Option<Dscp>,
     pub(super) df: Option<OuterDf>,
     pub(super) mss: Option<MssClamp>,
+    pub(super) encaplimit: Option<EncapLimit>,
 }
 
 pub(super) fn set(name: &str, fill: impl FnOnce(&mut Fields)) -> Op {
     let mut f = Fields::default();
     fill(&mut f);
-    let Fields { up, link0, link1, mtu, ttl, dscp, df, mss } = f;
-    Op::SetInterface { name: name.into(), up, link0, link1, mtu, ttl, dscp, df, mss }
+    let Fields { up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit } = f;
+    Op::SetInterface { name: name.into(), up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit }
 }
 
 /// `gre("gre0", |g| g.key_in = Some(1))`: all options, those not filled off.
