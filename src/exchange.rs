@@ -31,6 +31,8 @@ reasons! {
         Resolve = "resolve",
         /// IPv6 neighbour discovery (RFC 4861).
         Nd = "nd",
+        /// A keepalive or probe of ours that came back.
+        Liveness = "liveness",
     }
 }
 
@@ -79,6 +81,15 @@ pub enum InjectKind {
     },
     /// A datagram of either family made here: looked up, TTL untouched.
     Originate,
+    /// A datagram made here for a tunnel, whatever routes say of it: straight
+    /// to the tunnel's adjacency, TTL untouched.
+    Into {
+        /// The tunnel; should the adjacency be another's by now, the packet
+        /// is dropped.
+        tunnel: IfId,
+        /// Its adjacency.
+        next_hop: NextHopId,
+    },
     /// A held datagram on its way through: looked up, TTL decremented.
     Forward {
         /// Where it had arrived.

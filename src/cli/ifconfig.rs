@@ -13,8 +13,10 @@ use crate::config::address::interface_address;
 use crate::ids::Family;
 use crate::model::api::Call;
 use crate::model::op::{GreKeys, Op};
-use crate::model::spec::{Dscp, EncapLimit, MssClamp, OuterDf, UdpSpec};
-use crate::model::view::{AddressView, InterfaceView, TunnelView};
+use crate::model::spec::{Dscp, EncapLimit, MssClamp, OuterDf, PERIOD, ProbeSpec, Timing, UdpSpec};
+use crate::model::view::{
+    AddressView, CheckView, InterfaceView, LivenessView, RttView, TunnelView,
+};
 
 /// What `--help` ends with.
 pub const EXAMPLES: &str = "\
@@ -33,6 +35,8 @@ Examples:
   ifconfig en0.20 create               VLAN 20 of port en0
   ifconfig gre0 mtu 1400 ttl 32 dscp copy df set
   ifconfig gre0 key 42 checksum        GRE with a key and checksums
+  ifconfig gre0 keepalive 10 3         down when three keepalives in a row are lost
+  ifconfig gre0 probe to 12.2 1        asks 12.0.0.2 each second, through the tunnel
   ifconfig gre0 deletetunnel           no outer addresses
   ifconfig gre0 destroy                away with it and all that pointed at it
   ifconfig -l                          names; -a, or nothing: all of them
@@ -56,7 +60,15 @@ Words:
   encaplimit N|off                     limit on nesting, over IPv6
   sequence   -sequence                 send GRE sequence numbers
   resync N                             seconds of packets out of sequence after
-                                       which the far end has begun anew; 0: never";
+                                       which the far end has begun anew; 0: never
+  keepalive [INTERVAL [RETRIES [UPAFTER]]]   -keepalive
+                   GRE keepalives (over IPv4): every INTERVAL (10: seconds, 500ms);
+                   after RETRIES (3) lost in a row the far end is gone and so are
+                   the routes; after UPAFTER (2) answered in a row both are back
+  probe [to ADDR] [INTERVAL [RETRIES [UPAFTER]]] [nosize]   -probe
+                   the same by echo requests through the tunnel, of any kind, to
+                   ADDR or the inner far end; and, unless nosize, the largest
+                   packet that passes, looked for each minute";
 
 /// What a line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -142,6 +154,8 @@ struct Change {
     mss: Option<MssClamp>,
     encaplimit: Option<EncapLimit>,
     gre: Gre,
+    keepalive: Option<Option<Timing>>,
+    probe: Option<Option<ProbeSpec>>,
     /// `-udp` is `Some(None)`.
     udp: Option<Option<UdpSpec>>,
 }
@@ -217,6 +231,10 @@ impl Change {
             "sequence" => self.gre.sequence = Some(true),
             "-sequence" => self.gre.sequence = Some(false),
             "resync" => self.gre.resync = Some(words.number(word, "a number of seconds")?),
+            "keepalive" => self.keepalive = Some(Some(timing(words)?)),
+            "-keepalive" => self.keepalive = Some(None),
+            "probe" => self.probe = Some(Some(probe(words)?)),
+            "-probe" => self.probe = Some(None),
             _ => return self.take_address(word),
         }
         Ok(())
@@ -289,6 +307,8 @@ impl Change {
             None => {}
         }
         ops.extend(self.gre_options(name));
+        ops.extend(self.keepalive.map(|keepalive| Op::SetKeepalive { name: of(), keepalive }));
+        ops.extend(self.probe.map(|probe| Op::SetProbe { name: of(), probe }));
         ops.extend(self.udp.map(|udp| Op::SetUdp { name: of(), udp }));
         ops.extend(self.numbers(name));
         if self.destroy {
@@ -357,6 +377,46 @@ fn keys(words: &mut Words<'_>) -> Result<GreKeys, Usage> {
         words.next();
     }
     Ok(GreKeys { inward: Some(inward), outward: outward.or(Some(inward)) })
+}
+
+/// Interval, retries, answers until up: as many of them as there are.
+fn timing(words: &mut Words<'_>) -> Result<Timing, Usage> {
+    let mut timing = Timing::default();
+    // What begins with a digit and is no address.
+    let is_number = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_digit()) && !word.contains(['.', ':', '/'])
+    };
+    let mut next = || match words.peek() {
+        Some(word) if is_number(word) => words.next(),
+        _ => None,
+    };
+    if let Some(text) = next() {
+        let bad = |_| Usage::Bad { value: text.to_owned(), expected: PERIOD };
+        timing.interval = text.parse().map_err(bad)?;
+    }
+    for field in [&mut timing.retries, &mut timing.up_after] {
+        if let Some(text) = next() {
+            *field = number(text, "a number from 1 to 255")?;
+        }
+    }
+    Ok(timing)
+}
+
+/// Whom to ask, how often, and whether for sizes.
+fn probe(words: &mut Words<'_>) -> Result<ProbeSpec, Usage> {
+    let to = match words.peek() {
+        Some("to") => {
+            words.next();
+            Some(address(words.after("to", "the address to probe")?)?)
+        }
+        _ => None,
+    };
+    let timing = timing(words)?;
+    let size = words.peek() != Some("nosize");
+    if !size {
+        words.next();
+    }
+    Ok(ProbeSpec { timing, to, size })
 }
 
 fn key(text: &str) -> Option<u32> {
@@ -461,6 +521,49 @@ fn render_tunnel(out: &mut String, tunnel: &TunnelView) {
     }
     if let Some(reason) = &tunnel.reason {
         line(out, format_args!("not running: {reason}"));
+    }
+    if let Some(liveness) = &tunnel.liveness {
+        render_liveness(out, liveness);
+    }
+}
+
+fn render_liveness(out: &mut String, view: &LivenessView) {
+    let LivenessView { state, seconds, transitions, keepalive, probe } = view;
+    line(out, format_args!("far end {state} for {seconds}s, {transitions} changes"));
+    if let Some(check) = keepalive {
+        render_check(out, "keepalive", check);
+    }
+    if let Some(probe) = probe {
+        render_check(out, &format!("probe to {}", probe.to), &probe.check);
+        if let Some(largest) = probe.largest {
+            line(out, format_args!("  largest packet that passes {largest}"));
+        }
+    }
+}
+
+fn render_check(out: &mut String, what: &str, check: &CheckView) {
+    let CheckView { interval, retries, up_after, state, sent, received, lost, rtt } = check;
+    line(
+        out,
+        format_args!(
+            "{what} {interval} {retries} {up_after}: {state}, sent {sent} received {received} \
+             lost {lost}"
+        ),
+    );
+    if let Some(rtt) = rtt {
+        let ms = |us: u64| us as f64 / 1e3;
+        let RttView { last_us, min_us, mean_us, max_us, jitter_us } = *rtt;
+        line(
+            out,
+            format_args!(
+                "  rtt {:.3} ms, min/avg/max/jitter {:.3}/{:.3}/{:.3}/{:.3} ms",
+                ms(last_us),
+                ms(min_us),
+                ms(mean_us),
+                ms(max_us),
+                ms(jitter_us)
+            ),
+        );
     }
 }
 

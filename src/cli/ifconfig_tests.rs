@@ -247,6 +247,7 @@ fn a_tunnel_that_does_not_run_says_why() {
         options: "key in 1 out 2 checksum sequence".into(),
         underlay: None,
         reason: Some("no outer addresses".into()),
+        liveness: None,
     };
     let mut out = String::new();
     render_tunnel(&mut out, &tunnel);
@@ -304,4 +305,74 @@ fn masks_of_every_length() {
         let view = AddressView { address, prefix_len: len, peer: None, broadcast: None };
         assert!(inet("en0", &view).ends_with(mask), "{len}");
     }
+}
+
+#[test]
+fn far_ends_are_watched_in_these_words() {
+    let ops = |text: &str| ops(&format!("gre0 {text}"));
+    let timing = |interval: &str, retries, up_after| Timing {
+        interval: interval.parse().unwrap(),
+        retries,
+        up_after,
+    };
+    let keepalive = |keepalive| vec![Op::SetKeepalive { name: "gre0".into(), keepalive }];
+    assert_eq!(ops("keepalive"), keepalive(Some(timing("10s", 3, 2))));
+    assert_eq!(ops("keepalive 5 4"), keepalive(Some(timing("5s", 4, 2))));
+    assert_eq!(ops("keepalive 500ms 4 1"), keepalive(Some(timing("500ms", 4, 1))));
+    assert_eq!(ops("-keepalive"), keepalive(None));
+    let probe = |timing, to: Option<&str>, size| {
+        let to = to.map(|to| to.parse().unwrap());
+        vec![Op::SetProbe { name: "gre0".into(), probe: Some(ProbeSpec { timing, to, size }) }]
+    };
+    assert_eq!(ops("probe"), probe(Timing::default(), None, true));
+    assert_eq!(ops("probe to 12.2 1 5 nosize"), probe(timing("1s", 5, 2), Some("12.0.0.2"), false));
+    assert_eq!(ops("probe to fd00::2"), probe(Timing::default(), Some("fd00::2"), true));
+    assert_eq!(ops("-probe"), vec![Op::SetProbe { name: "gre0".into(), probe: None }]);
+    // An address after it is an address.
+    let both = ops("keepalive 12.1 12.2");
+    assert!(matches!(both[..], [Op::SetAddress { .. }, Op::SetKeepalive { .. }]), "{both:?}");
+    for bad in
+        ["keepalive 0", "keepalive 10x", "keepalive 10 256", "probe to", "probe to x", "nosize"]
+    {
+        assert!(parse(&words(&format!("gre0 {bad}"))).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn what_is_known_of_a_far_end_is_shown() {
+    let check = |rtt| CheckView {
+        interval: "500ms".parse().unwrap(),
+        retries: 3,
+        up_after: 2,
+        state: "up".into(),
+        sent: 9,
+        received: 7,
+        lost: 1,
+        rtt,
+    };
+    let rtt = RttView { last_us: 1500, min_us: 900, mean_us: 1200, max_us: 2000, jitter_us: 50 };
+    let view = LivenessView {
+        state: "up".into(),
+        seconds: 61,
+        transitions: 2,
+        keepalive: Some(check(None)),
+        probe: Some(crate::model::view::ProbeView {
+            to: "12.0.0.2".parse().unwrap(),
+            check: check(Some(rtt)),
+            largest: Some(1400),
+        }),
+    };
+    let mut out = String::new();
+    render_liveness(&mut out, &view);
+    assert_eq!(
+        out,
+        "\tfar end up for 61s, 2 changes\n\
+         \tkeepalive 500ms 3 2: up, sent 9 received 7 lost 1\n\
+         \tprobe to 12.0.0.2 500ms 3 2: up, sent 9 received 7 lost 1\n\
+         \t  rtt 1.500 ms, min/avg/max/jitter 0.900/1.200/2.000/0.050 ms\n\
+         \t  largest packet that passes 1400\n"
+    );
+    // As JSON it comes back the same: what the socket carries.
+    let json = serde_json::to_string(&view).unwrap();
+    assert_eq!(serde_json::from_str::<LivenessView>(&json).unwrap(), view);
 }

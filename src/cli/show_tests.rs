@@ -32,6 +32,7 @@ fn gre0(underlay: Option<UnderlayView>, reason: Option<&str>) -> InterfaceView {
             encaplimit: "off".into(),
             underlay,
             reason: reason.map(str::to_owned),
+            liveness: None,
         }),
         traffic: Traffic { rx_packets: 5, tx_packets: 6, ..Traffic::default() },
     }

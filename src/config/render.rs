@@ -11,7 +11,8 @@ use crate::ids::Family;
 use crate::model::ip;
 use crate::model::spec::{
     DpdkSettings, Dscp, EncapLimit, GreOptions, Hugepages, IcmpSpec, Idle, MssClamp, OuterDf,
-    PathSpec, PathWay, PortSpec, RouteSpec, RouteTarget, Spread, State, TunnelSpec, UdpSpec,
+    PathSpec, PathWay, PortSpec, ProbeSpec, RouteSpec, RouteTarget, Spread, State, Timing,
+    TunnelSpec, UdpSpec,
 };
 
 /// A file that reproduces the configuration.
@@ -175,6 +176,8 @@ impl Page {
             EncapLimit::Fixed(limit) => self.bare("encaplimit", limit),
         }
         self.gre_options(&tunnel.gre);
+        self.bare_if("keepalive", tunnel.keepalive.map(|timing| inline(&timing_keys(timing))));
+        self.bare_if("probe", tunnel.probe.map(probe));
         self.bare_if("udp", tunnel.udp.map(udp));
         self.bare_if("up", unless(tunnel.up, true));
     }
@@ -222,6 +225,27 @@ impl Page {
         self.bare_if("echo", unless(icmp.echo, standard.echo));
         self.bare_if("time_exceeded", unless(icmp.time_exceeded, standard.time_exceeded));
     }
+}
+
+/// An inline table.
+fn inline(keys: &[String]) -> String {
+    format!("{{ {} }}", keys.join(", "))
+}
+
+fn timing_keys(timing: Timing) -> Vec<String> {
+    let interval = Value::String(timing.interval.to_string());
+    vec![
+        format!("interval = {interval}"),
+        format!("retries = {}", timing.retries),
+        format!("up_after = {}", timing.up_after),
+    ]
+}
+
+fn probe(probe: ProbeSpec) -> String {
+    let mut keys = timing_keys(probe.timing);
+    keys.extend(probe.to.map(|to| format!("to = {}", Value::String(to.to_string()))));
+    keys.extend(unless(probe.size, true).map(|size| format!("size = {size}")));
+    inline(&keys)
 }
 
 /// The UDP header as an inline table.

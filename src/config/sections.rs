@@ -15,9 +15,9 @@ use crate::model::api::DEFAULT_SOCKET;
 use crate::model::ip;
 use crate::model::spec::{
     DEFAULT_RESYNC, DpdkSettings, Dscp, EncapLimit, GRE_IN_UDP, GreOptions, Hugepages, IcmpSpec,
-    Idle, MAX_RESYNC, MOST_PATHS, MSS_RANGE, MssClamp, NeighbourSpec, OuterDf, PathSpec, PathWay,
-    PortSpec, PublishSpec, QueueSettings, RouteSpec, RouteTarget, Settings, Spread, TunnelKind,
-    TunnelSpec, UdpSpec, VlanSpec,
+    Idle, MAX_RESYNC, MOST_PATHS, MSS_RANGE, MssClamp, NeighbourSpec, OuterDf, PERIOD, PathSpec,
+    PathWay, Period, PortSpec, ProbeSpec, PublishSpec, QueueSettings, RouteSpec, RouteTarget,
+    Settings, Spread, Timing, TunnelKind, TunnelSpec, UdpSpec, VlanSpec,
 };
 
 /// Where metrics are served unless the file says otherwise.
@@ -321,6 +321,8 @@ pub fn tunnel(fields: &mut Fields) -> Option<TunnelSpec> {
         df: fields.word("df", &df).unwrap_or_default(),
         mss: mss(fields),
         gre: gre_options(fields),
+        keepalive: fields.table("keepalive", "tunnel.keepalive", |fields| Some(timing(fields))),
+        probe: fields.table("probe", "tunnel.probe", |fields| Some(probe(fields))),
         udp: None,
         encaplimit: encaplimit(fields),
         up: fields.flag("up", true),
@@ -355,6 +357,32 @@ fn gre_options(fields: &mut Fields) -> GreOptions {
         sequence: fields.flag("sequence", false),
         sequence_resync: resync.unwrap_or(DEFAULT_RESYNC),
     }
+}
+
+/// How often a far end is asked, and what follows.
+fn timing(fields: &mut Fields) -> Timing {
+    let usual = Timing::default();
+    let interval = fields.any("interval").and_then(|value| {
+        let read = match &value {
+            Value::Integer(seconds) => u32::try_from(*seconds).ok().and_then(Period::seconds),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        if read.is_none() {
+            let message = format!("{} is not an interval: expected {PERIOD}", shown(&value));
+            fields.problem("interval", message);
+        }
+        read
+    });
+    Timing {
+        interval: interval.unwrap_or(usual.interval),
+        retries: fields.number("retries", 1..=255).unwrap_or(usual.retries),
+        up_after: fields.number("up_after", 1..=255).unwrap_or(usual.up_after),
+    }
+}
+
+fn probe(fields: &mut Fields) -> ProbeSpec {
+    ProbeSpec { timing: timing(fields), to: host(fields, "to"), size: fields.flag("size", true) }
 }
 
 /// `udp = { port = 4754 }` of a `[[tunnel]]`. Of GRE the port has a default.

@@ -55,6 +55,15 @@ fn keys_written(text: &str) -> BTreeSet<(String, String)> {
             && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         {
             keys.insert((section.clone(), key.to_owned()));
+            // What is in an inline table, if that is the value.
+            let inner = line.split_once(" = { ").and_then(|(_, rest)| rest.split_once(" }"));
+            for (name, _) in inner
+                .iter()
+                .flat_map(|(all, _)| all.split(", "))
+                .filter_map(|pair| pair.split_once(" = "))
+            {
+                keys.insert((format!("{section}.{key}"), name.to_owned()));
+            }
         }
     }
     keys
@@ -105,10 +114,38 @@ fn every_line_in_comments_is_valid_too() {
     let udp = UdpSpec { port: GRE_IN_UDP, source: None, checksum: true };
     assert_eq!(config.state.tunnels[1].udp, Some(udp));
     let gre = GreOptions { key_in: None, key_out: None, ..config.state.tunnels[0].gre };
+    let tunnel = config.state.tunnels[0].clone();
+    assert_eq!(tunnel.keepalive, Some(Timing::default()));
     assert_eq!(
-        TunnelSpec { mtu: None, gre, inet6: Vec::new(), ..config.state.tunnels[0].clone() },
+        tunnel.probe.map(|probe| (probe.timing, probe.size)),
+        Some((Timing::default(), true))
+    );
+    let (inet6, keepalive, probe) = (Vec::new(), None, None);
+    assert_eq!(
+        TunnelSpec { mtu: None, gre, inet6, keepalive, probe, ..tunnel },
         standard.state.tunnels[0]
     );
+}
+
+#[test]
+fn what_is_wrong_in_an_inline_table_has_its_place() {
+    let text = format!(
+        "{PORTS}[[tunnel]]\nname = \"gre0\"\nkeepalive = {{ interval = \"10m\", retries = 0, every = 1 }}\n\
+         probe = 5\n[[tunnel]]\nname = \"ipip0\"\nprobe = {{ interval = 0, to = \"nowhere\" }}\n"
+    );
+    let problems = parse(&text).unwrap_err();
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    for words in [
+        ["tunnel[0].keepalive.every", "interval, retries, up_after"],
+        ["tunnel[0].keepalive.interval", "\"10m\"` is not an interval: expected 100ms to 32767s"],
+        ["tunnel[0].keepalive.retries", "1 to 255"],
+        ["tunnel[0].probe", "`5` is not a table"],
+        ["tunnel[1].probe.interval", "`0` is not an interval"],
+        ["tunnel[1].probe.to", "nowhere"],
+    ] {
+        let found = told.iter().any(|line| words.iter().all(|word| line.contains(word)));
+        assert!(found, "{words:?} in {told:#?}");
+    }
 }
 
 #[test]
@@ -553,8 +590,8 @@ prop_compose! {
     fn any_tunnel(number: u8)(
         ipip: bool, pair: bool, outer: bool, link1: bool, mtu in proptest::option::of(68u16..), ttl in 1u8..,
         dscp in proptest::option::of(0u8..64), copy_df: bool, up: bool, gre in any_options(), mss in any_mss(),
-        udp in proptest::option::of(any_udp()), limit: Option<u8>,
-        over_v6: bool, inet6 in 0u16..3,
+        over_v6: bool, inet6 in 0u16..3, keepalive in proptest::option::of(any_timing()),
+        probe in proptest::option::of(any_probe()), udp in proptest::option::of(any_udp()), limit: Option<u8>,
     ) -> TunnelSpec {
         let kind = if ipip { TunnelKind::Ipip } else { TunnelKind::Gre };
         let host = |net: u8, last: u8| std::net::Ipv4Addr::new(net, 0, number, last);
@@ -579,10 +616,30 @@ prop_compose! {
             df: if copy_df { OuterDf::Copy } else { OuterDf::Set },
             mss,
             gre: if ipip { GreOptions::default() } else { gre },
+            keepalive: keepalive.filter(|_| !ipip && !over_v6 && udp.is_none()),
+            probe,
             udp,
             encaplimit: limit.map_or(EncapLimit::Off, EncapLimit::Fixed),
             up,
         }
+    }
+}
+
+prop_compose! {
+    fn any_timing()(ms in 100u32..=32_767_000, retries in 1u8.., up_after in 1u8..) -> Timing {
+        Timing { interval: format!("{ms}ms").parse().unwrap(), retries, up_after }
+    }
+}
+
+prop_compose! {
+    fn any_probe()(
+        timing in any_timing(), to in proptest::option::of((101u8..110, any::<bool>())), size: bool,
+    ) -> ProbeSpec {
+        let host = |(net, six): (u8, bool)| match six {
+            true => [0xfd01, net.into(), 0, 0, 0, 0, 0, 9].into(),
+            false => std::net::IpAddr::from([net, 0, 0, 9]),
+        };
+        ProbeSpec { timing, to: to.map(host), size }
     }
 }
 

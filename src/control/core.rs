@@ -18,14 +18,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::icmp::Icmp;
+use super::liveness::Liveness;
 use super::neighbours::{Held, NeighbourConfig, Neighbours};
 use super::net::{Net, PortFacts};
 use super::ping::{Ping, PingError, PingRequest, PingToken};
 use super::reassembly::{Reassembly, ReassemblyConfig};
-use super::topology::{Actions, Event, Link, Topology, Way};
+use super::topology::{Actions, Event, Link, Topology, TunnelWay, Way};
 use super::views::{Totals, WorkerPlan};
 use crate::exchange::{Cause, ControlEnd, InjectKind, PuntReason, PuntSlot};
-use crate::ids::{IfId, Mac};
+use crate::ids::{Family, IfId, Mac};
 use crate::model::api::ApiError;
 use crate::model::op::{Located, Outcome};
 use crate::model::spec::{IcmpSpec, State};
@@ -58,6 +59,8 @@ pub struct Control {
     totals: Totals,
     port_names: Vec<String>,
     housekept: Duration,
+    /// When the last turn was.
+    now: Duration,
     /// The worker whose punts are taken first: each in its turn.
     first: usize,
 }
@@ -66,6 +69,7 @@ pub struct Control {
 struct Engines {
     neighbours: Neighbours,
     icmp: Icmp,
+    liveness: Liveness,
     reassembly: Reassembly,
     ping: Ping,
 }
@@ -91,14 +95,15 @@ impl Control {
         let engines = Engines {
             neighbours: Neighbours::new(NeighbourConfig::default(), Arc::clone(&counters)),
             icmp: Icmp::new(IcmpSpec::default(), Arc::clone(&counters)),
+            liveness: Liveness::new(Arc::clone(&counters)),
             reassembly: Reassembly::new(reassembly, Arc::clone(&counters)),
             ping: Ping::new(room.saturating_sub(ADDED_BY_PATH), Arc::clone(&counters)),
         };
         let port_names = ports.iter().map(|port| port.spec.name.clone()).collect();
         let net = Net::new(tables, ports);
         let totals = Totals::new(workers);
-        let housekept = Duration::ZERO;
-        Control { net, engines, ends, counters, totals, port_names, housekept, first: 0 }
+        let (housekept, now) = (Duration::ZERO, Duration::ZERO);
+        Control { net, engines, ends, counters, totals, port_names, housekept, now, first: 0 }
     }
 
     /// Applies changes, all of them or none, and lets the engines follow.
@@ -119,6 +124,9 @@ impl Control {
                 self.engines.icmp.configure(spec.clone());
                 self.engines.reassembly.configure(spec);
             }
+            if let Event::Watched { tunnel, watch } = event {
+                self.engines.liveness.watch(&mut hands, now, *tunnel, watch.clone());
+            }
             self.engines.neighbours.on_event(&mut hands, now, event);
         }
         self.net.housekeeping();
@@ -137,6 +145,7 @@ impl Control {
     /// long as what they changed is bounded too, then timers. Returns how many
     /// packets there were.
     pub fn turn(&mut self, now: Duration) -> usize {
+        self.now = now;
         let most = self.net.planned() + PLANNED_PER_TURN;
         let workers = self.ends.len();
         let first = self.first;
@@ -164,7 +173,10 @@ impl Control {
 
     fn timers(&mut self, now: Duration) {
         let mut hands = Hands { net: &mut self.net, ends: &mut self.ends };
-        let Engines { neighbours, icmp, reassembly, .. } = &mut self.engines;
+        let Engines { neighbours, icmp, reassembly, liveness, .. } = &mut self.engines;
+        if liveness.tick(&mut hands, now) {
+            neighbours.on_event(&mut hands, now, &Event::RoutesChanged);
+        }
         for packet in neighbours.tick(&mut hands, now) {
             icmp.unreachable(&mut hands, now, &packet);
         }
@@ -209,6 +221,9 @@ impl Control {
 
     fn complete(&self, (id, mut view): (IfId, InterfaceView)) -> InterfaceView {
         view.traffic = self.totals.traffic(id);
+        if let Some(tunnel) = &mut view.tunnel {
+            tunnel.liveness = self.engines.liveness.view(id, self.now);
+        }
         if let Some(underlay) = view.tunnel.as_mut().and_then(|t| t.underlay.as_mut()) {
             let state = self
                 .net
@@ -280,6 +295,16 @@ impl Engines {
             Cause::Punt(PuntReason::LocalFragment) => {
                 self.reassembly.on_fragment(hands, now, slot.in_if, bytes);
             }
+            Cause::Punt(PuntReason::Liveness) => {
+                if !self.liveness.on_returned(hands, now, slot.in_if, bytes) {
+                    self.icmp.on_local(now, bytes, &mut self.ping);
+                }
+            }
+            Cause::Punt(PuntReason::Resolve)
+                if let Some((link, below)) = hands.net.awaited_below(slot.next_hop) =>
+            {
+                self.neighbours.wanted(hands, now, (link, below));
+            }
             Cause::Punt(PuntReason::Resolve) => {
                 let given_up: Option<Held> =
                     self.neighbours.on_unresolved(hands, now, slot.in_if, slot.originated, bytes);
@@ -320,6 +345,9 @@ impl Topology for Hands<'_> {
     fn only_by_default(&self, to: IpAddr) -> bool {
         self.net.only_by_default(to)
     }
+    fn tunnel_way(&self, tunnel: IfId, inner: Family) -> Option<TunnelWay> {
+        self.net.tunnel_way(tunnel, inner)
+    }
 }
 
 impl Actions for Hands<'_> {
@@ -332,6 +360,9 @@ impl Actions for Hands<'_> {
     }
     fn neighbour_lost(&mut self, link: IfId, address: IpAddr, failed: bool) {
         self.net.neighbour_lost(link, address, failed);
+    }
+    fn set_dead(&mut self, tunnel: IfId, dead: bool) {
+        self.net.set_soft(tunnel, |soft| soft.dead = dead);
     }
 }
 

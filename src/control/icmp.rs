@@ -246,13 +246,13 @@ fn answerable(
 }
 
 /// An ICMP message to us, of either family, checked.
-enum Message<'a> {
+pub(super) enum Message<'a> {
     Echo(Reply),
     Error { from: IpAddr, kind: ErrorKind, quote: &'a [u8] },
 }
 
 impl<'a> Message<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Message<'a>, ControlDrop> {
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Message<'a>, ControlDrop> {
         match bytes.first().map(|first| first >> 4) {
             Some(6) => Message::read6(bytes),
             _ => Message::read4(bytes),

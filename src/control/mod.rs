@@ -3,6 +3,7 @@
 pub mod api;
 pub mod core;
 pub mod icmp;
+pub mod liveness;
 pub mod neighbours;
 pub mod net;
 pub mod pieces;

@@ -64,6 +64,7 @@ mod topo;
 mod values;
 mod views;
 mod watch;
+mod withdraw;
 
 #[cfg(test)]
 mod tests;

@@ -71,6 +71,10 @@ reasons! {
         IcmpUnsupported = "icmp_unsupported",
         /// Echo reply that nobody here waits for.
         IcmpUnexpected = "icmp_unexpected",
+        /// A GRE keepalive that came back and answers none of ours, or too late.
+        KeepaliveUnexpected = "keepalive_unexpected",
+        /// A keepalive or probe whose tunnel's next hop has no link address yet: it is asked for.
+        ProbeUnresolved = "probe_unresolved",
         /// Echo request while answering is switched off.
         EchoOff = "echo_off",
         /// Echo request that is not answered (source-routed, RFC 7126 4.3).

@@ -4,8 +4,10 @@
 
 use std::net::IpAddr;
 
+use super::liveness::GreEnds;
 use crate::exchange::InjectKind;
-use crate::ids::{Family, IfId, Mac, PortId};
+use crate::ids::{Family, IfId, Mac, NextHopId, PortId};
+use crate::model::liveness::{ProbeSpec, Timing};
 use crate::wire::destination;
 
 /// An interface that has link addresses: a port or a VLAN sub-interface.
@@ -51,6 +53,31 @@ pub enum Way {
     Unreachable,
 }
 
+/// A tunnel as what is sent to its far end, and not by a route, meets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelWay {
+    /// Its adjacency.
+    pub next_hop: NextHopId,
+    /// False if the neighbour below is known not to answer.
+    pub answers: bool,
+    /// Largest inner datagram.
+    pub mtu: u16,
+}
+
+/// How a tunnel is to be watched: what is configured, and the addresses to do
+/// it with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// The tunnel's name.
+    pub name: String,
+    /// Its outer pair: with another one, all that was found out is void.
+    pub outer: Option<(IpAddr, IpAddr)>,
+    /// Keepalives.
+    pub keepalive: Option<(Timing, GreEnds)>,
+    /// Probes, from an address of ours to another.
+    pub probe: Option<(ProbeSpec, IpAddr, IpAddr)>,
+}
+
 /// Read side of the resolved state.
 pub trait Topology {
     /// A port or VLAN interface; `None` for tunnels and unknown numbers.
@@ -86,6 +113,10 @@ pub trait Topology {
 
     /// True if that match is the default route.
     fn only_by_default(&self, to: IpAddr) -> bool;
+
+    /// How packets of a family get into a tunnel that is watched, whatever its
+    /// routes; `None` if it is not, or does not run.
+    fn tunnel_way(&self, tunnel: IfId, inner: Family) -> Option<TunnelWay>;
 }
 
 /// What an engine is given: both sides at once.
@@ -163,6 +194,13 @@ pub enum Event {
     /// Routes, addresses or tunnels changed: published entries may have become
     /// active or silent.
     RoutesChanged,
+    /// A tunnel is to be watched like this, or not any more.
+    Watched {
+        /// The tunnel.
+        tunnel: IfId,
+        /// How.
+        watch: Option<Watch>,
+    },
     /// ICMP behaviour changed.
     Icmp(crate::model::spec::IcmpSpec),
 }
@@ -182,4 +220,8 @@ pub trait Actions {
     /// A neighbour did not answer or its entry went away. `failed`: packets
     /// meet "unreachable" for now; otherwise they are held and asked for again.
     fn neighbour_lost(&mut self, link: IfId, address: IpAddr, failed: bool);
+
+    /// The far end of a tunnel does not answer, or does again: its routes are
+    /// withdrawn, or back, when this returns.
+    fn set_dead(&mut self, tunnel: IfId, dead: bool);
 }

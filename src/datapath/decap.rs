@@ -19,6 +19,7 @@ use super::tally::{Tally, Way};
 use super::verdict::Turn;
 use super::{ecn, gre, ipv4, keepalive, minimal, mss, udp};
 use crate::buf::{BURST, PacketBuf};
+use crate::exchange::PuntReason;
 use crate::ids::{Family, TableId};
 use crate::tables::decap::Home;
 use crate::tables::epoch::prefetch;
@@ -209,6 +210,9 @@ fn open_all_odd<B: PacketBuf>(
     for slot in odd.slots() {
         match open_odd(packets, turn, opened, slot) {
             Ok(()) => opened.slots.insert(slot),
+            Err(DropReason::GreUnknownProtocol) if keepalive::came_back(packets, turn, slot) => {
+                packets.punt(turn, slot, PuntReason::Liveness);
+            }
             Err(reason) => packets.drop(turn, slot, reason),
         }
     }

@@ -8,22 +8,36 @@
 use super::burst::{Packets, Set, Slot};
 use super::classify::{gather_at, gather6_at};
 use super::drop::DropReason;
+use super::forward::{V4, V6, forward};
 use super::ipv4;
+use super::lookup::Adjacencies;
 use super::tx::Outputs;
 use super::verdict::{Turn, Verdict};
 use crate::buf::{PacketBuf, PacketIo};
 use crate::exchange::{InjectKind, InjectSlot};
 use crate::ids::{IfId, MAX_PORTS};
 
-/// Takes what waits in the inbox, a burst at most. Datagrams are then in
-/// `pending`, validated; finished frames have their verdict. Gives how many
+/// Datagrams taken from the inbox.
+pub(crate) struct Waiting {
+    /// To be looked up, or served.
+    pub pending: Set,
+    /// To go into the tunnels they are for.
+    pub directed: Set,
+}
+
+impl Waiting {
+    pub(crate) const NONE: Waiting = Waiting { pending: Set::EMPTY, directed: Set::EMPTY };
+}
+
+/// Takes what waits in the inbox, a burst at most. Datagrams are then
+/// `waiting`, validated; finished frames have their verdict. Gives how many
 /// packets were taken.
 pub(crate) fn take<I: PacketIo>(
     io: &mut I,
     outputs: &mut Outputs<I::Buf>,
     packets: &mut Packets<I::Buf>,
     turn: &mut Turn<'_>,
-    pending: &mut Set,
+    waiting: &mut Waiting,
 ) -> usize {
     packets.begin(IfId::NONE);
     let mut taken = 0;
@@ -37,7 +51,7 @@ pub(crate) fn take<I: PacketIo>(
         turn.ledger.received.add(1);
         turn.ledger.received_bytes.add(bytes);
         match copied {
-            Ok(buf) => place(packets, turn, kind, buf, pending),
+            Ok(buf) => place(packets, turn, kind, buf, waiting),
             Err((reason, buf)) => {
                 refuse(turn, kind, reason);
                 if let Some(buf) = buf {
@@ -70,7 +84,7 @@ fn place<B: PacketBuf>(
     turn: &mut Turn<'_>,
     kind: InjectKind,
     buf: B,
-    pending: &mut Set,
+    waiting: &mut Waiting,
 ) {
     let slot = Slot::new(packets.burst.len());
     packets.burst.push(buf);
@@ -85,6 +99,10 @@ fn place<B: PacketBuf>(
             return;
         }
         InjectKind::Originate => (IfId::NONE, true),
+        InjectKind::Into { next_hop, .. } => {
+            packets.hop[slot.at()] = next_hop;
+            (IfId::NONE, true)
+        }
         InjectKind::Forward { in_if } | InjectKind::Receive { in_if } => (in_if, false),
     };
     packets.in_if[slot.at()] = in_if;
@@ -94,17 +112,51 @@ fn place<B: PacketBuf>(
         Some(6) => gather6_at(packets, turn, slot, 0),
         _ => gather_at(packets, slot, 0),
     };
-    match gathered {
-        Ok(()) => pending.insert(slot),
-        Err(reason) => packets.drop(turn, slot, reason),
+    match (gathered, kind) {
+        (Ok(()), InjectKind::Into { tunnel, .. }) => {
+            match leads_into(packets, turn, slot, tunnel) {
+                true => waiting.directed.insert(slot),
+                false => packets.drop_out(turn, slot, DropReason::Unreachable, tunnel),
+            }
+        }
+        (Ok(()), _) => waiting.pending.insert(slot),
+        (Err(reason), _) => packets.drop(turn, slot, reason),
     }
+}
+
+/// True if the adjacency that control named is that tunnel's still: numbers are
+/// given anew.
+fn leads_into<B>(packets: &Packets<B>, turn: &Turn<'_>, slot: Slot, tunnel: IfId) -> bool {
+    let hop = packets.hop[slot.at()];
+    hop.group_index().is_none()
+        && turn.tables.adjacencies.get(hop.index(), turn.guard).out_if == tunnel
+}
+
+/// Sends packets into the tunnels they are for. None of them is looked up, so
+/// what routes say of a tunnel, or liveness, keeps none out.
+#[inline(never)]
+pub(crate) fn direct<'t, B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'t>,
+    directed: Set,
+    adjacencies: &mut Adjacencies<'t>,
+) {
+    let table = turn.tables.adjacencies.view(turn.guard);
+    for slot in directed.slots() {
+        adjacencies[slot.at()] = table.get(packets.hop[slot.at()].index());
+    }
+    // A tunnel's adjacency never says that a packet is for us.
+    let mut local = Set::EMPTY;
+    let six = directed & packets.six;
+    forward::<V4, B>(packets, turn, directed & !six, adjacencies, &mut local);
+    forward::<V6, B>(packets, turn, six, adjacencies, &mut local);
 }
 
 /// Counts a packet that got no buffer.
 fn refuse(turn: &mut Turn<'_>, kind: InjectKind, reason: DropReason) {
     match kind {
         InjectKind::Frame { out_if, .. } => turn.count_out(reason, out_if),
-        InjectKind::Originate => turn.count_in(reason, IfId::NONE),
+        InjectKind::Originate | InjectKind::Into { .. } => turn.count_in(reason, IfId::NONE),
         InjectKind::Forward { in_if } | InjectKind::Receive { in_if } => {
             turn.count_in(reason, in_if);
         }

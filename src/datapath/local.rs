@@ -6,8 +6,8 @@
 use super::burst::{Packets, Set, Slot};
 use super::classify::gather_at;
 use super::drop::DropReason;
-use super::udp;
 use super::verdict::Turn;
+use super::{keepalive, udp};
 use crate::buf::PacketBuf;
 use crate::exchange::PuntReason;
 use crate::wire::icmp::answer_echo;
@@ -50,7 +50,7 @@ fn other<B: PacketBuf>(
     }
     match packets.headers.protocol(slot) {
         IPPROTO_ICMP if turn.interfaces.echo && answer(packets, turn, slot) => replies.insert(slot),
-        IPPROTO_ICMP => packets.punt(turn, slot, PuntReason::LocalIcmp),
+        IPPROTO_ICMP => packets.punt(turn, slot, keepalive::icmp_class(packets, turn, slot)),
         IPPROTO_TCP => unreachable(packets, turn, slot, DropReason::PortUnreachable),
         IPPROTO_UDP if udp::is_tunnel(packets, turn, slot, packets.headers.header_len(slot)) => {
             in_udp.insert(slot);

@@ -5,6 +5,7 @@ use super::burst::{Packets, Set, Slot};
 use super::classify::gather6_at;
 use super::drop::DropReason;
 use super::ipv6::is_discovery_type;
+use super::keepalive;
 use super::local::unreachable;
 use super::udp;
 use super::verdict::{Turn, Verdict};
@@ -91,7 +92,7 @@ fn other<B: PacketBuf>(
         IPPROTO_ICMPV6 if is_discovery_type(packets.datagram(slot).get(upper.at)) => {
             packets.punt(turn, slot, PuntReason::Nd);
         }
-        IPPROTO_ICMPV6 => packets.punt(turn, slot, PuntReason::LocalIcmp),
+        IPPROTO_ICMPV6 => packets.punt(turn, slot, keepalive::icmp_class(packets, turn, slot)),
         IPPROTO_TCP => unreachable(packets, turn, slot, DropReason::PortUnreachable),
         // As over IPv4: no answer to what may be for another port than it says.
         IPPROTO_UDP if !is_sound_udp(packets, slot, upper.at) => {

@@ -69,6 +69,7 @@ use burst::{Packets, Set};
 use forward::V4;
 pub(crate) use headers::{GROUPS, Headers, LANES, Lanes, Row, WORDS};
 pub(crate) use ipv4::judge_lanes;
+pub(crate) use keepalive::PROBE_IDENT;
 use laps::Laps;
 use punt::Punter;
 use tx::Outputs;
@@ -146,8 +147,12 @@ impl<I: PacketIo> Path<I> {
         // These are not what a burst's time is asked for.
         laps.stop();
         let mut turn = turn(shared, PortId::CONTROL, punter, id, *isa);
-        let mut pending = Set::EMPTY;
-        let taken = inject::take(io, outputs, packets, &mut turn, &mut pending);
+        let mut waiting = inject::Waiting::NONE;
+        let taken = inject::take(io, outputs, packets, &mut turn, &mut waiting);
+        let inject::Waiting { pending, directed } = waiting;
+        if !directed.is_empty() {
+            inject::direct(packets, &mut turn, directed, &mut lookup::none());
+        }
         rounds(packets, opened, &mut turn, pending, laps, &|| io.ticks());
         outputs.dispatch(io, packets, &mut turn);
         taken

@@ -19,7 +19,7 @@ pub(crate) struct Rate {
 }
 
 /// ARP frames.
-pub(crate) const ARP_RATE: Rate = Rate { per_second: 10_000, burst: 500 };
+pub(crate) const ARP_RATE: Rate = Rate { per_second: 10_000, burst: 400 };
 /// ICMP addressed to us, but for echo requests, which the path answers.
 pub(crate) const LOCAL_ICMP_RATE: Rate = Rate { per_second: 10_000, burst: 150 };
 /// Fragments addressed to us: outer fragments of tunnel packets are traffic.
@@ -28,6 +28,9 @@ pub(crate) const LOCAL_FRAGMENT_RATE: Rate = Rate { per_second: 100_000, burst: 
 pub(crate) const RESOLVE_RATE: Rate = Rate { per_second: 10_000, burst: 198 };
 /// Neighbour discovery, ARP's twin.
 pub(crate) const ND_RATE: Rate = Rate { per_second: 10_000, burst: 200 };
+/// Keepalives and probes of ours that came back: 20 tunnels asked each tenth of a
+/// second, or 10,000 asked every two seconds, and as many again.
+pub(crate) const LIVENESS_RATE: Rate = Rate { per_second: 10_000, burst: 100 };
 /// Notices; control's own limit on ICMP errors is below it.
 pub(crate) const NOTICE_RATE: Rate = Rate { per_second: 5_000, burst: 400 };
 /// Notices of packets that were too big, apart from the others: a scan that
@@ -45,6 +48,7 @@ const _: () = assert!(
         + LOCAL_FRAGMENT_RATE.burst
         + RESOLVE_RATE.burst
         + ND_RATE.burst
+        + LIVENESS_RATE.burst
         + NOTICE_RATE.burst
         + TOO_BIG_RATE.burst
         <= SLOTS as u64
@@ -58,6 +62,7 @@ const fn rate(reason: PuntReason) -> Rate {
         PuntReason::LocalFragment => LOCAL_FRAGMENT_RATE,
         PuntReason::Resolve => RESOLVE_RATE,
         PuntReason::Nd => ND_RATE,
+        PuntReason::Liveness => LIVENESS_RATE,
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod ip;
+pub mod liveness;
 pub mod op;
 pub mod spec;
 pub mod view;

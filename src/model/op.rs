@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::spec::{
-    Dscp, EncapLimit, IcmpSpec, MssClamp, NeighbourSpec, OuterDf, PublishSpec, RouteSpec,
-    TunnelSpec, UdpSpec, VlanSpec,
+    Dscp, EncapLimit, IcmpSpec, MssClamp, NeighbourSpec, OuterDf, ProbeSpec, PublishSpec,
+    RouteSpec, Timing, TunnelSpec, UdpSpec, VlanSpec,
 };
 use crate::ids::Family;
 
@@ -134,6 +134,22 @@ pub enum Op {
         /// `resync 5`, seconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sequence_resync: Option<u16>,
+    },
+    /// `keepalive 10 3`, `-keepalive`: GRE keepalives of a tunnel.
+    SetKeepalive {
+        /// The tunnel.
+        name: String,
+        /// How often, and what follows; absent: none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keepalive: Option<Timing>,
+    },
+    /// `probe 10 3`, `-probe`: probes through a tunnel.
+    SetProbe {
+        /// The tunnel.
+        name: String,
+        /// How often, whom, and what follows; absent: none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        probe: Option<ProbeSpec>,
     },
     /// `route add`: an error if the destination has a static route already.
     AddRoute {

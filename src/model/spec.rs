@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+pub use super::liveness::{PERIOD, Period, ProbeSpec, Timing};
 use crate::ids::{Family, Mac};
 
 /// A DPDK port.
@@ -277,6 +278,12 @@ pub struct TunnelSpec {
     /// Checksum, key and sequence numbers, for `gre`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gre: GreOptions,
+    /// Cisco's keepalives, for `gre` over IPv4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepalive: Option<Timing>,
+    /// Probes through it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeSpec>,
     /// A UDP header around all it sends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub udp: Option<UdpSpec>,

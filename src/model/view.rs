@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::liveness::Period;
 use crate::ids::Mac;
 
 /// Traffic of an interface, all workers together.
@@ -102,6 +103,78 @@ pub struct TunnelView {
     /// Why it is not running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether its far end is there, where it is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<LivenessView>,
+}
+
+/// What is known of a tunnel's far end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LivenessView {
+    /// `up`, `down`, or `unknown` until the first answer; `down` if one of the
+    /// checks says so.
+    pub state: String,
+    /// Seconds since it last went down or came back, or has been watched.
+    pub seconds: u64,
+    /// Times it went down or came back.
+    pub transitions: u64,
+    /// GRE keepalives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepalive: Option<CheckView>,
+    /// Probes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeView>,
+}
+
+/// One way of asking a far end, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckView {
+    /// From one packet to the next.
+    pub interval: Period,
+    /// Losses in a row until "down".
+    pub retries: u8,
+    /// Answers in a row until "up" again.
+    pub up_after: u8,
+    /// `up`, `down` or `unknown`.
+    pub state: String,
+    /// Packets sent.
+    pub sent: u64,
+    /// Those that were answered in time.
+    pub received: u64,
+    /// Those that were not, and those not sent since the next hop does not
+    /// answer.
+    pub lost: u64,
+    /// Times from sent to answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt: Option<RttView>,
+}
+
+/// Round trips, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RttView {
+    /// The last one.
+    pub last_us: u64,
+    /// The shortest.
+    pub min_us: u64,
+    /// The mean of all.
+    pub mean_us: u64,
+    /// The longest.
+    pub max_us: u64,
+    /// From one to the next, smoothed (RFC 3550 §6.4.1).
+    pub jitter_us: u64,
+}
+
+/// Probes through a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeView {
+    /// Who is asked.
+    pub to: IpAddr,
+    /// What came of it.
+    #[serde(flatten)]
+    pub check: CheckView,
+    /// Largest datagram seen to pass, there and back, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest: Option<u16>,
 }
 
 /// One interface.

@@ -13,8 +13,8 @@ use prometheus::{CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registr
 
 use crate::datapath::drop::DropReason;
 use crate::model::view::{
-    ControlView, DropsView, InterfaceView, NeighbourView, OriginView, PoolView, PortView,
-    TablesView, WorkerView,
+    CheckView, ControlView, DropsView, InterfaceView, LivenessView, NeighbourView, OriginView,
+    PoolView, PortView, RttView, TablesView, WorkerView,
 };
 
 /// Everything a scrape tells.
@@ -49,6 +49,7 @@ pub fn render(snapshot: &Snapshot) -> prometheus::Result<String> {
     ports(&page, &snapshot.ports)?;
     interfaces(&page, &snapshot.interfaces)?;
     tunnels(&page, &snapshot.interfaces)?;
+    liveness(&page, &snapshot.interfaces)?;
     workers(&page, &snapshot.workers)?;
     drops(&page, &snapshot.drops)?;
     conservation(&page, &snapshot.drops.origins)?;
@@ -230,6 +231,65 @@ fn tunnels(page: &Page, all: &[InterfaceView]) -> prometheus::Result<()> {
     let what = "Packets that came out with ECN fields that no sound tunnel combines (RFC 6040).";
     let anomalies = tunnels.map(|i| (vec![i.name.as_str()], i.traffic.ecn_anomalies));
     page.counters(("tunnel_ecn_anomalies_total", what), &["tunnel"], anomalies)
+}
+
+/// What is known of far ends, of the tunnels that are watched.
+fn liveness(page: &Page, all: &[InterfaceView]) -> prometheus::Result<()> {
+    let watched: Vec<(&str, &LivenessView)> = all
+        .iter()
+        .filter_map(|i| Some((i.name.as_str(), i.tunnel.as_ref()?.liveness.as_ref()?)))
+        .collect();
+    let watched = || watched.iter().copied();
+    let alive = watched().map(|(name, view)| (vec![name], i64::from(view.state != "down")));
+    page.gauges(
+        ("tunnel_alive", "0 while its far end does not answer and its routes are withdrawn."),
+        &["tunnel"],
+        alive,
+    )?;
+    let changes = watched().map(|(name, view)| (vec![name], view.transitions));
+    page.counters(
+        ("tunnel_liveness_transitions_total", "Times the far end went away or came back."),
+        &["tunnel"],
+        changes,
+    )?;
+    let checks: Vec<(&str, &str, &CheckView)> = watched()
+        .flat_map(|(name, view)| {
+            let keepalive = view.keepalive.iter().map(move |check| (name, "keepalive", check));
+            keepalive.chain(view.probe.iter().map(move |probe| (name, "probe", &probe.check)))
+        })
+        .collect();
+    type Field = fn(&CheckView) -> u64;
+    const COUNTERS: &[(&str, &str, Field)] = &[
+        ("sent", "Keepalives and probes sent.", |c| c.sent),
+        ("received", "Keepalives and probes answered in time.", |c| c.received),
+        ("lost", "Keepalives and probes not answered in time.", |c| c.lost),
+    ];
+    let labels = &["tunnel", "check"];
+    for (name, help, field) in COUNTERS {
+        let samples =
+            checks.iter().map(|(tunnel, check, view)| (vec![*tunnel, *check], field(view)));
+        page.counters((&format!("tunnel_liveness_{name}_packets_total"), help), labels, samples)?;
+    }
+    type Time = fn(&RttView) -> u64;
+    const TIMES: &[(&str, &str, Time)] = &[
+        ("tunnel_liveness_rtt_seconds", "Last round trip of a keepalive or probe.", |r| r.last_us),
+        ("tunnel_liveness_rtt_mean_seconds", "Mean of all round trips.", |r| r.mean_us),
+        ("tunnel_liveness_rtt_max_seconds", "Longest round trip.", |r| r.max_us),
+        ("tunnel_liveness_jitter_seconds", "Smoothed change of round trips.", |r| r.jitter_us),
+    ];
+    for (name, help, field) in TIMES {
+        let samples = checks.iter().filter_map(|(tunnel, check, view)| {
+            Some((vec![*tunnel, *check], field(view.rtt.as_ref()?) as f64 / 1e6))
+        });
+        page.ratios((name, help), labels, samples)?;
+    }
+    let largest = watched()
+        .filter_map(|(name, view)| Some((vec![name], i64::from(view.probe.as_ref()?.largest?))));
+    page.gauges(
+        ("tunnel_largest_packet_bytes", "Largest datagram seen to pass, there and back."),
+        &["tunnel"],
+        largest,
+    )
 }
 
 fn workers(page: &Page, workers: &[WorkerView]) -> prometheus::Result<()> {
@@ -478,6 +538,31 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
         assert!(!text.contains(r#"interface="gre0""#));
+    }
+
+    #[test]
+    fn far_ends_have_their_series_where_they_are_watched() {
+        let mut snapshot = snapshot();
+        let check = serde_json::json!({
+            "interval": "10s", "retries": 3, "up_after": 2, "state": "down", "sent": 9,
+            "received": 5, "lost": 4, "to": "12.0.0.2", "largest": 1400,
+            "rtt": {"last_us": 1500, "min_us": 1, "mean_us": 2, "max_us": 3, "jitter_us": 4}
+        });
+        let view = serde_json::json!({
+            "state": "down", "seconds": 1, "transitions": 3, "keepalive": null, "probe": check
+        });
+        let tunnel = snapshot.interfaces[1].tunnel.as_mut().expect("a tunnel");
+        tunnel.liveness = Some(serde_json::from_value(view).expect("a view"));
+        let text = render(&snapshot).expect("renders");
+        for line in [
+            r#"greyhound_tunnel_alive{tunnel="gre0"} 0"#,
+            r#"greyhound_tunnel_liveness_transitions_total{tunnel="gre0"} 3"#,
+            r#"greyhound_tunnel_liveness_lost_packets_total{check="probe",tunnel="gre0"} 4"#,
+            r#"greyhound_tunnel_liveness_rtt_seconds{check="probe",tunnel="gre0"} 0.0015"#,
+            r#"greyhound_tunnel_largest_packet_bytes{tunnel="gre0"} 1400"#,
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
     }
 
     #[test]

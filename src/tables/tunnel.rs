@@ -149,6 +149,10 @@ pub struct Tunnel {
     /// Seconds of nothing but out-of-sequence packets after which the next is
     /// taken; 0: never.
     pub resync: u16,
+    /// We send keepalives, and they come back as GRE packets of no type.
+    pub keepalives: bool,
+    /// We send probes, and their answers come out of it.
+    pub probed: bool,
 }
 
 impl Tunnel {
@@ -176,6 +180,8 @@ impl Tunnel {
         port: 0,
         unsummed: false,
         resync: 0,
+        keepalives: false,
+        probed: false,
     };
 }
 

@@ -21,12 +21,12 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
 
 import scapy_quiet  # noqa: E402,F401
 from gen import (  # noqa: E402
-    arp, changes, ecmp, forward, fragments, icmp, kit, limit, minimal, mss, options, refused, six,
-    six_mtu, six_tunnels, tunnels, udp,
+    arp, changes, ecmp, forward, fragments, icmp, kit, limit, liveness, minimal, mss, options,
+    refused, six, six_mtu, six_tunnels, tunnels, udp,
 )
 
 assert all((arp, changes, ecmp, forward, fragments, icmp, minimal, mss, options, refused, six))
-assert all((limit, six_mtu, six_tunnels, tunnels, udp))
+assert all((limit, liveness, six_mtu, six_tunnels, tunnels, udp))
 
 
 def main():

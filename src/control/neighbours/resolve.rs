@@ -65,6 +65,26 @@ impl Neighbours {
         None
     }
 
+    /// Takes a packet that is asked again anyway, a keepalive or a probe, and only
+    /// asks for the neighbour it waits for.
+    pub fn wanted(&mut self, world: &mut impl World, now: Duration, key: Key) {
+        self.counters.punts_taken.add(1);
+        self.counters.drop_packet(ControlDrop::ProbeUnresolved);
+        let up = world.link(key.0).is_some_and(|link| link.up);
+        match self.table.get(&key).map(|entry| (entry.state, entry.told)) {
+            None if up => {
+                self.make_room(world);
+                self.table.set(key, State::Incomplete { tries: 0 }, now, Some(now));
+                self.ask(world, now, key, 0);
+            }
+            Some((
+                State::Reachable { mac } | State::Delay { mac } | State::Probe { mac, .. },
+                told,
+            )) if now.saturating_sub(told) >= TELL_AGAIN => self.tell(world, now, key, mac),
+            _ => {}
+        }
+    }
+
     /// Hands back a packet whose neighbour is known here. Should the worker not
     /// know it, the packet comes again, its TTL untouched: so only so many a
     /// second go round.

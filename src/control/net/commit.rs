@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::desired::{Item, LinkConfig, Object, Target, TunnelConfig};
-use super::hops::{Hop, into_tunnel};
+use super::hops::{Hop, into_tunnel, to_far_end};
 use super::key::Key;
 use super::links::{self, LinkState, host};
 use super::paths::SetId;
@@ -40,6 +40,8 @@ pub(super) struct Work {
     pub(super) slots: BTreeMap<IfId, Tunnel>,
     /// Tunnels whose sequence numbers begin anew.
     pub(super) renumbered: Vec<IfId>,
+    /// Hops that are not held any more.
+    pub(super) released: Vec<Hop>,
     /// Keys nobody has any more.
     pub(super) unkeyed: Vec<Received>,
     /// Interfaces that are gone.
@@ -221,8 +223,15 @@ impl Net {
             }
             let outer = |config: &Option<TunnelConfig>| config.as_ref().and_then(|c| c.outer(kind));
             if outer(&old) != outer(&new) {
-                self.soft.remove(&id);
+                self.forget_soft(id, work);
             }
+        }
+        let watched =
+            |config: &Option<TunnelConfig>| config.as_ref().is_some_and(TunnelConfig::is_watched);
+        match (watched(&old), watched(&new)) {
+            (false, true) => self.hold_to_far_end(id, work),
+            (true, false) => work.released.extend(to_far_end(id)),
+            _ => {}
         }
         work.done.routes = true;
         if new.is_some() {
@@ -425,6 +434,16 @@ impl Net {
         work.done.routes |= ran != underlay.is_ok();
         work.done.tunnels.insert(id, ran);
         work.hops.extend(into_tunnel(id));
+    }
+
+    /// Keeps slots for what is sent to a tunnel's far end, and not by a route.
+    fn hold_to_far_end(&mut self, id: IfId, work: &mut Work) {
+        for hop in to_far_end(id) {
+            match self.hops.acquire(hop) {
+                Some(_) => _ = work.hops.insert(hop),
+                None => tracing::error!(?hop, "no next hop slot is left for liveness"),
+            }
+        }
     }
 
     fn unstack(&mut self, id: IfId) {

@@ -15,7 +15,8 @@ use super::paths::{MOST_PATHS, Path, SetId, Sets};
 use crate::ids::{Family, Mac, PortId, TableId};
 use crate::model::ip;
 use crate::model::spec::{
-    Dscp, EncapLimit, GreOptions, IcmpSpec, MssClamp, OuterDf, TunnelKind, UdpSpec,
+    Dscp, EncapLimit, GreOptions, IcmpSpec, MssClamp, OuterDf, ProbeSpec, Timing, TunnelKind,
+    UdpSpec,
 };
 use crate::tables::tunnel::Received;
 use crate::wire::{IPPROTO_IPIP, IPPROTO_MINIMAL};
@@ -63,6 +64,10 @@ pub(super) struct TunnelConfig {
     pub(super) mss: MssClamp,
     /// Checksum, key and sequence numbers; plain on `ipip`.
     pub(super) gre: GreOptions,
+    /// GRE keepalives.
+    pub(super) keepalive: Option<Timing>,
+    /// Probes.
+    pub(super) probe: Option<ProbeSpec>,
     /// UDP around it.
     pub(super) udp: Option<UdpSpec>,
     /// Limit on nesting, over IPv6.
@@ -86,10 +91,31 @@ impl TunnelConfig {
             df: OuterDf::default(),
             mss: MssClamp::default(),
             gre: GreOptions::default(),
+            keepalive: None,
+            probe: None,
             udp: None,
             encaplimit: EncapLimit::default(),
             up: false,
         }
+    }
+
+    /// Its far end is asked now and then whether it is there.
+    pub(super) fn is_watched(&self) -> bool {
+        self.keepalive.is_some() || self.probe.is_some()
+    }
+
+    /// Ends of a probe: our inner address and the one asked; `None` as long as
+    /// one of them is missing.
+    pub(super) fn probe_ends(&self) -> Option<(IpAddr, IpAddr)> {
+        let to = self.probe?.to.or(self.pair.map(|(_, peer)| peer.into()))?;
+        let from = match to {
+            IpAddr::V4(_) => self.pair.map(|(address, _)| address.into()),
+            IpAddr::V6(to) => {
+                let near = self.inet6.iter().find(|net| net.contains(&to));
+                near.or(self.inet6.first()).map(|net| net.addr().into())
+            }
+        };
+        Some((from?, to))
     }
 
     /// Outer source and destination: on `ipip` over IPv4 the one pair there is

@@ -200,6 +200,10 @@ impl<'a> Edit<'a> {
             Op::ClearEndpoints { name } => self.set_endpoints(name, None),
             Op::SetInterface { name, .. } => self.set_interface(name, op),
             Op::SetGre { .. } => self.set_gre(op),
+            Op::SetKeepalive { name, keepalive } => {
+                self.set_liveness(name, |config| config.keepalive = *keepalive)
+            }
+            Op::SetProbe { name, probe } => self.set_liveness(name, |config| config.probe = *probe),
             Op::SetUdp { name, udp } => self.set_udp(name, *udp),
             Op::AddRoute { route } => self.route(route, Some(false)),
             Op::ChangeRoute { route } => self.route(route, Some(true)),
@@ -441,6 +445,8 @@ fn subject(op: &Op) -> Vec<&str> {
         | Op::ClearEndpoints { name }
         | Op::SetInterface { name, .. }
         | Op::SetGre { name, .. }
+        | Op::SetKeepalive { name, .. }
+        | Op::SetProbe { name, .. }
         | Op::SetUdp { name, .. } => vec![name],
         Op::PutTunnel { tunnel } => vec![&tunnel.name],
         Op::PutVlan { vlan } => vec![&vlan.name],

@@ -66,6 +66,8 @@ impl Edit<'_> {
             df: spec.df,
             mss: spec.mss,
             gre: spec.gre,
+            keepalive: spec.keepalive,
+            probe: spec.probe,
             udp: spec.udp,
             encaplimit: spec.encaplimit,
             up: spec.up,
@@ -75,6 +77,7 @@ impl Edit<'_> {
         check_addresses(name, config.inet6.iter().copied().map(IpNet::V6), "inet6")?;
         check_numbers(name, kind, &config)?;
         check_options(name, kind, &config)?;
+        check_liveness(name, kind, &config)?;
         self.put_tunnel(key, Some(config));
         Ok(())
     }
@@ -190,6 +193,7 @@ impl Edit<'_> {
         config.endpoints = endpoints;
         // An outer header of the other family takes more, or less.
         check_numbers(name, kind, &config)?;
+        check_liveness(name, kind, &config)?;
         self.put_tunnel(key, Some(config));
         Ok(())
     }
@@ -271,6 +275,7 @@ impl Edit<'_> {
         config.mss = mss.unwrap_or(config.mss);
         config.encaplimit = encaplimit.unwrap_or(config.encaplimit);
         check_options(name, kind, &config)?;
+        check_liveness(name, kind, &config)?;
         check_numbers(name, kind, &config)?;
         self.put_tunnel(key, Some(config));
         Ok(())
@@ -297,13 +302,52 @@ impl Edit<'_> {
 }
 
 impl Edit<'_> {
+    /// Keepalives or probes of a tunnel.
+    pub(super) fn set_liveness(
+        &mut self,
+        name: &str,
+        change: impl FnOnce(&mut TunnelConfig),
+    ) -> Done {
+        let (key, kind, mut config) = self.tunnel_config(name).map_err(|r| r.on("name"))?;
+        change(&mut config);
+        check_liveness(name, kind, &config)?;
+        self.put_tunnel(key, Some(config));
+        Ok(())
+    }
+
     pub(super) fn set_udp(&mut self, name: &str, udp: Option<UdpSpec>) -> Done {
         let (key, kind, mut config) = self.tunnel_config(name).map_err(|r| r.on("name"))?;
         config.udp = udp;
+        check_liveness(name, kind, &config)?;
         check_options(name, kind, &config)?;
         check_numbers(name, kind, &config)?;
         self.put_tunnel(key, Some(config));
         Ok(())
+    }
+}
+
+/// Keepalives are of GRE over IPv4 only; whoever is probed is one host.
+fn check_liveness(name: &str, kind: TunnelKind, config: &TunnelConfig) -> Done {
+    let timings =
+        [("keepalive", config.keepalive), ("probe", config.probe.map(|probe| probe.timing))];
+    for (what, timing) in timings {
+        if timing.is_some_and(|timing| timing.retries == 0 || timing.up_after == 0) {
+            return Err(Refusal::Retries(name.to_owned(), what).on(what));
+        }
+    }
+    let why_not = match kind {
+        TunnelKind::Ipip => Some("is an ipip tunnel"),
+        TunnelKind::Gre if !config.link0 => Some("has MOBILE encapsulation (link0 clear)"),
+        TunnelKind::Gre if config.outer_family(kind) == Family::V6 => Some("runs over IPv6"),
+        TunnelKind::Gre if config.udp.is_some() => Some("has UDP around its GRE"),
+        TunnelKind::Gre => None,
+    };
+    if let (Some(_), Some(why)) = (config.keepalive, why_not) {
+        return Err(Refusal::Keepalive(name.to_owned(), why).on("keepalive"));
+    }
+    match config.probe.and_then(|probe| probe.to) {
+        Some(to) => values::unicast("address to probe", to).map_err(|r| r.on("probe")),
+        None => Ok(()),
     }
 }
 

@@ -149,6 +149,7 @@ impl Net {
             if self.groups.get(set).map(|state| &state.hops) != Some(&hops) {
                 self.groups.put(set, hops);
                 work.sets.insert(set);
+                self.set_moved(set, work);
                 concerned.extend(self.watch.leaning(set));
                 work.done.routes = true;
             }

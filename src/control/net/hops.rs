@@ -29,13 +29,23 @@ pub(super) enum Hop {
     /// Into this tunnel, packets of this family: what is written in front says
     /// what is inside.
     Tunnel(IfId, Family),
+    /// As [`Hop::Tunnel`], for what asks the far end whether it is there: it stays
+    /// when that one says "unreachable" since nobody answered.
+    Probe(IfId, Family),
     /// One of several, by flow.
     Paths(SetId),
 }
 
-/// The hops into a tunnel, one a family.
-pub(super) fn into_tunnel(id: IfId) -> [Hop; 2] {
-    [Hop::Tunnel(id, Family::V4), Hop::Tunnel(id, Family::V6)]
+/// The hops into a tunnel, one a family, and those of the packets that ask for
+/// its far end.
+pub(super) fn into_tunnel(id: IfId) -> [Hop; 4] {
+    let [four, six] = to_far_end(id);
+    [Hop::Tunnel(id, Family::V4), Hop::Tunnel(id, Family::V6), four, six]
+}
+
+/// The hops of what asks for a tunnel's far end.
+pub(super) fn to_far_end(id: IfId) -> [Hop; 2] {
+    [Hop::Probe(id, Family::V4), Hop::Probe(id, Family::V6)]
 }
 
 /// Hops that always have a slot: 1, 2, … in this order. Slot 0 is "no route".

@@ -11,7 +11,6 @@ use super::hops::Hop;
 use super::key::Key;
 use super::links::host;
 use super::refusal::Refusal;
-use super::rib::Candidate;
 use super::{Net, plan};
 use crate::control::topology::Link;
 use crate::ids::{Family, IfId, MAX_PORTS, NextHopId};
@@ -43,7 +42,7 @@ impl Net {
         }
         let slots = work.slots.iter().map(|(id, slot)| (id.index(), *slot));
         self.tables.tunnels.set_many(slots, &guard);
-        for hop in &unused {
+        for hop in unused.iter().chain(&work.released) {
             self.hops.release(*hop, &guard);
         }
         self.release_groups(&unused, &work, &guard);
@@ -63,33 +62,11 @@ impl Net {
     /// Where a prefix leads now.
     fn leads(&self, prefix: IpNet) -> Option<Hop> {
         let entry = self.rib.get(prefix);
-        match entry.candidates().first() {
-            Some(Candidate::Local) => Some(Hop::Local),
-            // Nobody else's either: the subnet-router anycast address is any
-            // router's on the subnet (RFC 4291 §2.6.1), and IPv6 has no broadcast.
-            Some(Candidate::Broadcast) => match ip::family(&prefix) {
-                Family::V4 => Some(Hop::Broadcast),
-                Family::V6 => Some(Hop::Local),
-            },
-            Some(Candidate::Connected(link)) => Some(Hop::Link(*link)),
-            Some(Candidate::Tunnel(tunnel)) => Some(Hop::Tunnel(*tunnel, ip::family(&prefix))),
-            Some(Candidate::Static(_)) => {
-                let hop = entry.route().unwrap_or(Hop::Unreachable);
-                // A host route to a link hides the host route that its neighbour
-                // gets when it is resolved: it has to be that route itself.
-                match hop {
-                    Hop::Link(link) if ip::is_host(&prefix) => {
-                        Some(Hop::Neighbour(link, prefix.addr()))
-                    }
-                    hop => Some(hop),
-                }
-            }
-            None if ip::is_host(&prefix) => {
-                let link = self.active.get(&prefix.addr())?;
-                Some(Hop::Neighbour(*link, prefix.addr()))
-            }
-            None => None,
+        if let Some((_, hop)) = self.counting(prefix, &entry) {
+            return Some(hop);
         }
+        let link = ip::is_host(&prefix).then(|| self.active.get(&prefix.addr()))??;
+        Some(Hop::Neighbour(*link, prefix.addr()))
     }
 
     /// What to write into the FIB, with slots taken, and what to take out.
@@ -147,7 +124,10 @@ impl Net {
                 Some(link) => plan::neighbour(link, Family::of(address), self.station(id, address)),
                 None => plain(AdjacencyKind::Unreachable),
             },
-            Hop::Tunnel(id, inner) => self.tunnel_adjacency(id, inner),
+            Hop::Tunnel(id, _) if self.is_dead(id) => {
+                Adjacency::plain(AdjacencyKind::Unreachable, id)
+            }
+            Hop::Tunnel(id, inner) | Hop::Probe(id, inner) => self.tunnel_adjacency(id, inner),
             // Not in this table: its members are.
             Hop::Paths(_) => plain(AdjacencyKind::Unreachable),
         }
@@ -264,7 +244,12 @@ impl Net {
             return Some((itself, hop));
         }
         let (prefix, _) = self.rib.longest(to)?;
-        Some((prefix, self.leads(prefix)?))
+        if let Some(hop) = self.leads(prefix) {
+            return Some((prefix, hop));
+        }
+        // That one is withdrawn.
+        let covers = self.rib.covers(to).into_iter();
+        { covers }.find_map(|(prefix, _)| Some((prefix, self.leads(prefix)?)))
     }
 }
 

@@ -114,6 +114,12 @@ pub(super) enum Refusal {
     MobileOption(String, &'static str),
     #[error("{0} has MOBILE encapsulation (link0 clear, RFC 2004), which is IPv4 in IPv4 only")]
     MobileIpv6(String),
+    #[error(
+        "{0} {1}: keepalives are packets of GRE over IPv4; `probe` asks the far end of any tunnel"
+    )]
+    Keepalive(String, &'static str),
+    #[error("{0}: a {1} with 0 retries, or up after 0 answers: expected 1 to 255 of each")]
+    Retries(String, &'static str),
     #[error("{0} has MOBILE encapsulation (link0 clear, RFC 2004), which takes no UDP")]
     MobileUdp(String),
     #[error("{0}: a UDP port of 0: expected 1 to 65535")]

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::commit::{each_once, says_of};
-use super::desired::{Desired, Item, Object, Target};
+use super::desired::{Desired, Item, Object, Target, TunnelConfig};
 use super::hops::{Hop, Hops};
 use super::key::Key;
 use super::links::{self, Links};
@@ -78,7 +78,11 @@ fn next_hops(desired: &Desired, links: &Links, before: &BTreeMap<Object, Item>) 
                 targets.extend(desired.routes.get(to).map(|target| (ip::family(to), *target)));
             }
             // Into it, for each family; own addresses share a hop.
-            Object::Tunnel(_) => others += 2,
+            // And once more each, where it is watched.
+            Object::Tunnel(key) => {
+                let watched = desired.tunnels.get(key).is_some_and(TunnelConfig::is_watched);
+                others += if watched { 4 } else { 2 };
+            }
             Object::Neighbour(_) => others += 1,
             Object::Link(_) | Object::Published(_) | Object::Icmp => {}
         }
@@ -173,6 +177,8 @@ pub(super) fn slot(desired: &Desired, key: Key, id: IfId) -> Tunnel {
         up: config.up && config.is_addressed() && own,
         table: TableId(0),
         resync: config.gre.sequence_resync,
+        keepalives: config.keepalive.is_some(),
+        probed: config.probe.is_some(),
         port: config.port(),
         unsummed: config.udp.is_some_and(|udp| !udp.checksum),
         ..Tunnel::default()

@@ -74,6 +74,7 @@ pub(super) enum Reason {
 
 /// One resolution: collects the marks of all it looks up.
 pub(super) struct Resolver<'a> {
+    net: &'a Net,
     rib: &'a Rib,
     links: &'a Links,
     sets: &'a Sets,
@@ -90,6 +91,7 @@ impl<'a> Resolver<'a> {
     /// A resolution in the state of now.
     pub(super) fn new(net: &'a Net) -> Resolver<'a> {
         Resolver {
+            net,
             rib: &net.rib,
             links: &net.links,
             sets: &net.desired.sets,
@@ -190,8 +192,8 @@ impl<'a> Resolver<'a> {
 
     /// The link on which an address is reached as a neighbour, if it is.
     pub(super) fn on_link(&mut self, address: IpAddr) -> Option<IfId> {
-        let (prefix, entry) = self.first(address)?;
-        match *entry.candidates().first()? {
+        let (prefix, candidate) = self.best(address)?;
+        match candidate {
             Candidate::Connected(link) => Some(link),
             Candidate::Static(target @ Target::Interface(_)) => match self.route(prefix, target) {
                 Hop::Link(link) => Some(link),
@@ -206,6 +208,19 @@ impl<'a> Resolver<'a> {
         let found = self.rib.longest(address);
         self.met.marks.push((found.map(|(prefix, _)| prefix), address));
         found
+    }
+
+    /// What counts for an address: the longest match, or where that is withdrawn
+    /// since it leads into a dead tunnel, the next.
+    fn best(&mut self, address: IpAddr) -> Option<(IpNet, Candidate)> {
+        for (prefix, entry) in self.rib.covers(address) {
+            self.met.marks.push((Some(prefix), address));
+            if let Some((candidate, _)) = self.net.counting(prefix, &entry) {
+                return Some((prefix, candidate));
+            }
+        }
+        self.met.marks.push((None, address));
+        None
     }
 
     /// What is said first of an address itself, if anything is.
@@ -245,11 +260,8 @@ impl<'a> Resolver<'a> {
 
     /// link1 set: the real outer destination is looked up.
     fn explicit(&mut self, remote: IpAddr) -> Result<Underlay, Reason> {
-        let Some((route, entry)) = self.first(remote) else {
-            return Err(Reason::NoRoute(remote));
-        };
-        match entry.candidates().first() {
-            Some(candidate) => self.lower(route, *candidate, remote),
+        match self.best(remote) {
+            Some((route, candidate)) => self.lower(route, candidate, remote),
             None => Err(Reason::NoRoute(remote)),
         }
     }

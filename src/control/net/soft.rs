@@ -17,6 +17,8 @@ pub struct Soft {
     /// Largest *outer* datagram that the path to the far end is known to take,
     /// bytes; `None`: what the link takes.
     pub path_mtu: Option<u16>,
+    /// Liveness says that the far end does not answer.
+    pub dead: bool,
 }
 
 impl Net {
@@ -34,14 +36,26 @@ impl Net {
         if now == was || !self.tunnels.contains_key(&tunnel) {
             return;
         }
-        if now == Soft::default() {
-            self.soft.remove(&tunnel);
-        } else {
-            self.soft.insert(tunnel, now);
-        }
         let mut work = Work::default();
         work.dependents.push(Dependent::Tunnel(tunnel));
+        self.put_soft(tunnel, now, &mut work);
         self.finish(work, false);
+    }
+
+    /// Nothing is known of a tunnel any more.
+    pub(super) fn forget_soft(&mut self, tunnel: IfId, work: &mut Work) {
+        self.put_soft(tunnel, Soft::default(), work);
+    }
+
+    fn put_soft(&mut self, tunnel: IfId, now: Soft, work: &mut Work) {
+        let was = if now == Soft::default() {
+            self.soft.remove(&tunnel)
+        } else {
+            self.soft.insert(tunnel, now)
+        };
+        if was.unwrap_or_default().dead != now.dead {
+            self.withdraw(tunnel, work);
+        }
     }
 
     /// Largest outer datagram of a tunnel whose packets leave by a link.

@@ -26,6 +26,8 @@ impl Net {
         let mut notes: Vec<String> = Vec::new();
         let tunnels = done.tunnels.iter().filter_map(|(id, ran)| self.tunnel_note(*id, *ran));
         some_of(&mut notes, "tunnels that are not running", tunnels);
+        let unasked = before.keys().filter_map(|object| self.probe_note(object));
+        some_of(&mut notes, "tunnels that are not probed", unasked);
         let routes = before.keys().filter_map(|object| self.route_note(object));
         some_of(&mut notes, "routes that do not count", routes);
         let published = before.keys().filter_map(|object| self.published_note(object));
@@ -48,6 +50,20 @@ impl Net {
         let name = self.links.name(id);
         let more = if ran { "any more" } else { "yet" };
         Some(format!("{name} is not running {more}: {}", self.reason(id, reason)))
+    }
+
+    /// A tunnel that is to be probed and has nobody to ask.
+    fn probe_note(&self, object: &Object) -> Option<String> {
+        let Object::Tunnel(key) = object else { return None };
+        let config = self.desired.tunnels.get(key)?;
+        let lacking = config.probe.is_some() && config.probe_ends().is_none();
+        lacking.then(|| {
+            let name = self.desired.names.name(*key);
+            format!(
+                "{name} is not probed yet: it lacks an inner far end, or an inner address of the \
+                 family of the one to probe"
+            )
+        })
     }
 
     fn route_note(&self, object: &Object) -> Option<String> {
@@ -145,7 +161,14 @@ impl Net {
                     came.extend(new.and_then(|entry| self.published_event(*address, entry)));
                 }
                 Item::Icmp(_) => came.push(Event::Icmp(self.desired.icmp.clone())),
-                Item::Tunnel(..) | Item::Route(..) => {}
+                Item::Tunnel(key, old) => {
+                    let watch = self.watch_of(*key);
+                    let was = old.as_ref().is_some_and(|config| config.is_watched());
+                    if let Some(tunnel) = id(*key).filter(|_| was || watch.is_some()) {
+                        events.push(Event::Watched { tunnel, watch });
+                    }
+                }
+                Item::Route(..) => {}
             }
         }
         events.extend(forget);

@@ -8,8 +8,8 @@ use super::Net;
 use super::hops::Hop;
 use super::links::host;
 use super::rib::Candidate;
-use crate::control::topology::{Link, Topology, Way};
-use crate::ids::IfId;
+use crate::control::topology::{Link, Topology, TunnelWay, Way};
+use crate::ids::{Family, IfId};
 use crate::model::ip;
 use crate::wire::destination;
 
@@ -84,6 +84,10 @@ impl Topology for Net {
     fn only_by_default(&self, to: IpAddr) -> bool {
         self.longest(to).is_some_and(|(prefix, _)| prefix.prefix_len() == 0)
     }
+
+    fn tunnel_way(&self, tunnel: IfId, inner: Family) -> Option<TunnelWay> {
+        self.way_into(tunnel, inner)
+    }
 }
 
 impl Net {
@@ -102,7 +106,7 @@ impl Net {
             Some(Hop::Broadcast) => Way::Broadcast,
             Some(Hop::Link(link)) => Way::Neighbour { link, address: to },
             Some(Hop::Neighbour(link, address)) => Way::Neighbour { link, address },
-            Some(Hop::Tunnel(tunnel, _)) => {
+            Some(Hop::Tunnel(tunnel, _) | Hop::Probe(tunnel, _)) => {
                 let below = self.tunnels.get(&tunnel).and_then(|state| state.underlay.ok());
                 let underlay = below.map(|below| (below.link, below.next_hop));
                 Way::Tunnel { tunnel, underlay }

@@ -87,6 +87,8 @@ impl Net {
             df: config.df,
             mss: config.mss,
             gre: config.gre,
+            keepalive: config.keepalive,
+            probe: config.probe,
             udp: config.udp,
             encaplimit: config.encaplimit,
             up: config.up,
@@ -171,7 +173,7 @@ impl Net {
         let flags = [
             (config.up, "UP"),
             (true, "POINTOPOINT"),
-            (underlay.is_ok(), "RUNNING"),
+            (underlay.is_ok() && !self.is_dead(id), "RUNNING"),
             (config.link0, "LINK0"),
             (config.link1, "LINK1"),
             (true, "MULTICAST"),
@@ -200,7 +202,11 @@ impl Net {
                 udp: config.udp.map_or(String::new(), |udp| udp.to_string()),
                 encaplimit: config.encaplimit.to_string(),
                 underlay: underlay.ok().map(|below| self.underlay_view(below)),
-                reason: underlay.err().map(|reason| self.reason(id, reason)),
+                reason: match underlay {
+                    Err(reason) => Some(self.reason(id, reason)),
+                    Ok(_) => self.is_dead(id).then(|| "its far end does not answer".to_owned()),
+                },
+                liveness: None,
             }),
             traffic: Traffic::default(),
         })
@@ -262,10 +268,11 @@ impl Net {
     pub fn routes(&self, all: bool) -> Vec<RouteView> {
         let mut views = Vec::new();
         for (prefix, entry) in self.rib.iter() {
-            for (place, candidate) in entry.candidates().into_iter().enumerate() {
+            let counting = self.counting(prefix, entry).map(|(candidate, _)| candidate);
+            for candidate in entry.candidates() {
                 let shown = !matches!(candidate, Candidate::Local | Candidate::Broadcast);
                 if all || shown {
-                    views.push(self.route_view(prefix, candidate, place == 0));
+                    views.push(self.route_view(prefix, candidate, counting == Some(candidate)));
                 }
             }
         }
@@ -280,16 +287,20 @@ impl Net {
 
     /// The longest match for a destination.
     pub fn lookup_route(&self, to: IpAddr) -> Option<RouteView> {
-        self.get_route(host(to)).or_else(|| self.get_route(self.rib.longest(to)?.0))
+        self.get_route(self.longest(to)?.0)
     }
 
     /// The route of this very prefix.
     pub fn get_route(&self, to: IpNet) -> Option<RouteView> {
-        if let Some(candidate) = self.rib.get(to).candidates().first() {
-            return Some(self.route_view(to, *candidate, true));
+        let entry = self.rib.get(to);
+        if let Some((candidate, _)) = self.counting(to, &entry) {
+            return Some(self.route_view(to, candidate, true));
         }
-        let link = self.active.get(&to.addr()).filter(|_| ip::is_host(&to))?;
-        Some(self.neighbour_view(to.addr(), *link))
+        if let Some(link) = self.active.get(&to.addr()).filter(|_| ip::is_host(&to)) {
+            return Some(self.neighbour_view(to.addr(), *link));
+        }
+        // Withdrawn, but there.
+        Some(self.route_view(to, *entry.candidates().first()?, false))
     }
 
     fn neighbour_view(&self, address: IpAddr, link: IfId) -> RouteView {
@@ -337,7 +348,9 @@ impl Net {
         let flags =
             [(resolved, "U"), (gateway.is_some(), "G"), (ip::is_host(&to), "H"), (true, letters)];
         let (interface, mtu) = match hop {
-            Hop::Link(_) | Hop::Neighbour(..) | Hop::Tunnel(..) => self.leaves_by(hop),
+            Hop::Link(_) | Hop::Neighbour(..) | Hop::Tunnel(..) | Hop::Probe(..) => {
+                self.leaves_by(hop)
+            }
             Hop::Paths(_) => (None, paths.iter().filter_map(|path| path.mtu).min()),
             Hop::Local => (self.owner(to.addr()), None),
             Hop::Broadcast => {
@@ -393,7 +406,7 @@ impl Net {
         self.links.id(self.desired.index.owners(address).next()?)
     }
 
-    fn tunnel_mtu(&self, id: IfId, inner: Family) -> Option<u16> {
+    pub(super) fn tunnel_mtu(&self, id: IfId, inner: Family) -> Option<u16> {
         let state = self.tunnels.get(&id)?;
         let below = state.underlay.ok()?;
         let config = self.desired.tunnels.get(&state.key)?;

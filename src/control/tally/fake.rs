@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::control::topology::{Actions, Link, Topology, Way};
+use crate::control::topology::{Actions, Link, Topology, TunnelWay, Way};
 use crate::exchange::InjectKind;
-use crate::ids::{IfId, Mac, PortId};
+use crate::ids::{Family, IfId, Mac, PortId};
 use crate::stats::counters::ControlCounters;
 
 pub(crate) const EN0: IfId = IfId(1);
@@ -43,6 +43,7 @@ pub(crate) const LINK_LOCAL: IpAddr = v6(0xfe80 << 112 | 0x00ff_fe00_00c0);
 pub(crate) enum Did {
     Resolved(IfId, IpAddr, Mac),
     Lost(IfId, IpAddr, bool),
+    Dead(IfId, bool),
 }
 
 /// The world.
@@ -55,6 +56,8 @@ pub(crate) struct Fake {
     pub routes: Vec<(IpNet, Way)>,
     pub injected: Vec<(InjectKind, Vec<u8>)>,
     pub did: Vec<Did>,
+    /// Tunnels that run and are watched.
+    pub ways: Vec<(IfId, TunnelWay)>,
     /// Packets the exchange still takes.
     pub room: usize,
 }
@@ -78,6 +81,7 @@ impl Default for Fake {
             routes: vec![(Ipv4Net::default().into(), default)],
             injected: Vec::new(),
             did: Vec::new(),
+            ways: Vec::new(),
             room: usize::MAX,
         }
     }
@@ -179,6 +183,10 @@ impl Topology for Fake {
     fn only_by_default(&self, to: IpAddr) -> bool {
         self.longest(to).is_some_and(|(net, _)| net.prefix_len() == 0)
     }
+
+    fn tunnel_way(&self, tunnel: IfId, _: Family) -> Option<TunnelWay> {
+        self.ways.iter().find(|(id, _)| *id == tunnel).map(|(_, way)| *way)
+    }
 }
 
 impl Actions for Fake {
@@ -197,6 +205,10 @@ impl Actions for Fake {
 
     fn neighbour_lost(&mut self, link: IfId, address: IpAddr, failed: bool) {
         self.did.push(Did::Lost(link, address, failed));
+    }
+
+    fn set_dead(&mut self, tunnel: IfId, dead: bool) {
+        self.did.push(Did::Dead(tunnel, dead));
     }
 }
 

@@ -14,6 +14,7 @@ mod gre;
 mod groups;
 mod ids;
 mod inject;
+mod liveness;
 mod local;
 mod notices;
 mod packets;

@@ -9,6 +9,7 @@ mod difference;
 mod events;
 mod groups;
 mod link;
+mod liveness;
 mod mended;
 mod note;
 mod options;
@@ -210,6 +211,8 @@ pub(super) fn bare(name: &str) -> TunnelSpec {
         df: OuterDf::Set,
         mss: MssClamp::Off,
         gre: GreOptions::default(),
+        keepalive: None,
+        probe: None,
         udp: None,
         encaplimit: EncapLimit::Off,
         up: true,
