@@ -16,7 +16,7 @@ use greyhound::ids::{IfId, Mac, NextHopId, PortId, TableId};
 use greyhound::stats::counters::WorkerCounters;
 use greyhound::tables::adjacency::{Adjacency, AdjacencyKind, Encapsulation, flags};
 use greyhound::tables::interfaces::{Attachment, Interfaces, PortEntry};
-use greyhound::tables::tunnel::{DecapKey, Received, Tunnel};
+use greyhound::tables::tunnel::{DecapKey, Received, Tunnel, mapped};
 use greyhound::tables::{Tables, TablesConfig};
 use greyhound::wire::ipv4::Ipv4Repr;
 use greyhound::worker::{Worker, WorkerConfig};
@@ -120,6 +120,17 @@ fn tunnel(id: u32) -> Adjacency {
     adjacency
 }
 
+/// The same in UDP, source port by flow, with a checksum.
+fn tunnel_in_udp(id: u32) -> Adjacency {
+    let mut adjacency = tunnel(id);
+    adjacency.encap = Encapsulation::GreInUdp;
+    adjacency.rewrite[23] = 17;
+    adjacency.partial_checksum -= 47 - 17;
+    adjacency.rewrite[34..46].copy_from_slice(&[0, 0, 0x12, 0x92, 0, 0, 0, 1, 0, 0, 8, 0]);
+    adjacency.rewrite_len = 46;
+    adjacency
+}
+
 /// Into a tunnel over IPv6 that cuts its outer datagrams, IPv6 inside.
 fn tunnel6(id: u32) -> Adjacency {
     let mut adjacency = rewrite(1500);
@@ -174,6 +185,7 @@ fn interfaces(generation: u64) -> Interfaces {
     }
     interfaces.own.push(OWN);
     interfaces.own6.push(OWN6);
+    interfaces.udp.push(4754);
     interfaces
 }
 
@@ -202,14 +214,17 @@ fn frames() -> Vec<Vec<u8>> {
     ping[2..4].copy_from_slice(&sum.to_be_bytes());
     let inner = datagram(0x0a09_0002, 0x1600_0001, 17, 9, &[0; 30]);
     let gre = [&[0, 0, 8, 0][..], &inner].concat();
+    let in_udp = [&[9, 9, 0x12, 0x92, 0, 8 + gre.len() as u8, 0, 0][..], &gre].concat();
     let packets = [
+        datagram(FAR, OWN, 17, 9, &in_udp), // out of a tunnel in UDP
+        datagram(host, 0x1900_0001, 17, 9, &[1; 30]), // into it
         datagram(host, 0x1600_0001, 17, 9, &[1; 30]), // forwarded
         datagram(host, 0x1400_0001, 17, 9, &[2; 30]), // into the tunnel
         datagram(host, 0x1400_0001, 17, 9, &[2; 1470]), // inner cut
         datagram(host, 0x1700_0001, 17, 9, &[3; 1400]), // transit cut
-        datagram(FAR, OWN, 47, 9, &gre),              // out of the tunnel
-        datagram(FAR, OWN, 4, 9, &inner),             // unknown tunnel
-        datagram(host, OWN, 1, 9, &ping),             // echo
+        datagram(FAR, OWN, 47, 9, &gre),    // out of the tunnel
+        datagram(FAR, OWN, 4, 9, &inner),   // unknown tunnel
+        datagram(host, OWN, 1, 9, &ping),   // echo
         datagram(host, OWN, 17, 9, &[0, 1, 0, 2, 0, 8, 0, 0]), // port unreachable
         datagram(host, 0x1600_0001, 17, 1, &[4; 30]), // TTL
         datagram(host, 0x0909_0909, 17, 9, &[5; 30]), // no route
@@ -233,11 +248,12 @@ fn fill(tables: &Tables) {
     let guard = tables.pin();
     tables.interfaces.replace(interfaces(0), &guard);
     let resolve = Adjacency::plain(AdjacencyKind::Resolve, IfId(0));
-    let entries = [rewrite(1500), tunnel(10), rewrite(600), resolve, tunnel6(12)];
+    let entries =
+        [rewrite(1500), tunnel(10), rewrite(600), resolve, tunnel6(12), tunnel_in_udp(14)];
     for (i, adjacency) in entries.into_iter().enumerate() {
         tables.adjacencies.set(i + 1, adjacency, &guard);
     }
-    for (net, hop) in [(0x16, 1), (0x14, 2), (0x17, 3), (0x18, 4)] {
+    for (net, hop) in [(0x16, 1), (0x14, 2), (0x17, 3), (0x18, 4), (0x19, 6)] {
         tables.fib4.insert(net << 24, 8, NextHopId(hop)).unwrap();
     }
     for (net, hop) in [(1, 1), (2, 5)] {
@@ -255,6 +271,18 @@ fn fill(tables: &Tables) {
         port: 0,
     };
     tables.decap.insert(tables.decap.key_of(&received), 12, &guard).unwrap();
+    let (local6, remote6) = (mapped(OWN), mapped(FAR));
+    let in_udp =
+        Tunnel { interface: IfId(14), up: true, local6, remote6, port: 4754, ..Tunnel::NONE };
+    tables.tunnels.set(14, in_udp, &guard);
+    let received = Received {
+        source: std::net::Ipv4Addr::from(FAR).into(),
+        destination: std::net::Ipv4Addr::from(OWN).into(),
+        protocol: 47,
+        port: 4754,
+        ..received
+    };
+    tables.decap.insert(tables.decap.key_of(&received), 14, &guard).unwrap();
     let entry = Tunnel { interface: IfId(10), up: true, remote: FAR, resync: 1, ..Tunnel::NONE };
     tables.tunnels.set(10, entry, &guard);
     let key = DecapKey::ipv4(TableId(0), FAR, OWN, 47, None);
@@ -380,6 +408,8 @@ fn the_worker_allocates_and_frees_nothing_while_tables_churn() {
     let sent: u64 = counters.ledgers.iter().map(|l| l.sent.get()).sum();
     assert!(turns > 500 && changes > 500, "{turns} turns beside {changes} rounds of changes");
     assert!(sent > turns && kinds >= 10, "{sent} sent, {kinds} kinds of drops");
+    let udp = counters.interface(IfId(14)).unwrap();
+    assert!(udp.rx_packets.get() > 0 && udp.tx_packets.get() > 0, "the tunnel in UDP is idle");
     assert_eq!(calls, 0, "calls of the allocator in {turns} turns");
     assert_eq!((in_use, counters.imbalance()), (0, 0));
 }

@@ -77,10 +77,12 @@ fn all_cases() -> Vec<Case> {
     folders.iter().map(|folder| Case::load(folder).unwrap()).collect()
 }
 
-/// Machine C with a GRE and an IPIP tunnel and a VLAN.
+/// Machine C with a GRE and an IPIP tunnel, one in UDP, and a VLAN.
 fn machine_c() -> Bench {
     let vlan = "\n[[vlan]]\nname = \"en0.20\"\naddress = [\"172.20.0.1/16\"]\n";
-    Bench::from_config(&format!("{}{vlan}", case("tunnel_to_tunnel").config())).unwrap()
+    let udp = "\n[[tunnel]]\nname = \"gre4\"\nlocal = \"203.0.113.1\"\nremote = \"198.51.100.2\"\n\
+               inet6 = [\"fd00:42::1/64\"]\nudp = { port = 4754 }\nlink1 = true\n";
+    Bench::from_config(&format!("{}{vlan}{udp}", case("tunnel_to_tunnel").config())).unwrap()
 }
 
 /// Lets `FRAMES` frames made by `make` arrive and judges the outcome. A storm
@@ -183,7 +185,10 @@ fn mutated_frames() {
         }
         *port
     });
-    assert!(sheet.get("interface.gre0.rx_packets") > 0, "nothing came out of the tunnel");
+    for tunnel in ["gre0", "gre4"] {
+        let out = sheet.get(&format!("interface.{tunnel}.rx_packets"));
+        assert!(out > 0, "nothing came out of {tunnel}");
+    }
 }
 
 fn mutate(random: &mut Random, frame: &mut Vec<u8>) {
