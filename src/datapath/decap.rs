@@ -331,12 +331,14 @@ pub(crate) fn admit<'t, B: PacketBuf>(
     let mut tally = Tally::new(turn.counters, Way::Rx);
     let marks = packets.headers.marks;
     // One question for all that mostly is not so.
-    let mut doubtful = marks.odd | marks.ttl_low | opened.marked | opened.numbered;
+    let mut doubtful = marks.odd | marks.ttl_low | opened.marked;
     if deepest {
         doubtful = Set::ALL;
     }
+    // Both families of a tunnel share its sequence numbers: judged in order.
+    let apart = opened.six | opened.numbered;
     let mut good = Set::EMPTY;
-    for slot in (known & !opened.six).slots() {
+    for slot in (known & !apart).slots() {
         let tunnel = tunnels[slot.at()];
         packets.in_if[slot.at()] = tunnel.interface;
         let loops = packets.headers.dst.get(slot) == tunnel.remote;
@@ -350,29 +352,29 @@ pub(crate) fn admit<'t, B: PacketBuf>(
         tally.add(tunnel.interface, 1, packets.headers.total(slot) as u64);
         good.insert(slot);
     }
-    let six = known & opened.six;
-    if !six.is_empty() {
-        good |= admit6(packets, turn, opened, (six, &tunnels), deepest);
+    let apart = known & apart;
+    if !apart.is_empty() {
+        good |= admit_apart(packets, turn, opened, (apart, &tunnels), deepest);
     }
     *pending |= good;
 }
 
-/// [`admit`] for those with IPv6 outside or inside, whose tunnels are known;
-/// gives the good ones.
+/// [`admit`] for those with IPv6 outside or inside, in UDP or with sequence numbers, whose
+/// tunnels are known; gives the good ones.
 #[inline(never)]
-fn admit6<B: PacketBuf>(
+fn admit_apart<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
     opened: &Opened,
-    (six, tunnels): (Set, &[&Tunnel; BURST]),
+    (apart, tunnels): (Set, &[&Tunnel; BURST]),
     deepest: bool,
 ) -> Set {
     // Of its own: one that is lent out does not stay in registers.
     let mut tally = Tally::new(turn.counters, Way::Rx);
     let mut good = Set::EMPTY;
-    for slot in six.slots() {
+    for slot in apart.slots() {
         let tunnel = tunnels[slot.at()];
-        match check6(packets, turn, slot, tunnel, opened, deepest) {
+        match check_apart(packets, turn, slot, tunnel, opened, deepest) {
             Ok(()) => {
                 tally.add(tunnel.interface, 1, packets.total(slot) as u64);
                 good.insert(slot);
@@ -383,9 +385,8 @@ fn admit6<B: PacketBuf>(
     good
 }
 
-/// All checks on a packet with IPv6 outside or inside, or in UDP. What was found
-/// by a hash is compared first.
-fn check6<B: PacketBuf>(
+/// All checks on such a packet. What was found by a hash is compared first.
+fn check_apart<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &mut Turn<'_>,
     slot: Slot,
