@@ -1,6 +1,6 @@
 # Greyhound: the commands. Debian 12, root, Rust 1.89 or later.
 
-.PHONY: help setup build run test bench bench-instructions image clean
+.PHONY: help setup build run test fuzz bench bench-instructions image clean
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -17,6 +17,9 @@ run: build       ## the example set-up on real packets, live until Ctrl-C; ONCE=
 
 test: setup      ## every test there is; ONLY="clippy smoke" picks steps
 	@tests/run.sh $(ONLY)
+
+fuzz:            ## decapsulation under arbitrary bytes; EXECUTIONS=1000000000, SEED=1 to repeat a run
+	@EXECUTIONS=$(or $(EXECUTIONS),1000000000) SEED=$(SEED) tests/run.sh fuzz
 
 bench: build     ## 64-byte rates beside dpdk-testpmd on the same ports; QUICK=1, ONLY="W1 W5"
 	@/usr/bin/python3 benches/run.py $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")

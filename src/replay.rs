@@ -21,7 +21,7 @@ pub mod bench;
 pub mod case;
 pub mod compare;
 mod describe;
-mod pcap;
+pub(crate) mod pcap;
 pub mod sheet;
 
 pub use bench::{Bench, BenchOptions, Sent};

@@ -82,7 +82,7 @@ step() {
 
 # What `cargo test` counted, added up over its binaries. An ignored test shows here.
 summary() {
-    awk '/^test result:/ { p += $4; f += $6; i += $8 } /^cases: / { print "   " $0 }
+    awk '/^test result:/ { p += $4; f += $6; i += $8 } /^(cases|fuzz): / { print "   " $0 }
          END { if (p + f) printf "   %d tests passed, %d failed, %d ignored\n", p, f, i }' "$1"
 }
 
@@ -114,6 +114,13 @@ memcheck() {
         "$binary" --test-threads=2 --skip slow wire:: tables::
 }
 
+# Ten million executions of the decapsulation path, each time with another seed: what
+# fails is printed with it, and kept in tests/corpus.
+fuzz() {
+    GREYHOUND_SEED=${SEED:-$(date +%s)} GREYHOUND_FUZZ=${EXECUTIONS:-10000000} \
+        cargo test --lib datapath::tests::fuzz::fuzz -- --exact --nocapture
+}
+
 # The image as `make image` builds it, and the gateway inside it on one case.
 image() {
     tests/lab/setup.sh --image && docker/build.sh && docker/test.sh
@@ -129,6 +136,7 @@ begin release release
 step clippy "clippy, every warning an error" cargo clippy -q --workspace --all-targets -- -D warnings
 step licences "licences, bans and sources of the dependencies" licences
 step unit "unit and property tests beside the code" cargo test --workspace --lib --bins
+step fuzz "ten million executions of decapsulation" fuzz
 step doc "examples in the documentation" cargo test --workspace --doc
 step integration "pcap cases and the other integration tests" cargo test --workspace --test '*'
 end release "the release binary"

@@ -12,7 +12,7 @@ use super::{ReplayError, file_error, malformed};
 
 /// Reads all frames of a file with their times. A frame that was cut short when
 /// captured is refused: it is not what was on the wire.
-pub(super) fn read(path: &Path) -> Result<Vec<Sent>, ReplayError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<Sent>, ReplayError> {
     let file = File::open(path).map_err(|error| file_error(path, error))?;
     let mut reader =
         PcapReader::new(BufReader::new(file)).map_err(|error| malformed(path, error))?;
@@ -32,7 +32,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Sent>, ReplayError> {
 }
 
 /// Writes frames with their times, in nanoseconds.
-pub(super) fn write(path: &Path, frames: &[Sent]) -> Result<(), ReplayError> {
+pub(crate) fn write(path: &Path, frames: &[Sent]) -> Result<(), ReplayError> {
     let file = File::create(path).map_err(|error| file_error(path, error))?;
     let header = PcapHeader {
         datalink: DataLink::ETHERNET,

@@ -9,6 +9,7 @@ mod drops;
 mod encap;
 mod forward;
 mod fragments;
+mod fuzz;
 mod garbage;
 mod gre;
 mod groups;
