@@ -1,6 +1,6 @@
 # Greyhound: the commands. Debian 12, root, Rust 1.89 or later.
 
-.PHONY: help setup build run test fuzz bench bench-instructions image clean
+.PHONY: help setup build run test soak fuzz bench bench-instructions image clean
 .DEFAULT_GOAL := help
 
 help:            ## this list
@@ -17,6 +17,9 @@ run: build       ## the example set-up on real packets, live until Ctrl-C; ONCE=
 
 test: setup      ## every test there is; ONLY="clippy smoke" picks steps
 	@tests/run.sh $(ONLY)
+
+soak: build      ## all tunnel types at once while tables change, for ten minutes; SECONDS=60 or MINUTES=60
+	@/usr/bin/python3 tests/soak/run.py --seconds $(or $(SECONDS),$(if $(MINUTES),$$(($(MINUTES) * 60)),600))
 
 fuzz:            ## decapsulation under arbitrary bytes; EXECUTIONS=1000000000, SEED=1 to repeat a run
 	@EXECUTIONS=$(or $(EXECUTIONS),1000000000) SEED=$(SEED) tests/run.sh fuzz
