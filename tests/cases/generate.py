@@ -21,12 +21,12 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
 
 import scapy_quiet  # noqa: E402,F401
 from gen import (  # noqa: E402
-    arp, changes, ecmp, forward, fragments, icmp, kit, limit, liveness, minimal, mss, options,
-    refused, six, six_mtu, six_tunnels, tunnels, udp,
+    arp, changes, ecmp, forward, fragments, icmp, kit, limit, liveness, matrix, minimal, mss,
+    options, refused, six, six_mtu, six_tunnels, tunnels, udp,
 )
 
 assert all((arp, changes, ecmp, forward, fragments, icmp, minimal, mss, options, refused, six))
-assert all((limit, liveness, six_mtu, six_tunnels, tunnels, udp))
+assert all((limit, liveness, matrix, six_mtu, six_tunnels, tunnels, udp))
 
 
 def main():
@@ -61,6 +61,8 @@ def write(made, names):
 
 def check(made, names):
     problems = [f"{name}: no function makes this case" for name in sorted(folders() - set(names))]
+    if len(made) == len(names):
+        problems += matrix.missing(made)
     for one in made:
         folder = HERE / one.name
         files = one.files()
