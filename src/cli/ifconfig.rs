@@ -15,7 +15,8 @@ use crate::model::api::Call;
 use crate::model::op::{GreKeys, Op};
 use crate::model::spec::{Dscp, EncapLimit, MssClamp, OuterDf, PERIOD, ProbeSpec, Timing, UdpSpec};
 use crate::model::view::{
-    AddressView, CheckView, InterfaceView, LivenessView, RttView, TunnelView,
+    AddressView, CheckView, InterfaceView, LivenessView, OuterPathView, PathCounts, RttView,
+    TunnelView,
 };
 
 /// What `--help` ends with.
@@ -52,6 +53,8 @@ Words:
   mtu N            0: by itself from the underlay
   ttl N  dscp copy|N  df copy|set      of the outer header
   mss auto|N|off                       limit on TCP segments through the tunnel
+  pmtu | -pmtu     learn the path's MTU from ICMP about the tunnel's packets, or
+                   do not listen to it
   key N [OUT]   -key                   GRE key, both ways or received and sent
   checksum   -checksum                 send GRE checksums (always verified)
   udp PORT [from PORT|flow] [sum|nosum]   -udp
@@ -153,6 +156,7 @@ struct Change {
     df: Option<OuterDf>,
     mss: Option<MssClamp>,
     encaplimit: Option<EncapLimit>,
+    pmtu: Option<bool>,
     gre: Gre,
     keepalive: Option<Option<Timing>>,
     probe: Option<Option<ProbeSpec>>,
@@ -220,6 +224,8 @@ impl Change {
             "ttl" => self.ttl = Some(words.number(word, "a number from 1 to 255")?),
             "dscp" => self.dscp = Some(dscp(words.after(word, DSCP)?)?),
             "df" => self.df = Some(df(words.after(word, DF)?)?),
+            "pmtu" => self.pmtu = Some(true),
+            "-pmtu" => self.pmtu = Some(false),
             "mss" => self.mss = Some(mss(words.after(word, MSS)?)?),
             "encaplimit" => self.encaplimit = Some(encaplimit(words.after(word, LIMIT)?)?),
             "udp" => self.udp = Some(Some(udp(words)?)),
@@ -331,8 +337,8 @@ impl Change {
     /// Last of the changes, so that `down` holds against an address, which
     /// brings the interface up.
     fn numbers(&self, name: &str) -> Option<Op> {
-        let Change { up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit, .. } = *self;
-        let any = up.or(link0).or(link1).is_some()
+        let Change { up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit, pmtu, .. } = *self;
+        let any = up.or(link0).or(link1).or(pmtu).is_some()
             || mtu.is_some()
             || ttl.is_some()
             || dscp.is_some()
@@ -350,6 +356,7 @@ impl Change {
             df,
             mss,
             encaplimit,
+            pmtu,
         })
     }
 }
@@ -514,6 +521,7 @@ fn render_tunnel(out: &mut String, tunnel: &TunnelView) {
     if tunnel.encaplimit != "off" {
         line(out, format_args!("encaplimit {}", tunnel.encaplimit));
     }
+    render_path(out, tunnel);
     if let Some(underlay) = &tunnel.underlay {
         let (route, via) = (underlay.route, underlay.next_hop);
         let (dev, state) = (&underlay.interface, &underlay.state);
@@ -562,6 +570,25 @@ fn render_check(out: &mut String, what: &str, check: &CheckView) {
                 ms(mean_us),
                 ms(max_us),
                 ms(jitter_us)
+            ),
+        );
+    }
+}
+
+/// What ICMP told of the path, if it told anything or is not to.
+fn render_path(out: &mut String, tunnel: &TunnelView) {
+    let OuterPathView { mtu, unreachable, counts } = tunnel.path;
+    if !tunnel.pmtu {
+        line(out, format_args!("-pmtu"));
+    }
+    if counts != PathCounts::default() || mtu.is_some() {
+        let mtu = mtu.map_or("by the link".to_owned(), |mtu| mtu.to_string());
+        let now = if unreachable { ", not reached" } else { "" };
+        let PathCounts { learned, refused, relayed } = counts;
+        line(
+            out,
+            format_args!(
+                "path mtu {mtu}{now} (ICMP: learned {learned} refused {refused} relayed {relayed})"
             ),
         );
     }

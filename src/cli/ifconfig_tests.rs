@@ -33,6 +33,7 @@ fn interface_op(name: &str) -> Op {
         df: None,
         mss: None,
         encaplimit: None,
+        pmtu: None,
     }
 }
 
@@ -140,6 +141,7 @@ fn lines_and_their_changes() {
             ],
         ),
         ("gre0 encaplimit off", vec![set!("gre0", encaplimit: EncapLimit::Off)]),
+        ("gre0 -pmtu", vec![set!("gre0", pmtu: false)]),
         ("gre0 dscp copy df set", vec![set!("gre0", dscp: Dscp::Copy, df: OuterDf::Set)]),
     ];
     for (text, expected) in cases {
@@ -234,6 +236,7 @@ fn a_tunnel_prints_as_in_netbsd() {
 
 #[test]
 fn a_tunnel_that_does_not_run_says_why() {
+    let counts = PathCounts { learned: 1, refused: 2, relayed: 3 };
     let tunnel = TunnelView {
         kind: "gre".into(),
         local: None,
@@ -244,6 +247,8 @@ fn a_tunnel_that_does_not_run_says_why() {
         mss: "off".into(),
         udp: "4754 nosum".into(),
         encaplimit: "4".into(),
+        pmtu: false,
+        path: OuterPathView { mtu: Some(1400), unreachable: true, counts },
         options: "key in 1 out 2 checksum sequence".into(),
         underlay: None,
         reason: Some("no outer addresses".into()),
@@ -254,7 +259,10 @@ fn a_tunnel_that_does_not_run_says_why() {
     assert_eq!(
         out,
         "\touter ttl 64 dscp 46 df copy\n\tgre key in 1 out 2 checksum sequence\n\
-         \tudp 4754 nosum\n\tencaplimit 4\n\tnot running: no outer addresses\n"
+         \tudp 4754 nosum\n\tencaplimit 4\n\
+         \t-pmtu\n\
+         \tpath mtu 1400, not reached (ICMP: learned 1 refused 2 relayed 3)\n\
+         \tnot running: no outer addresses\n"
     );
 }
 

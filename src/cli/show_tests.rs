@@ -30,6 +30,8 @@ fn gre0(underlay: Option<UnderlayView>, reason: Option<&str>) -> InterfaceView {
             mss: "off".into(),
             udp: String::new(),
             encaplimit: "off".into(),
+            pmtu: true,
+            path: Default::default(),
             underlay,
             reason: reason.map(str::to_owned),
             liveness: None,

@@ -55,6 +55,7 @@ fn interface(name: &str, mtu: u16, up: bool) -> Op {
         df: None,
         mss: None,
         encaplimit: None,
+        pmtu: None,
     }
 }
 

@@ -36,6 +36,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "dscp",
             "df",
             "mss",
+            "pmtu",
             "checksum",
             "key",
             "key_in",

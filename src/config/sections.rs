@@ -320,6 +320,7 @@ pub fn tunnel(fields: &mut Fields) -> Option<TunnelSpec> {
         dscp: dscp(fields),
         df: fields.word("df", &df).unwrap_or_default(),
         mss: mss(fields),
+        pmtu: fields.flag("pmtu", true),
         gre: gre_options(fields),
         keepalive: fields.table("keepalive", "tunnel.keepalive", |fields| Some(timing(fields))),
         probe: fields.table("probe", "tunnel.probe", |fields| Some(probe(fields))),

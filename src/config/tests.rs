@@ -591,7 +591,7 @@ prop_compose! {
         ipip: bool, pair: bool, outer: bool, link1: bool, mtu in proptest::option::of(68u16..), ttl in 1u8..,
         dscp in proptest::option::of(0u8..64), copy_df: bool, up: bool, gre in any_options(), mss in any_mss(),
         over_v6: bool, inet6 in 0u16..3, keepalive in proptest::option::of(any_timing()),
-        probe in proptest::option::of(any_probe()), udp in proptest::option::of(any_udp()), limit: Option<u8>,
+        probe in proptest::option::of(any_probe()), udp in proptest::option::of(any_udp()), limit: Option<u8>, pmtu: bool,
     ) -> TunnelSpec {
         let kind = if ipip { TunnelKind::Ipip } else { TunnelKind::Gre };
         let host = |net: u8, last: u8| std::net::Ipv4Addr::new(net, 0, number, last);
@@ -615,6 +615,7 @@ prop_compose! {
             dscp: dscp.map_or(Dscp::Copy, Dscp::Fixed),
             df: if copy_df { OuterDf::Copy } else { OuterDf::Set },
             mss,
+            pmtu,
             gre: if ipip { GreOptions::default() } else { gre },
             keepalive: keepalive.filter(|_| !ipip && !over_v6 && udp.is_none()),
             probe,

@@ -20,10 +20,12 @@ use ipnet::IpNet;
 use super::icmp::Icmp;
 use super::liveness::Liveness;
 use super::neighbours::{Held, NeighbourConfig, Neighbours};
+use super::net::Soft;
 use super::net::{Net, PortFacts};
 use super::ping::{Ping, PingError, PingRequest, PingToken};
 use super::reassembly::{Reassembly, ReassemblyConfig};
-use super::topology::{Actions, Event, Link, Topology, TunnelWay, Way};
+use super::topology::{Actions, Event, Link, OuterPath, Topology, TunnelWay, Way};
+use super::tunnel_errors::{Sent, TunnelErrors};
 use super::views::{Totals, WorkerPlan};
 use crate::exchange::{Cause, ControlEnd, InjectKind, PuntReason, PuntSlot};
 use crate::ids::{Family, IfId, Mac};
@@ -72,6 +74,7 @@ struct Engines {
     liveness: Liveness,
     reassembly: Reassembly,
     ping: Ping,
+    tunnels: TunnelErrors,
 }
 
 /// What an engine is given: the resolved state, and hands to act with.
@@ -98,6 +101,7 @@ impl Control {
             liveness: Liveness::new(Arc::clone(&counters)),
             reassembly: Reassembly::new(reassembly, Arc::clone(&counters)),
             ping: Ping::new(room.saturating_sub(ADDED_BY_PATH), Arc::clone(&counters)),
+            tunnels: TunnelErrors::default(),
         };
         let port_names = ports.iter().map(|port| port.spec.name.clone()).collect();
         let net = Net::new(tables, ports);
@@ -116,6 +120,7 @@ impl Control {
         for name in &outcome.created {
             if let Some(id) = self.net.interface_named(name) {
                 self.totals.begin(id);
+                self.engines.tunnels.begin(id);
             }
         }
         let mut hands = Hands { net: &mut self.net, ends: &mut self.ends };
@@ -173,10 +178,11 @@ impl Control {
 
     fn timers(&mut self, now: Duration) {
         let mut hands = Hands { net: &mut self.net, ends: &mut self.ends };
-        let Engines { neighbours, icmp, reassembly, liveness, .. } = &mut self.engines;
+        let Engines { neighbours, icmp, reassembly, liveness, tunnels, .. } = &mut self.engines;
         if liveness.tick(&mut hands, now) {
             neighbours.on_event(&mut hands, now, &Event::RoutesChanged);
         }
+        tunnels.tick(&mut hands, now);
         for packet in neighbours.tick(&mut hands, now) {
             icmp.unreachable(&mut hands, now, &packet);
         }
@@ -223,6 +229,7 @@ impl Control {
         view.traffic = self.totals.traffic(id);
         if let Some(tunnel) = &mut view.tunnel {
             tunnel.liveness = self.engines.liveness.view(id, self.now);
+            tunnel.path.counts = self.engines.tunnels.counts(id);
         }
         if let Some(underlay) = view.tunnel.as_mut().and_then(|t| t.underlay.as_mut()) {
             let state = self
@@ -291,13 +298,15 @@ impl Engines {
         match slot.cause {
             Cause::Punt(PuntReason::Arp) => self.neighbours.on_arp(hands, now, slot.in_if, bytes),
             Cause::Punt(PuntReason::Nd) => self.neighbours.on_nd(hands, now, slot.in_if, bytes),
-            Cause::Punt(PuntReason::LocalIcmp) => self.icmp.on_local(now, bytes, &mut self.ping),
+            Cause::Punt(PuntReason::LocalIcmp) => {
+                self.icmp.on_local(hands, now, bytes, &mut self.ping, &mut self.tunnels);
+            }
             Cause::Punt(PuntReason::LocalFragment) => {
                 self.reassembly.on_fragment(hands, now, slot.in_if, bytes);
             }
             Cause::Punt(PuntReason::Liveness) => {
                 if !self.liveness.on_returned(hands, now, slot.in_if, bytes) {
-                    self.icmp.on_local(now, bytes, &mut self.ping);
+                    self.icmp.on_local(hands, now, bytes, &mut self.ping, &mut self.tunnels);
                 }
             }
             Cause::Punt(PuntReason::Resolve)
@@ -348,6 +357,18 @@ impl Topology for Hands<'_> {
     fn tunnel_way(&self, tunnel: IfId, inner: Family) -> Option<TunnelWay> {
         self.net.tunnel_way(tunnel, inner)
     }
+    fn name(&self, id: IfId) -> Option<&str> {
+        self.net.name(id)
+    }
+    fn sending(&self, sent: &Sent) -> Vec<IfId> {
+        self.net.sending(sent)
+    }
+    fn path(&self, tunnel: IfId) -> Option<OuterPath> {
+        self.net.path(tunnel)
+    }
+    fn inner_mtu(&self, tunnel: IfId, inner: Family, outer: u16) -> Option<u16> {
+        self.net.inner_mtu(tunnel, inner, outer)
+    }
 }
 
 impl Actions for Hands<'_> {
@@ -363,6 +384,9 @@ impl Actions for Hands<'_> {
     }
     fn set_dead(&mut self, tunnel: IfId, dead: bool) {
         self.net.set_soft(tunnel, |soft| soft.dead = dead);
+    }
+    fn set_soft(&mut self, tunnel: IfId, change: impl FnOnce(&mut Soft)) {
+        self.net.set_soft(tunnel, change);
     }
 }
 

@@ -6,6 +6,7 @@
 //!   held, given up ──┼─▶ forbidden? (IC-03, C6-02) ─▶ rate (IC-04, C6-03) ─▶ source (IC-06) ─▶ inject
 //!   reassembly late ─┘
 //!   ICMP to us ──▶ echo reply or error: to the ping engine · the rest: dropped, by reason
+//!        └─ error about a tunnel's packet ─▶ tunnel_errors.rs ─▶ about the inner one ─▶ forbidden? …
 //! ```
 //!
 //! Echo requests are answered on the worker; here come only those it does not
@@ -22,6 +23,7 @@ use super::ping::{ErrorKind, Ping, Reply};
 use super::reassembly::Expired;
 use super::tally::{ControlDrop, TokenBucket, inject};
 use super::topology::{Way, World};
+use super::tunnel_errors::{TunnelErrors, quote::least};
 use crate::datapath::drop::DropReason;
 use crate::exchange::{Cause, InjectKind, PuntSlot};
 use crate::model::spec::IcmpSpec;
@@ -81,31 +83,46 @@ impl Icmp {
             DropReason::EncapsulationLimit => Fault::NestsNoMore,
             _ => return,
         };
-        self.error(world, now, fault, slot.bytes.get(), slot.link_group);
+        let about = Offending { link_group: slot.link_group, ..Offending::whole(slot.bytes.get()) };
+        self.error(world, now, fault, about);
     }
 
     /// Host unreachable for a packet whose neighbour did not answer (AR-02,
     /// IC-09, ND-02).
     pub fn unreachable(&mut self, world: &mut impl World, now: Duration, packet: &Held) {
-        self.error(world, now, Fault::Unreachable, &packet.bytes, false);
+        self.error(world, now, Fault::Unreachable, Offending::whole(&packet.bytes));
     }
 
     /// Time exceeded for a datagram that was not complete in time (RFC 792,
     /// RFC 8200 §4.5; only its first fragment is answered).
     pub fn reassembly_expired(&mut self, world: &mut impl World, now: Duration, late: &Expired) {
-        self.error(world, now, Fault::ReassemblyTime, &late.first, false);
+        self.error(world, now, Fault::ReassemblyTime, Offending::whole(&late.first));
     }
 
     /// Takes ICMP addressed to us that the worker did not answer.
-    pub fn on_local(&mut self, now: Duration, bytes: &[u8], ping: &mut Ping) {
+    pub fn on_local(
+        &mut self,
+        world: &mut impl World,
+        now: Duration,
+        bytes: &[u8],
+        ping: &mut Ping,
+        tunnels: &mut TunnelErrors,
+    ) {
         self.counters.punts_taken.add(1);
-        match self.local(now, bytes, ping) {
+        match self.local(world, now, bytes, ping, tunnels) {
             Ok(()) => self.counters.consumed.add(1),
             Err(reason) => self.counters.drop_packet(reason),
         }
     }
 
-    fn local(&self, now: Duration, bytes: &[u8], ping: &mut Ping) -> Result<(), ControlDrop> {
+    fn local(
+        &mut self,
+        world: &mut impl World,
+        now: Duration,
+        bytes: &[u8],
+        ping: &mut Ping,
+        tunnels: &mut TunnelErrors,
+    ) -> Result<(), ControlDrop> {
         match Message::read(bytes)? {
             Message::Echo(reply) if reply.echo.reply => {
                 ping.on_reply(now, &reply).then_some(()).ok_or(ControlDrop::IcmpUnexpected)
@@ -113,8 +130,13 @@ impl Icmp {
             Message::Echo(_) if self.spec.echo => Err(ControlDrop::EchoRefused),
             Message::Echo(_) => Err(ControlDrop::EchoOff),
             Message::Error { from, kind, quote } => {
-                // About a ping of ours or about a tunnel's packet: read either way.
-                ping.on_error(from, kind, quote);
+                // About a ping of ours, a tunnel's packet, or nothing we know:
+                // read in any case.
+                if !ping.on_error(from, kind, quote)
+                    && let Some(relay) = tunnels.on_error(world, now, kind, quote)
+                {
+                    self.error(world, now, relay.fault, Offending::quoted(&relay.about));
+                }
                 Ok(())
             }
         }
@@ -128,14 +150,13 @@ impl Icmp {
         world: &mut impl World,
         now: Duration,
         fault: Fault,
-        offending: &[u8],
-        link_group: bool,
+        offending: Offending<'_>,
     ) {
         if fault == Fault::TtlExceeded && !self.spec.time_exceeded {
             return; // IC-10: may be switched off, is on by default
         }
-        let offending = &untruncated(offending)[..];
-        let Some(source) = answerable(world, fault, offending, link_group) else { return };
+        let Offending { bytes, kept, .. } = offending;
+        let Some(source) = answerable(world, fault, offending) else { return };
         self.counters.originated.add(1);
         let bucket = match fault {
             Fault::TooBig { .. } => &mut self.too_big,
@@ -151,11 +172,11 @@ impl Icmp {
             IpAddr::V4(address) => {
                 self.next_id = self.next_id.wrapping_add(1);
                 let sender = ErrorSender { address, ttl: TTL, id: self.next_id };
-                icmp::error::build_error(fault.v4(), sender, offending)
+                icmp::error::build_error_from(fault.v4(), sender, bytes, kept)
                     .is_ok_and(|packet| self.send(world, &packet))
             }
             IpAddr::V6(address) => {
-                icmp6::error::build_error(fault.v6(offending), address, TTL, offending)
+                icmp6::error::build_error_from(fault.v6(bytes), address, TTL, bytes, kept)
                     .is_ok_and(|packet| self.send(world, &packet))
             }
         };
@@ -171,9 +192,36 @@ impl Icmp {
     }
 }
 
+/// What is there of a datagram that an error is about.
+#[derive(Clone, Copy, Debug)]
+struct Offending<'a> {
+    bytes: &'a [u8],
+    /// So many of its bytes are there at least.
+    kept: usize,
+    /// It came to a link's broadcast or multicast address.
+    link_group: bool,
+}
+
+impl<'a> Offending<'a> {
+    /// All of it that is ever quoted.
+    fn whole(bytes: &'a [u8]) -> Offending<'a> {
+        let kept = if is_v4(bytes) { QUOTE_MAX } else { icmp6::error::QUOTE_MAX };
+        Offending { bytes, kept, link_group: false }
+    }
+
+    /// What another error quoted of it.
+    fn quoted(bytes: &'a [u8]) -> Offending<'a> {
+        Offending { bytes, kept: least(bytes), link_group: false }
+    }
+}
+
+fn is_v4(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|first| first >> 4 == 4)
+}
+
 /// What is to be told, whatever the family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Fault {
     NoRoute,
     Unreachable,
     Protocol,
@@ -227,21 +275,17 @@ impl Fault {
 
 /// The source of `offending`, if an error about it may be sent there (IC-03,
 /// C6-02).
-fn answerable(
-    world: &impl World,
-    fault: Fault,
-    offending: &[u8],
-    link_group: bool,
-) -> Option<IpAddr> {
-    if let Some(ip) = Ipv4Header::ref_from(offending).filter(|ip| ip.version() == 4) {
+fn answerable(world: &impl World, fault: Fault, offending: Offending<'_>) -> Option<IpAddr> {
+    let Offending { bytes, kept, link_group } = offending;
+    if let Some(ip) = Ipv4Header::ref_from(bytes).filter(|ip| ip.version() == 4) {
         let (source, destination) = (ip.src_addr().into(), ip.dst_addr().into());
-        let may = icmp::error::may_answer_with_error(offending, link_group)
+        let may = icmp::error::may_answer_from(bytes, link_group, kept)
             && !world.is_broadcast(source)
             && !world.is_broadcast(destination);
         return may.then_some(source);
     }
-    let datagram = Datagram::parse_first(offending, icmp6::error::QUOTE_MAX).ok()?;
-    let may = icmp6::error::may_answer_with_error(fault.v6(offending), offending, link_group);
+    let datagram = Datagram::parse_first(bytes, kept).ok()?;
+    let may = icmp6::error::may_answer_from(fault.v6(bytes), bytes, link_group, kept);
     may.then_some(datagram.ends.source.into())
 }
 
@@ -272,7 +316,8 @@ impl<'a> Message<'a> {
             return Ok(Message::Echo(Reply { from, to, ttl: ip.ttl, echo, size }));
         }
         let kind = IcmpErrorKind::of(header).ok_or(ControlDrop::IcmpUnsupported)?;
-        Ok(Message::Error { from, kind: ErrorKind::V4(kind), quote: &message[ICMP_LEN..] })
+        let told = usize::from((header.rest.get() >> 16) as u8) * 4;
+        Ok(Message::Error { from, kind: ErrorKind::V4(kind), quote: quote(message, told) })
     }
 
     fn read6(bytes: &'a [u8]) -> Result<Message<'a>, ControlDrop> {
@@ -286,21 +331,17 @@ impl<'a> Message<'a> {
             return Ok(Message::Echo(Reply { from, to, ttl: datagram.hop_limit, echo, size }));
         }
         let kind = Icmp6ErrorKind::of(header).ok_or(ControlDrop::IcmpUnsupported)?;
-        Ok(Message::Error { from, kind: ErrorKind::V6(kind), quote: &message[ICMP_LEN..] })
+        let told = (header.rest.get() >> 24) as usize * 8;
+        Ok(Message::Error { from, kind: ErrorKind::V6(kind), quote: quote(message, told) })
     }
 }
 
-/// The datagram, or, where a notice holds only its beginning but all that is
-/// quoted, the same with zeros for the rest, so that its lengths agree.
-fn untruncated(datagram: &[u8]) -> std::borrow::Cow<'_, [u8]> {
-    let ip = Ipv4Header::ref_from(datagram).filter(|ip| ip.version() == 4);
-    let total = ip.map_or(0, Ipv4Header::total_len);
-    if (QUOTE_MAX..total).contains(&datagram.len()) {
-        let mut whole = datagram.to_vec();
-        whole.resize(total, 0);
-        return whole.into();
-    }
-    datagram.into()
+/// The quote of an error: what is behind its header, without the extensions that
+/// may follow if a length of the quote is told (RFC 4884 §3: 128 bytes at least).
+fn quote(message: &[u8], told: usize) -> &[u8] {
+    const LEAST: usize = 128;
+    let behind = &message[ICMP_LEN..];
+    if told < LEAST { behind } else { &behind[..behind.len().min(told)] }
 }
 
 /// Our address on the interface by which a packet to `to` leaves (IC-06); of a

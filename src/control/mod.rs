@@ -12,6 +12,7 @@ pub mod reassembly;
 pub mod service;
 pub mod tally;
 pub mod topology;
+pub mod tunnel_errors;
 pub mod views;
 
 pub use self::core::Control;

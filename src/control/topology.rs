@@ -5,6 +5,8 @@
 use std::net::IpAddr;
 
 use super::liveness::GreEnds;
+use super::net::Soft;
+use super::tunnel_errors::Sent;
 use crate::exchange::InjectKind;
 use crate::ids::{Family, IfId, Mac, NextHopId, PortId};
 use crate::model::liveness::{ProbeSpec, Timing};
@@ -117,6 +119,28 @@ pub trait Topology {
     /// How packets of a family get into a tunnel that is watched, whatever its
     /// routes; `None` if it is not, or does not run.
     fn tunnel_way(&self, tunnel: IfId, inner: Family) -> Option<TunnelWay>;
+
+    /// The name of an interface.
+    fn name(&self, id: IfId) -> Option<&str>;
+
+    /// The tunnels that send such packets: one, unless the key is not known.
+    fn sending(&self, sent: &Sent) -> Vec<IfId>;
+
+    /// What a tunnel's outer packets meet; `None` if it is not running.
+    fn path(&self, tunnel: IfId) -> Option<OuterPath>;
+
+    /// Largest inner packet of a family that a tunnel takes where outer ones
+    /// of `outer` bytes pass; `None` if it is not running.
+    fn inner_mtu(&self, tunnel: IfId, inner: Family, outer: u16) -> Option<u16>;
+}
+
+/// What a tunnel's outer packets meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OuterPath {
+    /// Largest of them that is sent, bytes.
+    pub outer_mtu: u16,
+    /// ICMP errors about them may change what is known of the tunnel.
+    pub trusts: bool,
 }
 
 /// What an engine is given: both sides at once.
@@ -224,4 +248,8 @@ pub trait Actions {
     /// The far end of a tunnel does not answer, or does again: its routes are
     /// withdrawn, or back, when this returns.
     fn set_dead(&mut self, tunnel: IfId, dead: bool);
+
+    /// Changes what is known of a running tunnel; planned and published before
+    /// this returns.
+    fn set_soft(&mut self, tunnel: IfId, change: impl FnOnce(&mut Soft));
 }

@@ -109,6 +109,9 @@ pub enum Op {
         /// `encaplimit 4` / `encaplimit off`, tunnels only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         encaplimit: Option<EncapLimit>,
+        /// `pmtu` / `-pmtu`, tunnels only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pmtu: Option<bool>,
     },
     /// The UDP header around a tunnel's packets, or none: all of it.
     SetUdp {

@@ -275,6 +275,10 @@ pub struct TunnelSpec {
     /// Largest TCP segments of connections through it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mss: MssClamp,
+    /// ICMP errors about its packets teach it its path's MTU, and whether its
+    /// far end is reached (RFC 7588 §3.2: may be switched off).
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub pmtu: bool,
     /// Checksum, key and sequence numbers, for `gre`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gre: GreOptions,

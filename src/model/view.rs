@@ -66,6 +66,37 @@ pub struct UnderlayView {
     pub state: String,
 }
 
+/// What ICMP errors told of the path between a tunnel's ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OuterPathView {
+    /// Largest outer packet it takes, bytes; none: what the link takes.
+    #[serde(default)]
+    pub mtu: Option<u16>,
+    /// The far end was not reached a moment ago.
+    #[serde(default)]
+    pub unreachable: bool,
+    /// What came of the errors.
+    #[serde(flatten)]
+    pub counts: PathCounts,
+}
+
+/// What came of ICMP errors about a tunnel's packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PathCounts {
+    /// Times a smaller path MTU was learned.
+    pub learned: u64,
+    /// Errors that were to change something and did not: not plausible, too
+    /// many, or switched off.
+    pub refused: u64,
+    /// Errors relayed to the sender of the inner packet.
+    pub relayed: u64,
+}
+
+const fn on() -> bool {
+    true
+}
+
 fn off() -> String {
     "off".to_owned()
 }
@@ -88,6 +119,12 @@ pub struct TunnelView {
     /// Limit on TCP segments: `off`, `auto` or bytes.
     #[serde(default = "off")]
     pub mss: String,
+    /// ICMP errors about its packets count.
+    #[serde(default = "on")]
+    pub pmtu: bool,
+    /// What they told.
+    #[serde(default)]
+    pub path: OuterPathView,
     /// Checksum, key and sequence numbers, in `ifconfig`'s words; empty for a
     /// plain header.
     #[serde(default, skip_serializing_if = "String::is_empty")]

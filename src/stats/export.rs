@@ -14,7 +14,7 @@ use prometheus::{CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registr
 use crate::datapath::drop::DropReason;
 use crate::model::view::{
     CheckView, ControlView, DropsView, InterfaceView, LivenessView, NeighbourView, OriginView,
-    PoolView, PortView, RttView, TablesView, WorkerView,
+    PathCounts, PoolView, PortView, RttView, TablesView, WorkerView,
 };
 
 /// Everything a scrape tells.
@@ -229,8 +229,38 @@ fn tunnels(page: &Page, all: &[InterfaceView]) -> prometheus::Result<()> {
     let fallback = tunnels.clone().map(|i| (vec![i.name.as_str()], i.traffic.fallback));
     page.counters(("tunnel_fallback_packets_total", what), &["tunnel"], fallback)?;
     let what = "Packets that came out with ECN fields that no sound tunnel combines (RFC 6040).";
-    let anomalies = tunnels.map(|i| (vec![i.name.as_str()], i.traffic.ecn_anomalies));
-    page.counters(("tunnel_ecn_anomalies_total", what), &["tunnel"], anomalies)
+    let anomalies = tunnels.clone().map(|i| (vec![i.name.as_str()], i.traffic.ecn_anomalies));
+    page.counters(("tunnel_ecn_anomalies_total", what), &["tunnel"], anomalies)?;
+    paths(page, tunnels)
+}
+
+/// What ICMP errors about tunnels' packets told and did.
+fn paths<'a>(
+    page: &Page,
+    tunnels: impl Iterator<Item = &'a InterfaceView> + Clone,
+) -> prometheus::Result<()> {
+    type Field = fn(&PathCounts) -> u64;
+    const COUNTERS: &[(&str, &str, Field)] = &[
+        ("tunnel_path_mtu_learned_total", "Times ICMP told a smaller path MTU.", |c| c.learned),
+        (
+            "tunnel_path_errors_refused_total",
+            "ICMP errors about its packets that were not believed: implausible, too many, or -pmtu.",
+            |c| c.refused,
+        ),
+        (
+            "tunnel_path_errors_relayed_total",
+            "ICMP errors about its packets passed on to the sender of the packet inside.",
+            |c| c.relayed,
+        ),
+    ];
+    let paths = tunnels.filter_map(|i| Some((i.name.as_str(), i.tunnel.as_ref()?.path)));
+    for (name, help, field) in COUNTERS {
+        let samples = paths.clone().map(|(tunnel, path)| (vec![tunnel], field(&path.counts)));
+        page.counters((name, help), &["tunnel"], samples)?;
+    }
+    let known = paths.filter_map(|(tunnel, path)| Some((vec![tunnel], i64::from(path.mtu?))));
+    let what = "Largest outer packet its path takes, where ICMP told so.";
+    page.gauges(("tunnel_path_mtu_bytes", what), &["tunnel"], known)
 }
 
 /// What is known of far ends, of the tunnels that are watched.
@@ -496,7 +526,7 @@ mod tests {
             "mac": null, "addresses": [],
             "tunnel": tunnel.then(|| serde_json::json!({
                 "kind": "gre", "local": null, "remote": null, "ttl": 64, "dscp": "copy",
-                "df": "set", "underlay": null
+                "df": "set", "underlay": null, "path": {"mtu": 1400, "learned": 2}
             })),
             "traffic": {"rx_packets": 3, "rx_bytes": 4, "tx_packets": 5, "tx_bytes": 6,
                         "rx_dropped": 7, "tx_dropped": 8}
@@ -530,6 +560,9 @@ mod tests {
         let text = render(&snapshot()).expect("renders");
         for line in [
             r#"greyhound_tunnel_received_packets_total{tunnel="gre0"} 3"#,
+            r#"greyhound_tunnel_path_mtu_bytes{tunnel="gre0"} 1400"#,
+            r#"greyhound_tunnel_path_mtu_learned_total{tunnel="gre0"} 2"#,
+            r#"greyhound_tunnel_path_errors_refused_total{tunnel="gre0"} 0"#,
             r#"greyhound_interface_sent_bytes_total{interface="en0"} 6"#,
             r#"greyhound_port_received_packets_total{port="en0"} 9"#,
             r#"greyhound_dropped_packets_total{origin="en0",reason="no_route"} 2"#,

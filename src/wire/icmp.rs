@@ -122,7 +122,7 @@ impl Echo {
 }
 
 /// Sums a message whose checksum field is zero. At least 4 bytes.
-fn fill_checksum(message: &mut [u8]) {
+pub(crate) fn fill_checksum(message: &mut [u8]) {
     let sum = checksum::checksum(message);
     message[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&sum.to_be_bytes());
 }

@@ -125,20 +125,20 @@ pub fn validate(l3: &[u8], checksum_verified: bool) -> Result<&Ipv4Header, Ipv4E
 }
 
 /// [`validate`] for a packet of which only the first `kept` bytes need be there,
-/// no fewer than a header can have: a copy made to be quoted.
+/// no fewer than its header has: a copy made to be quoted, or what was quoted.
 #[inline]
 pub fn validate_first(
     l3: &[u8],
     kept: usize,
     checksum_verified: bool,
 ) -> Result<&Ipv4Header, Ipv4Error> {
-    debug_assert!(kept >= IPV4_MAX_HEADER, "{kept} bytes may not hold the header");
     let (header, _) = Ipv4Header::ref_from_prefix(l3).map_err(|_| Ipv4Error::TooShort)?;
     let header_len = header.header_len();
     let total_len = header.total_len();
     if header.version() != 4 {
         return Err(Ipv4Error::BadVersion);
     }
+    debug_assert!(kept >= header_len, "{kept} bytes do not hold the header");
     if header_len < IPV4_LEN {
         return Err(Ipv4Error::BadHeaderLength);
     }

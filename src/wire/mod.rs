@@ -117,7 +117,7 @@ fn room(buffer: &mut [u8], needed: usize) -> Result<&mut [u8], EmitError> {
 }
 
 #[cfg(test)]
-mod testing {
+pub(crate) mod testing {
     //! Helpers shared by the tests of the header files.
 
     /// Bytes of a hex dump; blanks and line ends are ignored.

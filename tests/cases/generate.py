@@ -22,11 +22,11 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
 import scapy_quiet  # noqa: E402,F401
 from gen import (  # noqa: E402
     arp, changes, ecmp, forward, fragments, icmp, kit, limit, liveness, matrix, minimal, mss,
-    options, refused, six, six_mtu, six_tunnels, tunnels, udp,
+    options, refused, relay, six, six_mtu, six_tunnels, tunnels, udp,
 )
 
 assert all((arp, changes, ecmp, forward, fragments, icmp, minimal, mss, options, refused, six))
-assert all((limit, liveness, matrix, six_mtu, six_tunnels, tunnels, udp))
+assert all((limit, liveness, matrix, relay, six_mtu, six_tunnels, tunnels, udp))
 
 
 def main():

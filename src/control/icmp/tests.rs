@@ -15,6 +15,7 @@ const C_OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 struct Bench {
     engine: Icmp,
     ping: Ping,
+    tunnels: TunnelErrors,
     world: Fake,
     counters: Arc<ControlCounters>,
 }
@@ -72,7 +73,8 @@ impl Bench {
         let counters = counters();
         let ping = Ping::new(2048, counters.clone());
         let engine = Icmp::new(spec, counters.clone());
-        Bench { engine, ping, world: Fake::default(), counters }
+        let tunnels = TunnelErrors::default();
+        Bench { engine, ping, tunnels, world: Fake::default(), counters }
     }
 
     fn notice(&mut self, ms: u64, slot: &PuntSlot) -> Vec<Error> {
@@ -86,7 +88,8 @@ impl Bench {
     }
 
     fn local(&mut self, bytes: &[u8]) {
-        self.engine.on_local(at(5), bytes, &mut self.ping);
+        let Bench { engine, ping, tunnels, world, .. } = self;
+        engine.on_local(world, at(5), bytes, ping, tunnels);
         assert_conserved(&self.counters);
     }
 

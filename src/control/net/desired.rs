@@ -62,6 +62,8 @@ pub(super) struct TunnelConfig {
     pub(super) df: OuterDf,
     /// Limit on TCP segments.
     pub(super) mss: MssClamp,
+    /// ICMP errors about its packets count.
+    pub(super) pmtu: bool,
     /// Checksum, key and sequence numbers; plain on `ipip`.
     pub(super) gre: GreOptions,
     /// GRE keepalives.
@@ -90,6 +92,7 @@ impl TunnelConfig {
             dscp: Dscp::default(),
             df: OuterDf::default(),
             mss: MssClamp::default(),
+            pmtu: true,
             gre: GreOptions::default(),
             keepalive: None,
             probe: None,

@@ -241,6 +241,7 @@ fn port(have: &PortSpec, want: &PortSpec, at: &str, ops: &mut Ops) {
             df: None,
             mss: None,
             encaplimit: None,
+            pmtu: None,
         };
         ops.add(at, op);
     }

@@ -65,6 +65,7 @@ impl Edit<'_> {
             dscp: spec.dscp,
             df: spec.df,
             mss: spec.mss,
+            pmtu: spec.pmtu,
             gre: spec.gre,
             keepalive: spec.keepalive,
             probe: spec.probe,
@@ -204,7 +205,9 @@ impl Edit<'_> {
     }
 
     fn set_link(&mut self, key: Key, name: &str, op: &Op) -> Done {
-        let Op::SetInterface { up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit, .. } = op
+        let Op::SetInterface {
+            up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit, pmtu, ..
+        } = op
         else {
             return Ok(());
         };
@@ -216,6 +219,7 @@ impl Edit<'_> {
             (df.is_some(), "df"),
             (mss.is_some(), "mss"),
             (encaplimit.is_some(), "encaplimit"),
+            (pmtu.is_some(), "pmtu"),
         ] {
             if given {
                 return Err(Refusal::NotATunnel(name.to_owned(), what).on(what));
@@ -249,7 +253,9 @@ impl Edit<'_> {
     }
 
     fn set_tunnel(&mut self, name: &str, op: &Op) -> Done {
-        let Op::SetInterface { up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit, .. } = op
+        let Op::SetInterface {
+            up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit, pmtu, ..
+        } = op
         else {
             return Ok(());
         };
@@ -274,6 +280,7 @@ impl Edit<'_> {
         config.df = df.unwrap_or(config.df);
         config.mss = mss.unwrap_or(config.mss);
         config.encaplimit = encaplimit.unwrap_or(config.encaplimit);
+        config.pmtu = pmtu.unwrap_or(config.pmtu);
         check_options(name, kind, &config)?;
         check_liveness(name, kind, &config)?;
         check_numbers(name, kind, &config)?;

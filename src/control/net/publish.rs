@@ -140,6 +140,9 @@ impl Net {
         let (Some(kind), Some(config)) = (kind, self.desired.tunnels.get(&state.key)) else {
             return off;
         };
+        if self.heard(id).unreachable {
+            return off;
+        }
         let below = state.underlay.ok().and_then(|below| {
             let link = self.links.states.get(&below.link)?.link;
             let link = Link { mtu: self.outer_mtu(id, below.link), ..link };

@@ -19,6 +19,9 @@ pub struct Soft {
     pub path_mtu: Option<u16>,
     /// Liveness says that the far end does not answer.
     pub dead: bool,
+    /// ICMP said that the far end is not reached: its packets are answered so,
+    /// for a moment. Routes over it stay.
+    pub unreachable: bool,
 }
 
 impl Net {
@@ -61,6 +64,19 @@ impl Net {
     /// Largest outer datagram of a tunnel whose packets leave by a link.
     pub(super) fn outer_mtu(&self, tunnel: IfId, link: IfId) -> u16 {
         let most = self.links.mtu(link);
-        self.soft(tunnel).path_mtu.map_or(most, |path| path.min(most))
+        self.heard(tunnel).path_mtu.map_or(most, |path| path.min(most))
+    }
+
+    /// The same, without what ICMP told if the tunnel does not listen to it.
+    pub(super) fn heard(&self, tunnel: IfId) -> Soft {
+        let mut soft = self.soft(tunnel);
+        let listens = || {
+            let key = self.links.record(tunnel)?.key;
+            Some(self.desired.tunnels.get(&key)?.pmtu)
+        };
+        if soft != Soft::default() && listens() != Some(true) {
+            (soft.path_mtu, soft.unreachable) = (None, false);
+        }
+        soft
     }
 }

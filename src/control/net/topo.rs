@@ -5,12 +5,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use super::Net;
+use super::desired::with_address;
 use super::hops::Hop;
+use super::key::Key;
 use super::links::host;
+use super::plan;
 use super::rib::Candidate;
-use crate::control::topology::{Link, Topology, TunnelWay, Way};
-use crate::ids::{Family, IfId};
+use crate::control::topology::{Link, OuterPath, Topology, TunnelWay, Way};
+use crate::control::tunnel_errors::{QuotedKey, Sent};
+use crate::ids::{Family, IfId, TableId};
 use crate::model::ip;
+use crate::tables::tunnel::Received;
 use crate::wire::destination;
 
 impl Topology for Net {
@@ -88,9 +93,66 @@ impl Topology for Net {
     fn tunnel_way(&self, tunnel: IfId, inner: Family) -> Option<TunnelWay> {
         self.way_into(tunnel, inner)
     }
+
+    fn name(&self, id: IfId) -> Option<&str> {
+        Net::name(self, id)
+    }
+
+    fn sending(&self, sent: &Sent) -> Vec<IfId> {
+        /// Tunnels to one far end looked at, beside the likeliest.
+        const LOOK: usize = 64;
+        let key = match sent.key {
+            QuotedKey::Is(key) => key,
+            QuotedKey::Unknown => None,
+        };
+        let back = |protocol| Received {
+            table: TableId(0),
+            source: sent.destination,
+            destination: sent.source,
+            protocol,
+            key,
+            port: sent.port,
+        };
+        // Most tunnels have one key for both directions, and far ends one tunnel.
+        let index = &self.desired.index;
+        let all = with_address(&index.remotes, sent.destination).take(LOOK);
+        let likely =
+            sent.protocol.into_iter().flat_map(|protocol| index.received_as(back(protocol)));
+        let sending = likely.chain(all).filter(|key| self.sends(*key, sent));
+        let mut found: Vec<IfId> = sending.filter_map(|key| self.links.id(key)).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    fn path(&self, tunnel: IfId) -> Option<OuterPath> {
+        let state = self.tunnels.get(&tunnel)?;
+        let outer_mtu = self.outer_mtu(tunnel, state.underlay.ok()?.link);
+        let trusts = self.desired.tunnels.get(&state.key)?.pmtu;
+        Some(OuterPath { outer_mtu, trusts })
+    }
+
+    fn inner_mtu(&self, tunnel: IfId, inner: Family, outer: u16) -> Option<u16> {
+        let state = self.tunnels.get(&tunnel)?;
+        let config = self.desired.tunnels.get(&state.key)?;
+        let outer = outer.min(self.outer_mtu(tunnel, state.underlay.ok()?.link));
+        Some(plan::tunnel_mtu(state.key.tunnel_kind()?, config, inner, Some(outer)))
+    }
 }
 
 impl Net {
+    /// True if a tunnel sends such packets.
+    fn sends(&self, key: Key, sent: &Sent) -> bool {
+        let (Some(kind), Some(config)) = (key.tunnel_kind(), self.desired.tunnels.get(&key)) else {
+            return false;
+        };
+        let out = config.gre.key_out;
+        config.outer(kind) == Some((sent.source, sent.destination))
+            && config.port() == sent.port
+            && sent.protocol.is_none_or(|protocol| config.protocols(kind).contains(&protocol))
+            && (sent.key == QuotedKey::Unknown || sent.key == QuotedKey::Is(out))
+    }
+
     /// Where a flow goes that is addressed to `to`.
     fn way_of_flow(&self, to: IpAddr, flow: u32) -> Way {
         if to == IpAddr::V4(Ipv4Addr::BROADCAST) {

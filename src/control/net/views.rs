@@ -12,7 +12,7 @@ use super::links::host;
 use super::paths::{Path, SetId};
 use super::plan::Station;
 use super::rib::Candidate;
-use super::{Net, Reason, Underlay, plan};
+use super::{Net, Reason, Soft, Underlay, plan};
 use crate::ids::{Family, IfId};
 use crate::model::ip;
 use crate::model::spec::{
@@ -20,7 +20,8 @@ use crate::model::spec::{
     State, TunnelSpec, VlanSpec,
 };
 use crate::model::view::{
-    AddressView, InterfaceView, PathView, RouteView, TablesView, Traffic, TunnelView, UnderlayView,
+    AddressView, InterfaceView, OuterPathView, PathCounts, PathView, RouteView, TablesView,
+    Traffic, TunnelView, UnderlayView,
 };
 
 impl Net {
@@ -86,6 +87,7 @@ impl Net {
             dscp: config.dscp,
             df: config.df,
             mss: config.mss,
+            pmtu: config.pmtu,
             gre: config.gre,
             keepalive: config.keepalive,
             probe: config.probe,
@@ -198,6 +200,8 @@ impl Net {
                 },
                 df: if config.df == OuterDf::Copy { "copy" } else { "set" }.to_owned(),
                 mss: config.mss.to_string(),
+                pmtu: config.pmtu,
+                path: self.outer_path_view(id),
                 options: config.gre.to_string(),
                 udp: config.udp.map_or(String::new(), |udp| udp.to_string()),
                 encaplimit: config.encaplimit.to_string(),
@@ -210,6 +214,11 @@ impl Net {
             }),
             traffic: Traffic::default(),
         })
+    }
+
+    fn outer_path_view(&self, id: IfId) -> OuterPathView {
+        let Soft { path_mtu, unreachable, .. } = self.heard(id);
+        OuterPathView { mtu: path_mtu, unreachable, counts: PathCounts::default() }
     }
 
     fn underlay_view(&self, below: Underlay) -> UnderlayView {

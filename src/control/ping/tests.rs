@@ -4,6 +4,7 @@ use super::*;
 use crate::control::tally::ControlDrop;
 use crate::control::tally::fake::*;
 use crate::control::topology::Way;
+use crate::control::tunnel_errors::TunnelErrors;
 use crate::wire::icmp::error::{ErrorSender, build_error};
 use crate::wire::icmp::{answer_echo, validate as validate_icmp};
 use crate::wire::ipv4;
@@ -266,7 +267,8 @@ fn answer6(from: IpAddr, kind: etherparse::Icmpv6Type, payload: &[u8]) -> Vec<u8
 fn hears(b: &mut Bench, ms: u64, packet: &[u8]) {
     let spec = crate::model::spec::IcmpSpec::default();
     let mut icmp = crate::control::icmp::Icmp::new(spec, b.counters.clone());
-    icmp.on_local(at(ms), packet, &mut b.engine);
+    let mut tunnels = TunnelErrors::default();
+    icmp.on_local(&mut b.world, at(ms), packet, &mut b.engine, &mut tunnels);
     assert_conserved(&b.counters);
 }
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::control::topology::{Actions, Link, Topology, TunnelWay, Way};
+use crate::control::net::Soft;
+use crate::control::topology::{Actions, Link, OuterPath, Topology, TunnelWay, Way};
+use crate::control::tunnel_errors::{QuotedKey, Sent};
 use crate::exchange::InjectKind;
 use crate::ids::{Family, IfId, Mac, PortId};
 use crate::stats::counters::ControlCounters;
@@ -60,6 +62,25 @@ pub(crate) struct Fake {
     pub ways: Vec<(IfId, TunnelWay)>,
     /// Packets the exchange still takes.
     pub room: usize,
+    /// Tunnels that run over links of 1500 bytes.
+    pub tunnels: Vec<FakeTunnel>,
+}
+
+/// A tunnel, and what was set of it.
+#[derive(Debug)]
+pub(crate) struct FakeTunnel {
+    pub id: IfId,
+    pub sent: Sent,
+    /// Bytes of its headers.
+    pub overhead: u16,
+    pub trusts: bool,
+    pub soft: Soft,
+}
+
+impl FakeTunnel {
+    fn outer_mtu(&self) -> u16 {
+        self.soft.path_mtu.unwrap_or(1500).min(1500)
+    }
 }
 
 impl Default for Fake {
@@ -83,6 +104,7 @@ impl Default for Fake {
             did: Vec::new(),
             ways: Vec::new(),
             room: usize::MAX,
+            tunnels: Vec::new(),
         }
     }
 }
@@ -187,6 +209,29 @@ impl Topology for Fake {
     fn tunnel_way(&self, tunnel: IfId, _: Family) -> Option<TunnelWay> {
         self.ways.iter().find(|(id, _)| *id == tunnel).map(|(_, way)| *way)
     }
+
+    fn name(&self, _: IfId) -> Option<&str> {
+        None
+    }
+
+    fn sending(&self, sent: &Sent) -> Vec<IfId> {
+        let fits = |tunnel: &&FakeTunnel| {
+            let key = if sent.key == QuotedKey::Unknown { tunnel.sent.key } else { sent.key };
+            Sent { key, ..*sent } == tunnel.sent
+        };
+        self.tunnels.iter().filter(fits).map(|tunnel| tunnel.id).collect()
+    }
+
+    fn path(&self, tunnel: IfId) -> Option<OuterPath> {
+        let tunnel = self.tunnels.iter().find(|t| t.id == tunnel)?;
+        Some(OuterPath { outer_mtu: tunnel.outer_mtu(), trusts: tunnel.trusts })
+    }
+
+    fn inner_mtu(&self, tunnel: IfId, inner: Family, outer: u16) -> Option<u16> {
+        let tunnel = self.tunnels.iter().find(|t| t.id == tunnel)?;
+        let mtu = outer.min(tunnel.outer_mtu()) - tunnel.overhead;
+        Some(if inner == Family::V6 { mtu.max(1280) } else { mtu })
+    }
 }
 
 impl Actions for Fake {
@@ -209,6 +254,11 @@ impl Actions for Fake {
 
     fn set_dead(&mut self, tunnel: IfId, dead: bool) {
         self.did.push(Did::Dead(tunnel, dead));
+    }
+
+    fn set_soft(&mut self, tunnel: IfId, change: impl FnOnce(&mut Soft)) {
+        let found = self.tunnels.iter_mut().find(|t| t.id == tunnel);
+        change(&mut found.expect("a tunnel there is").soft);
     }
 }
 

@@ -144,8 +144,19 @@ pub fn build_error(
     sender: ErrorSender,
     offending: &[u8],
 ) -> Result<ErrorPacket, Ipv4Error> {
-    let cause = ipv4::validate_first(offending, QUOTE_MAX, true)?;
-    let quote = &offending[..cause.total_len().min(QUOTE_MAX)];
+    build_error_from(kind, sender, offending, QUOTE_MAX)
+}
+
+/// [`build_error`] where only the first `kept` bytes of `offending` need be
+/// there: another error quoted it, and perhaps not much (RFC 2003 §4).
+pub fn build_error_from(
+    kind: IcmpErrorKind,
+    sender: ErrorSender,
+    offending: &[u8],
+    kept: usize,
+) -> Result<ErrorPacket, Ipv4Error> {
+    let cause = ipv4::validate_first(offending, kept, true)?;
+    let quote = &offending[..cause.total_len().min(QUOTE_MAX).min(offending.len())];
     let (icmp_type, code) = kind.type_code();
     let icmp = IcmpHeader {
         kind: icmp_type,
@@ -186,7 +197,14 @@ pub fn build_error(
 /// asks for those. ICMP types nobody has assigned count as errors.
 #[must_use]
 pub fn may_answer_with_error(packet: &[u8], link_broadcast_or_multicast: bool) -> bool {
-    let Ok(ip) = ipv4::validate_first(packet, QUOTE_MAX, false) else {
+    may_answer_from(packet, link_broadcast_or_multicast, QUOTE_MAX)
+}
+
+/// [`may_answer_with_error`] where only the first `kept` bytes of the packet
+/// need be there.
+#[must_use]
+pub fn may_answer_from(packet: &[u8], link_broadcast_or_multicast: bool, kept: usize) -> bool {
+    let Ok(ip) = ipv4::validate_first(packet, kept, false) else {
         return false;
     };
     let destination = ip.dst();

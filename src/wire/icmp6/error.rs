@@ -139,7 +139,19 @@ pub fn build_error(
     hop_limit: u8,
     offending: &[u8],
 ) -> Result<ErrorPacket, Ipv6Error> {
-    let cause = Datagram::parse_first(offending, QUOTE_MAX)?;
+    build_error_from(kind, address, hop_limit, offending, QUOTE_MAX)
+}
+
+/// [`build_error`] where only the first `kept` bytes of `offending` need be
+/// there: another error quoted it, and perhaps not much (RFC 2473 §8).
+pub fn build_error_from(
+    kind: Icmp6ErrorKind,
+    address: Ipv6Addr,
+    hop_limit: u8,
+    offending: &[u8],
+    kept: usize,
+) -> Result<ErrorPacket, Ipv6Error> {
+    let cause = Datagram::parse_first(offending, kept)?;
     let quote = &cause.bytes[..cause.bytes.len().min(QUOTE_MAX)];
     let ends = Ends { source: address, destination: cause.ends.source };
     let mut packet = ErrorPacket::from([0; ERROR_MAX]);
@@ -164,7 +176,14 @@ pub fn build_error(
 /// an error.
 #[must_use]
 pub fn may_answer_with_error(kind: Icmp6ErrorKind, packet: &[u8], link_group: bool) -> bool {
-    let Ok(datagram) = Datagram::parse_first(packet, QUOTE_MAX) else { return false };
+    may_answer_from(kind, packet, link_group, QUOTE_MAX)
+}
+
+/// [`may_answer_with_error`] where only the first `kept` bytes of the datagram
+/// need be there.
+#[must_use]
+pub fn may_answer_from(kind: Icmp6ErrorKind, packet: &[u8], link_group: bool, kept: usize) -> bool {
+    let Ok(datagram) = Datagram::parse_first(packet, kept) else { return false };
     let Ends { source, destination } = datagram.ends;
     if !is_one_node(source) {
         return false;

@@ -210,6 +210,7 @@ pub(super) fn bare(name: &str) -> TunnelSpec {
         dscp: Dscp::Copy,
         df: OuterDf::Set,
         mss: MssClamp::Off,
+        pmtu: true,
         gre: GreOptions::default(),
         keepalive: None,
         probe: None,
@@ -326,13 +327,26 @@ pub(super) struct Fields {
     pub(super) df: Option<OuterDf>,
     pub(super) mss: Option<MssClamp>,
     pub(super) encaplimit: Option<EncapLimit>,
+    pub(super) pmtu: Option<bool>,
 }
 
 pub(super) fn set(name: &str, fill: impl FnOnce(&mut Fields)) -> Op {
     let mut f = Fields::default();
     fill(&mut f);
-    let Fields { up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit } = f;
-    Op::SetInterface { name: name.into(), up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit }
+    let Fields { up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit, pmtu } = f;
+    Op::SetInterface {
+        name: name.into(),
+        up,
+        link0,
+        link1,
+        mtu,
+        ttl,
+        dscp,
+        df,
+        mss,
+        encaplimit,
+        pmtu,
+    }
 }
 
 /// `gre("gre0", |g| g.key_in = Some(1))`: all options, those not filled off.
