@@ -10,7 +10,7 @@ use std::time::Instant;
 use greyhound::config;
 use greyhound::control::net::{Net, PortFacts};
 use greyhound::ids::{Mac, NextHopId, PortId};
-use greyhound::model::spec::PortSpec;
+use greyhound::model::spec::{PortSpec, ReversePath};
 use greyhound::tables::Tables;
 use greyhound::tables::epoch::Domain;
 use greyhound::tables::fib4::Fib4;
@@ -29,6 +29,7 @@ fn gateway() -> (Arc<Tables>, Net) {
         mtu: 1500,
         mac: None,
         rx_queues: None,
+        rpf: ReversePath::Off,
         up: true,
     };
     let port = PortFacts { spec, id: PortId(0), mac: Mac([2, 0, 0, 0, 0, 1]), max_mtu: 1500 };

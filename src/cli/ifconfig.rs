@@ -7,13 +7,17 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::words::{Usage, Words, address, mask, number, of_family};
 use super::{BsdArgs, Failure, Session};
-use crate::config::address::interface_address;
+use crate::config::address::{interface_address, network};
 use crate::ids::Family;
 use crate::model::api::Call;
 use crate::model::op::{GreKeys, Op};
-use crate::model::spec::{Dscp, EncapLimit, MssClamp, OuterDf, PERIOD, ProbeSpec, Timing, UdpSpec};
+use crate::model::spec::{
+    Dscp, EcnMode, EncapLimit, MssClamp, OuterDf, PERIOD, ProbeSpec, ReversePath, Timing, UdpSpec,
+};
 use crate::model::view::{
     AddressView, CheckView, InterfaceView, LivenessView, OuterPathView, PathCounts, RttView,
     TunnelView,
@@ -51,7 +55,9 @@ Words:
   link1 | -link1   underlay route by the outer destination, or by the address
                    with its last bit toggled
   mtu N            0: by itself from the underlay
-  ttl N  dscp copy|N  df copy|set      of the outer header
+  ttl N  dscp copy|uniform|N  df copy|set
+                                       of the outer header
+  ecn normal|compatibility             of the outer header: copied, or Not-ECT
   mss auto|N|off                       limit on TCP segments through the tunnel
   pmtu | -pmtu     learn the path's MTU from ICMP about the tunnel's packets, or
                    do not listen to it
@@ -62,6 +68,10 @@ Words:
                                        ipip, IP; source port by flow, checksum
   encaplimit N|off                     limit on nesting, over IPv6
   sequence   -sequence                 send GRE sequence numbers
+  allow NET ...   -allow               inner sources that a tunnel lets out
+  rpf strict|loose|off                 sources have to be reached by the
+                                       interface, or by any
+  port IF   -port                      where a tunnel's packets have to arrive
   resync N                             seconds of packets out of sequence after
                                        which the far end has begun anew; 0: never
   keepalive [INTERVAL [RETRIES [UPAFTER]]]   -keepalive
@@ -153,6 +163,7 @@ struct Change {
     mtu: Option<u16>,
     ttl: Option<u8>,
     dscp: Option<Dscp>,
+    ecn: Option<EcnMode>,
     df: Option<OuterDf>,
     mss: Option<MssClamp>,
     encaplimit: Option<EncapLimit>,
@@ -162,6 +173,15 @@ struct Change {
     probe: Option<Option<ProbeSpec>>,
     /// `-udp` is `Some(None)`.
     udp: Option<Option<UdpSpec>>,
+    door: Door,
+}
+
+/// What the words say of packets that come in.
+#[derive(Clone, Default, PartialEq)]
+struct Door {
+    rpf: Option<ReversePath>,
+    allow: Option<Vec<IpNet>>,
+    port: Option<String>,
 }
 
 /// What the words say of the GRE header.
@@ -223,6 +243,7 @@ impl Change {
             "mtu" => self.mtu = Some(words.number(word, "a number of bytes up to 65535")?),
             "ttl" => self.ttl = Some(words.number(word, "a number from 1 to 255")?),
             "dscp" => self.dscp = Some(dscp(words.after(word, DSCP)?)?),
+            "ecn" => self.ecn = Some(ecn(words.after(word, ECN)?)?),
             "df" => self.df = Some(df(words.after(word, DF)?)?),
             "pmtu" => self.pmtu = Some(true),
             "-pmtu" => self.pmtu = Some(false),
@@ -236,6 +257,11 @@ impl Change {
             "-checksum" => self.gre.checksum = Some(false),
             "sequence" => self.gre.sequence = Some(true),
             "-sequence" => self.gre.sequence = Some(false),
+            "rpf" => self.door.rpf = Some(rpf(words.after(word, RPF)?)?),
+            "allow" => self.door.allow = Some(networks(words)?),
+            "-allow" => self.door.allow = Some(Vec::new()),
+            "port" => self.door.port = Some(words.after(word, "a port or VLAN")?.to_owned()),
+            "-port" => self.door.port = Some(String::new()),
             "resync" => self.gre.resync = Some(words.number(word, "a number of seconds")?),
             "keepalive" => self.keepalive = Some(Some(timing(words)?)),
             "-keepalive" => self.keepalive = Some(None),
@@ -248,7 +274,7 @@ impl Change {
 
     /// A word that is no keyword: own address first, then the far end.
     fn take_address(&mut self, word: &str) -> Result<(), Usage> {
-        if !word.starts_with(|c: char| c.is_ascii_digit()) && !word.contains(':') {
+        if !is_address(word) {
             let expected = "an address, or one of the words in `ifconfig --help`";
             return Err(Usage::Unknown { word: word.to_owned(), expected });
         }
@@ -316,6 +342,7 @@ impl Change {
         ops.extend(self.keepalive.map(|keepalive| Op::SetKeepalive { name: of(), keepalive }));
         ops.extend(self.probe.map(|probe| Op::SetProbe { name: of(), probe }));
         ops.extend(self.udp.map(|udp| Op::SetUdp { name: of(), udp }));
+        ops.extend(self.door(name));
         ops.extend(self.numbers(name));
         if self.destroy {
             if !ops.is_empty() {
@@ -334,14 +361,25 @@ impl Change {
         })
     }
 
+    fn door(&self, name: &str) -> Option<Op> {
+        let Door { rpf, allow, port } = self.door.clone();
+        (self.door != Door::default()).then(|| Op::SetDoor {
+            name: name.to_owned(),
+            rpf,
+            allow,
+            port,
+        })
+    }
+
     /// Last of the changes, so that `down` holds against an address, which
     /// brings the interface up.
     fn numbers(&self, name: &str) -> Option<Op> {
-        let Change { up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit, pmtu, .. } = *self;
+        let Change { up, link0, link1, mtu, ttl, dscp, ecn, df, mss, encaplimit, pmtu, .. } = *self;
         let any = up.or(link0).or(link1).or(pmtu).is_some()
             || mtu.is_some()
             || ttl.is_some()
             || dscp.is_some()
+            || ecn.is_some()
             || df.is_some()
             || mss.is_some()
             || encaplimit.is_some();
@@ -353,6 +391,7 @@ impl Change {
             mtu,
             ttl,
             dscp,
+            ecn,
             df,
             mss,
             encaplimit,
@@ -361,11 +400,18 @@ impl Change {
     }
 }
 
-const DSCP: &str = "`copy` or a number from 0 to 63";
+/// Begins like an address or a network.
+fn is_address(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_digit()) || word.contains(':')
+}
+
+const DSCP: &str = "`copy`, `uniform` or a number from 0 to 63";
+const ECN: &str = "`normal` or `compatibility`";
 const DF: &str = "`copy` or `set`";
 const MSS: &str = "`auto`, `off` or a number of bytes";
 const LIMIT: &str = "`off` or a number from 0 to 255";
 const PORT: &str = "a port from 1 to 65535";
+const RPF: &str = "`strict`, `loose` or `off`";
 const KEY: &str = "a key: a number of 32 bits, such as 42 or 0x2a";
 
 fn prefix_len(words: &mut Words<'_>) -> Result<u8, Usage> {
@@ -458,10 +504,38 @@ fn encaplimit(text: &str) -> Result<EncapLimit, Usage> {
     }
 }
 
+fn rpf(text: &str) -> Result<ReversePath, Usage> {
+    match text {
+        "off" => Ok(ReversePath::Off),
+        "loose" => Ok(ReversePath::Loose),
+        "strict" => Ok(ReversePath::Strict),
+        _ => Err(Usage::Bad { value: text.to_owned(), expected: RPF }),
+    }
+}
+
+/// All networks that follow, one at least.
+fn networks(words: &mut Words<'_>) -> Result<Vec<IpNet>, Usage> {
+    let mut nets = vec![network(words.after("allow", "a network such as 10.0.0.25/32")?)?];
+    while let Some(word) = words.peek().filter(|word| is_address(word)) {
+        nets.push(network(word)?);
+        words.next();
+    }
+    Ok(nets)
+}
+
 fn dscp(text: &str) -> Result<Dscp, Usage> {
     match text {
         "copy" => Ok(Dscp::Copy),
+        "uniform" => Ok(Dscp::Uniform),
         _ => number(text, DSCP).map(Dscp::Fixed),
+    }
+}
+
+fn ecn(text: &str) -> Result<EcnMode, Usage> {
+    match text {
+        "normal" => Ok(EcnMode::Normal),
+        "compatibility" => Ok(EcnMode::Compatibility),
+        _ => Err(Usage::Bad { value: text.to_owned(), expected: ECN }),
     }
 }
 
@@ -492,6 +566,9 @@ fn render(view: &InterfaceView) -> String {
     if let Some(tunnel) = &view.tunnel {
         render_tunnel(&mut out, tunnel);
     }
+    if view.rpf != "off" {
+        line(&mut out, format_args!("rpf {}", view.rpf));
+    }
     for address in &view.addresses {
         line(&mut out, format_args!("{}", inet(&view.name, address)));
     }
@@ -509,6 +586,9 @@ fn render_tunnel(out: &mut String, tunnel: &TunnelView) {
         line(out, format_args!("tunnel {inet} {local} --> {remote}"));
     }
     line(out, format_args!("outer ttl {} dscp {} df {}", tunnel.ttl, tunnel.dscp, tunnel.df));
+    if tunnel.ecn != "normal" {
+        line(out, format_args!("ecn {}", tunnel.ecn));
+    }
     if tunnel.mss != "off" {
         line(out, format_args!("mss {}", tunnel.mss));
     }
@@ -520,6 +600,13 @@ fn render_tunnel(out: &mut String, tunnel: &TunnelView) {
     }
     if tunnel.encaplimit != "off" {
         line(out, format_args!("encaplimit {}", tunnel.encaplimit));
+    }
+    if let Some(port) = &tunnel.port {
+        line(out, format_args!("port {port}"));
+    }
+    if !tunnel.allow.is_empty() {
+        let nets: Vec<String> = tunnel.allow.iter().map(IpNet::to_string).collect();
+        line(out, format_args!("allow {}", nets.join(" ")));
     }
     render_path(out, tunnel);
     if let Some(underlay) = &tunnel.underlay {

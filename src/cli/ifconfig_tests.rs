@@ -30,6 +30,7 @@ fn interface_op(name: &str) -> Op {
         mtu: None,
         ttl: None,
         dscp: None,
+        ecn: None,
         df: None,
         mss: None,
         encaplimit: None,
@@ -59,6 +60,26 @@ macro_rules! set {
         if let Op::SetInterface { $($field,)+ .. } = &mut op { $(*$field = Some($value);)+ }
         op
     }};
+}
+
+#[test]
+fn doors_are_one_op_and_networks_are_all_that_follow() {
+    let door = |rpf, allow: Option<&[&str]>, port: Option<&str>| Op::SetDoor {
+        name: "gre0".into(),
+        rpf,
+        allow: allow.map(|nets| nets.iter().map(|net| net.parse().unwrap()).collect()),
+        port: port.map(str::to_owned),
+    };
+    let strict = Some(ReversePath::Strict);
+    let nets: Option<&[&str]> = Some(&["10.0.0.25/32", "2001:db8::/64"]);
+    let all = "gre0 port en1 rpf strict allow 10.0.0.25/32 2001:db8::/64";
+    assert_eq!(ops(all), [door(strict, nets, Some("en1"))]);
+    let off = Some(ReversePath::Off);
+    assert_eq!(ops("gre0 -port -allow rpf off"), [door(off, Some(&[]), Some(""))]);
+    assert_eq!(ops("gre0 rpf loose"), [door(Some(ReversePath::Loose), None, None)]);
+    for bad in ["gre0 rpf maybe", "gre0 allow", "gre0 allow up", "gre0 port"] {
+        assert!(parse(&words(bad)).is_err(), "{bad}");
+    }
 }
 
 fn endpoints(name: &str, local: &str, remote: &str) -> Op {
@@ -243,6 +264,7 @@ fn a_tunnel_that_does_not_run_says_why() {
         remote: None,
         ttl: 64,
         dscp: "46".into(),
+        ecn: "normal".into(),
         df: "copy".into(),
         mss: "off".into(),
         udp: "4754 nosum".into(),
@@ -250,6 +272,8 @@ fn a_tunnel_that_does_not_run_says_why() {
         pmtu: false,
         path: OuterPathView { mtu: Some(1400), unreachable: true, counts },
         options: "key in 1 out 2 checksum sequence".into(),
+        allow: Vec::new(),
+        port: None,
         underlay: None,
         reason: Some("no outer addresses".into()),
         liveness: None,
@@ -281,6 +305,7 @@ fn a_port_prints_as_in_netbsd() {
             peer: None,
             broadcast: Some("10.255.255.255".parse().unwrap()),
         }],
+        rpf: "off".into(),
         tunnel: None,
         traffic: Default::default(),
     };

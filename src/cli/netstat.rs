@@ -171,6 +171,7 @@ mod tests {
                 peer: None,
                 broadcast: None,
             }],
+            rpf: "off".into(),
             tunnel: None,
             traffic: Traffic {
                 rx_packets: 1234,

@@ -12,7 +12,7 @@
 //! `config/gateway.toml` is the commented reference.
 
 pub mod address;
-mod ops;
+pub(crate) mod ops;
 mod raw;
 mod render;
 mod routes_file;

@@ -4,7 +4,7 @@
 use ipnet::IpNet;
 
 use crate::model::op::{Located, Op};
-use crate::model::spec::State;
+use crate::model::spec::{ReversePath, State};
 
 /// The changes, in an order in which each finds what it needs, and where each is
 /// written (`port[0].address[1]`). The ports themselves exist: a start opens
@@ -14,6 +14,9 @@ pub fn ops(state: &State) -> Vec<Located> {
     let mut push = |at: String, op: Op| ops.push(Located { at, op });
     for (number, port) in state.ports.iter().enumerate() {
         push(format!("port[{number}]"), interface(&port.name, port.mtu, port.up));
+        if port.rpf != ReversePath::Off {
+            push(format!("port[{number}]"), door(&port.name, port.rpf));
+        }
         for (place, net) in port.address.iter().enumerate() {
             push(format!("port[{number}].address[{place}]"), address(&port.name, *net));
         }
@@ -52,11 +55,17 @@ fn interface(name: &str, mtu: u16, up: bool) -> Op {
         link1: None,
         ttl: None,
         dscp: None,
+        ecn: None,
         df: None,
         mss: None,
         encaplimit: None,
         pmtu: None,
     }
+}
+
+/// What a port asks of sources.
+pub(crate) fn door(name: &str, rpf: ReversePath) -> Op {
+    Op::SetDoor { name: name.to_owned(), rpf: Some(rpf), allow: None, port: None }
 }
 
 fn address(name: &str, net: IpNet) -> Op {

@@ -2,6 +2,7 @@
 //! gives the same state. What has its default value is left out.
 
 use std::fmt::{Display, Write};
+use std::net::IpAddr;
 
 use toml::Value;
 
@@ -10,9 +11,9 @@ use super::sections::{DEFAULT_DESCRIPTORS, DEFAULT_METRICS, DEFAULT_MTU, DEFAULT
 use crate::ids::Family;
 use crate::model::ip;
 use crate::model::spec::{
-    DpdkSettings, Dscp, EncapLimit, GreOptions, Hugepages, IcmpSpec, Idle, MssClamp, OuterDf,
-    PathSpec, PathWay, PortSpec, ProbeSpec, RouteSpec, RouteTarget, Spread, State, Timing,
-    TunnelSpec, UdpSpec,
+    DpdkSettings, Dscp, EcnMode, EncapLimit, GreOptions, Hugepages, IcmpSpec, Idle, MssClamp,
+    OuterDf, PathSpec, PathWay, PortSpec, ProbeSpec, ReversePath, RouteSpec, RouteTarget, Spread,
+    State, Timing, TunnelSpec, UdpSpec,
 };
 
 /// A file that reproduces the configuration.
@@ -110,6 +111,7 @@ impl Page {
             self.text("name", &vlan.name);
             self.texts("address", &vlan.address);
             self.bare_if("mtu", vlan.mtu);
+            self.text_if("rpf", unless(vlan.rpf, ReversePath::Off));
             self.bare_if("up", unless(vlan.up, true));
         }
         for tunnel in &state.tunnels {
@@ -142,6 +144,7 @@ impl Page {
         self.bare_if("mtu", unless(port.mtu, DEFAULT_MTU));
         self.text_if("mac", port.mac);
         self.bare_if("rx_queues", port.rx_queues);
+        self.text_if("rpf", unless(port.rpf, ReversePath::Off));
         self.bare_if("up", unless(port.up, true));
     }
 
@@ -153,6 +156,11 @@ impl Page {
         self.text_if("remote", tunnel.remote);
         self.text_if("address", tunnel.address);
         self.text_if("peer", tunnel.peer);
+        if !tunnel.nbma.is_empty() {
+            let end = |(inner, outer): (&IpAddr, &IpAddr)| format!("\"{inner}\" = \"{outer}\"");
+            let ends: Vec<String> = tunnel.nbma.iter().map(end).collect();
+            self.bare("nbma", format!("{{ {} }}", ends.join(", ")));
+        }
         self.texts("inet6", &tunnel.inet6);
         self.bare_if("link0", unless(tunnel.link0, true));
         self.bare_if("link1", unless(tunnel.link1, false));
@@ -160,8 +168,10 @@ impl Page {
         self.bare_if("ttl", unless(tunnel.ttl, DEFAULT_TTL));
         match tunnel.dscp {
             Dscp::Copy => {}
+            Dscp::Uniform => self.text("dscp", "uniform"),
             Dscp::Fixed(value) => self.bare("dscp", value),
         }
+        self.text_if("ecn", unless(tunnel.ecn, EcnMode::Normal));
         match tunnel.df {
             OuterDf::Set => {}
             OuterDf::Copy => self.text("df", "copy"),
@@ -180,6 +190,9 @@ impl Page {
         self.bare_if("keepalive", tunnel.keepalive.map(|timing| inline(&timing_keys(timing))));
         self.bare_if("probe", tunnel.probe.map(probe));
         self.bare_if("udp", tunnel.udp.map(udp));
+        self.texts("allow", &tunnel.allow);
+        self.text_if("rpf", unless(tunnel.rpf, ReversePath::Off));
+        self.text_if("port", tunnel.port.as_ref());
         self.bare_if("up", unless(tunnel.up, true));
     }
 

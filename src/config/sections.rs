@@ -2,6 +2,7 @@
 //! Here each value is checked by itself; [`super::validate`] checks them against
 //! each other.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
@@ -14,10 +15,11 @@ use crate::ids::{Family, Mac};
 use crate::model::api::DEFAULT_SOCKET;
 use crate::model::ip;
 use crate::model::spec::{
-    DEFAULT_RESYNC, DpdkSettings, Dscp, EncapLimit, GRE_IN_UDP, GreOptions, Hugepages, IcmpSpec,
-    Idle, MAX_RESYNC, MOST_PATHS, MSS_RANGE, MssClamp, NeighbourSpec, OuterDf, PERIOD, PathSpec,
-    PathWay, Period, PortSpec, ProbeSpec, PublishSpec, QueueSettings, RouteSpec, RouteTarget,
-    Settings, Spread, Timing, TunnelKind, TunnelSpec, UdpSpec, VlanSpec,
+    DEFAULT_RESYNC, DpdkSettings, Dscp, EcnMode, EncapLimit, GRE_IN_UDP, GreOptions, Hugepages,
+    IcmpSpec, Idle, MAX_RESYNC, MOST_ALLOWED, MOST_PATHS, MSS_RANGE, MssClamp, NeighbourSpec,
+    OuterDf, PERIOD, PathSpec, PathWay, Period, PortSpec, ProbeSpec, PublishSpec, QueueSettings,
+    ReversePath, RouteSpec, RouteTarget, Settings, Spread, Timing, TunnelKind, TunnelSpec, UdpSpec,
+    VlanSpec,
 };
 
 /// Where metrics are served unless the file says otherwise.
@@ -132,6 +134,7 @@ pub fn port(fields: &mut Fields) -> Option<PortSpec> {
         mtu: fields.number("mtu", MTU_RANGE).unwrap_or(DEFAULT_MTU),
         mac: mac(fields),
         rx_queues: fields.number("rx_queues", 1..=256),
+        rpf: rpf(fields),
         up: fields.flag("up", true),
         name: name?,
         // Empty: missing or wrong, and said so already.
@@ -273,6 +276,7 @@ pub fn vlan(fields: &mut Fields) -> Option<VlanSpec> {
     Some(VlanSpec {
         address: addresses(fields),
         mtu: fields.number("mtu", MTU_RANGE),
+        rpf: rpf(fields),
         up: fields.flag("up", true),
         name: name?,
     })
@@ -304,6 +308,7 @@ pub fn tunnel(fields: &mut Fields) -> Option<TunnelSpec> {
         ))
     });
     let written = fields.word("kind", &[("gre", TunnelKind::Gre), ("ipip", TunnelKind::Ipip)]);
+    let ecn = [("normal", EcnMode::Normal), ("compatibility", EcnMode::Compatibility)];
     let df = [("copy", OuterDf::Copy), ("set", OuterDf::Set)];
     let mut spec = TunnelSpec {
         name: String::new(),
@@ -312,12 +317,14 @@ pub fn tunnel(fields: &mut Fields) -> Option<TunnelSpec> {
         remote: host(fields, "remote"),
         address: host4(fields, "address"),
         peer: host4(fields, "peer"),
+        nbma: nbma(fields),
         inet6: inet6(fields),
         link0: fields.flag("link0", true),
         link1: fields.flag("link1", false),
         mtu: fields.number("mtu", MTU_RANGE),
         ttl: fields.number("ttl", 1..=255).unwrap_or(DEFAULT_TTL),
         dscp: dscp(fields),
+        ecn: fields.word("ecn", &ecn).unwrap_or_default(),
         df: fields.word("df", &df).unwrap_or_default(),
         mss: mss(fields),
         pmtu: fields.flag("pmtu", true),
@@ -326,6 +333,9 @@ pub fn tunnel(fields: &mut Fields) -> Option<TunnelSpec> {
         probe: fields.table("probe", "tunnel.probe", |fields| Some(probe(fields))),
         udp: None,
         encaplimit: encaplimit(fields),
+        allow: allow(fields),
+        rpf: rpf(fields),
+        port: fields.text("port", "a port's or VLAN's name"),
         up: fields.flag("up", true),
     };
     (spec.name, spec.kind) = name?;
@@ -340,6 +350,56 @@ pub fn tunnel(fields: &mut Fields) -> Option<TunnelSpec> {
         fields.problem("kind", message);
     }
     Some(spec)
+}
+
+/// `nbma = { "12.0.0.2" = "192.0.2.7" }`.
+fn nbma(fields: &mut Fields) -> BTreeMap<IpAddr, IpAddr> {
+    let table = match fields.any("nbma") {
+        None => return BTreeMap::new(),
+        Some(Value::Table(table)) => table,
+        Some(other) => {
+            let expected = "expected { \"INNER\" = \"OUTER\", … }";
+            fields.problem("nbma", format!("{} is not a table: {expected}", shown(&other)));
+            return BTreeMap::new();
+        }
+    };
+    if table.is_empty() {
+        fields.problem("nbma", "no far end: expected one at least, or no `nbma`");
+    }
+    let mut nbma = BTreeMap::new();
+    for (inner, outer) in &table {
+        let outer = text(outer, "an outer address such as \"192.0.2.7\"", unicast);
+        match (unicast(inner), outer) {
+            (Ok(inner), Ok(outer)) => _ = nbma.insert(inner, outer),
+            (Err(message), _) | (_, Err(message)) => fields.problem("nbma", message),
+        }
+    }
+    nbma
+}
+
+/// `rpf = "strict"`.
+fn rpf(fields: &mut Fields) -> ReversePath {
+    let words =
+        [("off", ReversePath::Off), ("loose", ReversePath::Loose), ("strict", ReversePath::Strict)];
+    fields.word("rpf", &words).unwrap_or_default()
+}
+
+/// `allow = ["10.0.0.25/32", "2001:db8::/64"]` of a tunnel. An empty list would
+/// say "nobody" and mean "anybody".
+fn allow(fields: &mut Fields) -> Vec<IpNet> {
+    let expected = "a network such as \"10.0.0.25/32\"";
+    let written = fields.has("allow");
+    let list = fields.list("allow", |value| {
+        text(value, expected, |text| network(text).map_err(|e| e.to_string()))
+    });
+    if written && list.is_empty() {
+        fields.problem("allow", format!("no network: expected 1 to {MOST_ALLOWED}, or no `allow`"));
+    }
+    if list.len() > MOST_ALLOWED {
+        let message = format!("{} networks: expected {MOST_ALLOWED} at most", list.len());
+        fields.problem("allow", message);
+    }
+    list
 }
 
 /// Checksum, key and sequence numbers of a `[[tunnel]]`. `key` is both keys.
@@ -428,6 +488,7 @@ fn dscp(fields: &mut Fields) -> Dscp {
     let read = match fields.any("dscp") {
         None => return Dscp::Copy,
         Some(Value::String(word)) if word == "copy" => return Dscp::Copy,
+        Some(Value::String(word)) if word == "uniform" => return Dscp::Uniform,
         Some(Value::Integer(value)) => {
             u8::try_from(value).ok().filter(|v| *v < 64).ok_or(value.to_string())
         }
@@ -436,7 +497,9 @@ fn dscp(fields: &mut Fields) -> Dscp {
     read.map(Dscp::Fixed).unwrap_or_else(|value| {
         fields.problem(
             "dscp",
-            format!("{value} is not a DSCP: expected \"copy\" or a number from 0 to 63"),
+            format!(
+                "{value} is not a DSCP: expected \"copy\", \"uniform\" or a number from 0 to 63"
+            ),
         );
         Dscp::Copy
     })

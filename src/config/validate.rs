@@ -298,6 +298,9 @@ impl Checker<'_> {
             for (field, message) in tunnel_problems(tunnel, &own) {
                 self.problem(format!("tunnel[{number}].{field}"), message);
             }
+            if let Some(port) = &tunnel.port {
+                self.known_link(&format!("tunnel[{number}]"), port);
+            }
         }
     }
 
@@ -381,19 +384,23 @@ impl Checker<'_> {
         if self.unread {
             return;
         }
-        let draft = self.draft;
         if let Some(name) = port {
-            let known = draft.ports.iter().any(|(_, p)| p.name == name)
-                || draft.vlans.iter().any(|(_, v)| v.name == name);
-            if !known {
-                let message =
-                    format!("no port `{name}`, expected one of {}", self.draft.port_names());
-                self.problem(format!("{at}.port"), message);
-            }
+            self.known_link(at, name);
         } else if !self.draft.link_addresses().iter().any(|(.., net)| net.contains(&address)) {
             let message =
                 format!("{address} is in no port's subnet: expected `port`, or another address");
             self.problem(format!("{at}.address"), message);
+        }
+    }
+
+    /// A `port` that has to be a port's or VLAN's name.
+    fn known_link(&mut self, at: &str, name: &str) {
+        let draft = self.draft;
+        let known = draft.ports.iter().any(|(_, p)| p.name == name)
+            || draft.vlans.iter().any(|(_, v)| v.name == name);
+        if !known && !self.unread {
+            let message = format!("no port `{name}`, expected one of {}", self.draft.port_names());
+            self.problem(format!("{at}.port"), message);
         }
     }
 
@@ -442,6 +449,18 @@ fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<IpAddr>) -> Vec<(&'static 
             problems.push((field, message.into()));
         }
     }
+    let several = !tunnel.nbma.is_empty();
+    if several && (ipip || !tunnel.link0) {
+        problems.push(("nbma", "only a gre tunnel with GRE headers has several far ends".into()));
+    }
+    if several && tunnel.local.is_none() {
+        problems.push(("local", "missing, expected the outer source beside `nbma`".into()));
+    }
+    for (field, set) in [("remote", tunnel.remote.is_some()), ("peer", tunnel.peer.is_some())] {
+        if several && set {
+            problems.push((field, "given beside `nbma`: expected one or the other".into()));
+        }
+    }
     if let (Some(local), Some(remote)) = (tunnel.local, tunnel.remote)
         && local.is_ipv4() != remote.is_ipv4()
     {
@@ -480,6 +499,7 @@ fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<IpAddr>) -> Vec<(&'static 
                 );
                 problems.push((there, message));
             }
+            (Some(_), None) if several => {}
             (None, Some(_)) => problems.push((here, format!("missing, expected beside `{there}`"))),
             (Some(_), None) => problems.push((there, format!("missing, expected beside `{here}`"))),
             _ => {}

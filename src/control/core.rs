@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::door::DoorLog;
 use super::icmp::Icmp;
 use super::liveness::Liveness;
 use super::neighbours::{Held, NeighbourConfig, Neighbours};
@@ -75,6 +76,7 @@ struct Engines {
     reassembly: Reassembly,
     ping: Ping,
     tunnels: TunnelErrors,
+    door: DoorLog,
 }
 
 /// What an engine is given: the resolved state, and hands to act with.
@@ -102,6 +104,7 @@ impl Control {
             reassembly: Reassembly::new(reassembly, Arc::clone(&counters)),
             ping: Ping::new(room.saturating_sub(ADDED_BY_PATH), Arc::clone(&counters)),
             tunnels: TunnelErrors::default(),
+            door: DoorLog::new(),
         };
         let port_names = ports.iter().map(|port| port.spec.name.clone()).collect();
         let net = Net::new(tables, ports);
@@ -320,6 +323,10 @@ impl Engines {
                 if let Some(packet) = given_up {
                     self.icmp.unreachable(hands, now, &packet);
                 }
+            }
+            Cause::Notice(reason) if reason.keeps_out() => {
+                let interface = hands.net.name(slot.in_if).unwrap_or("?");
+                self.door.on_notice(now, interface, reason, bytes);
             }
             Cause::Notice(_) => self.icmp.on_notice(hands, now, slot),
         }

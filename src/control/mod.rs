@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod core;
+mod door;
 pub mod icmp;
 pub mod liveness;
 pub mod neighbours;

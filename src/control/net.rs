@@ -35,7 +35,7 @@ use crate::control::topology::Event;
 use crate::ids::{IfId, Mac, PortId};
 use crate::model::api::ApiError;
 use crate::model::op::{Located, Outcome};
-use crate::model::spec::PortSpec;
+use crate::model::spec::{PortSpec, ReversePath};
 use crate::tables::Tables;
 use crate::tables::tunnel::Tunnel;
 
@@ -120,7 +120,10 @@ fn names(ports: &[PortFacts]) -> Names {
 /// A port before anything is configured on it.
 fn bare(facts: &PortFacts) -> Item {
     let (mtu, up) = (Some(facts.spec.mtu), facts.spec.up);
-    Item::Link(Key::Port(facts.id), Some(LinkConfig { address: Vec::new(), mtu, up }))
+    Item::Link(
+        Key::Port(facts.id),
+        Some(LinkConfig { address: Vec::new(), mtu, rpf: ReversePath::Off, up }),
+    )
 }
 
 /// What a gateway with these ports would refuse of a configuration: the very

@@ -13,6 +13,7 @@
 //! A stage never moves a buffer: it gets the numbers of its packets as a
 //! [`Set`] and ends each with a [`Verdict`], or passes its number on.
 
+use std::net::IpAddr;
 use std::ops::{BitAnd, BitOr, BitOrAssign, Not};
 
 use super::headers::Headers;
@@ -216,6 +217,14 @@ impl<B> Packets<B> {
     #[inline]
     pub(crate) fn total(&self, slot: Slot) -> usize {
         if self.six.contains(slot) { self.headers6.total(slot) } else { self.headers.total(slot) }
+    }
+
+    /// Where it says that it comes from.
+    pub(crate) fn source(&self, slot: Slot) -> IpAddr {
+        match self.six.contains(slot) {
+            true => IpAddr::V6(self.headers6.src[slot.at()].into()),
+            false => IpAddr::V4(self.headers.src.get(slot).into()),
+        }
     }
 
     /// TTL or hop limit.

@@ -17,7 +17,7 @@ use super::classify::destination;
 use super::drop::DropReason;
 use super::tally::{Tally, Way};
 use super::verdict::Turn;
-use super::{ecn, gre, ipv4, keepalive, minimal, mss, udp};
+use super::{door, ecn, gre, ipv4, keepalive, minimal, mss, udp};
 use crate::buf::{BURST, PacketBuf};
 use crate::exchange::PuntReason;
 use crate::ids::{Family, TableId};
@@ -340,15 +340,15 @@ pub(crate) fn admit<'t, B: PacketBuf>(
     let mut good = Set::EMPTY;
     for slot in (known & !apart).slots() {
         let tunnel = tunnels[slot.at()];
-        packets.in_if[slot.at()] = tunnel.interface;
         let loops = packets.headers.dst.get(slot) == tunnel.remote;
-        if doubtful.contains(slot) | !tunnel.up | loops | tunnel.clamps() {
+        if doubtful.contains(slot) | !tunnel.plain | loops {
             let checked = check(packets, turn, slot, tunnel, opened, deepest);
             if let Err(reason) = checked {
                 packets.drop(turn, slot, reason);
                 continue;
             }
         }
+        packets.in_if[slot.at()] = tunnel.interface;
         tally.add(tunnel.interface, 1, packets.headers.total(slot) as u64);
         good.insert(slot);
     }
@@ -398,8 +398,8 @@ fn check_apart<B: PacketBuf>(
     if hashed && opened.ends[slot.at()] != tunnel.ends() {
         return Err(DropReason::UnknownTunnel);
     }
-    packets.in_if[slot.at()] = tunnel.interface;
     if hashed && tunnel.port != 0 && !tunnel.unsummed && opened.unsummed.contains(slot) {
+        packets.in_if[slot.at()] = tunnel.interface;
         return Err(DropReason::UdpNoChecksum);
     }
     check(packets, turn, slot, tunnel, opened, deepest)
@@ -413,7 +413,8 @@ fn loops<B>(packets: &Packets<B>, slot: Slot, tunnel: &Tunnel) -> bool {
     tunnel.remote != 0 && packets.headers.dst.get(slot) == tunnel.remote
 }
 
-/// All checks on a packet out of a tunnel, one after the other.
+/// All checks on a packet out of a tunnel, one after the other. From here on it
+/// is one that arrived on the tunnel.
 #[cold]
 fn check<B: PacketBuf>(
     packets: &mut Packets<B>,
@@ -423,9 +424,11 @@ fn check<B: PacketBuf>(
     opened: &Opened,
     deepest: bool,
 ) -> Result<(), DropReason> {
+    let arrived = std::mem::replace(&mut packets.in_if[slot.at()], tunnel.interface);
     if !tunnel.up {
         return Err(DropReason::TunnelDown);
     }
+    door::arrival(packets, turn, slot, tunnel, arrived)?;
     if packets.six.contains(slot) {
         if packets.headers6.bad.contains(slot) {
             return Err(DropReason::InnerInvalid);
@@ -436,7 +439,8 @@ fn check<B: PacketBuf>(
     if packets.ttl(slot) == 0 {
         return Err(DropReason::InnerTtlZero);
     }
-    if loops(packets, slot, tunnel) {
+    let to_far_end = loops(packets, slot, tunnel);
+    if to_far_end {
         let local = match opened.hashed.contains(slot) {
             true => opened.ends[slot.at()].destination as u32,
             false => opened.keys[slot.at()].destination4(),
@@ -448,8 +452,12 @@ fn check<B: PacketBuf>(
     if deepest {
         return Err(DropReason::NestingTooDeep);
     }
-    if opened.marked.contains(slot) {
-        propagate_ecn(packets, turn, slot, opened.outer_tos[slot.at()])?;
+    // A keepalive, which has our own source, is let out as such.
+    if tunnel.guarded && !to_far_end {
+        door::inner(packets, turn, slot, tunnel)?;
+    }
+    if opened.marked.contains(slot) | tunnel.uniform {
+        carry_tos(packets, turn, slot, tunnel, opened.outer_tos[slot.at()])?;
     }
     if opened.numbered.contains(slot) {
         // Last, so that only packets that are good otherwise count up.
@@ -459,12 +467,14 @@ fn check<B: PacketBuf>(
     Ok(())
 }
 
-/// Carries the outer header's congestion mark inwards (RFC 6040 §4.2).
+/// Carries the outer header's congestion mark inwards (RFC 6040 §4.2), and its
+/// DSCP where the tunnel says so (RFC 2983 §3.1).
 #[cold]
-fn propagate_ecn<B: PacketBuf>(
+fn carry_tos<B: PacketBuf>(
     packets: &mut Packets<B>,
     turn: &Turn<'_>,
     slot: Slot,
+    tunnel: &Tunnel,
     outer_tos: u8,
 ) -> Result<(), DropReason> {
     let tos = packets.tos(slot);
@@ -476,7 +486,8 @@ fn propagate_ecn<B: PacketBuf>(
     }
     let ecn = ecn::decapsulated(inner, outer);
     let ecn = ecn.ok_or(DropReason::EcnCongestionLost)?;
-    let marked = tos & !ecn::MASK | ecn;
+    let dscp = if tunnel.uniform { outer_tos } else { tos };
+    let marked = dscp & !ecn::MASK | ecn;
     if marked == tos {
         return Ok(());
     }

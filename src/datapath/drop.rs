@@ -104,6 +104,12 @@ reasons! {
         CannotFragment = "cannot_fragment",
         /// No tunnel has this outer source, destination, protocol and key.
         UnknownTunnel = "unknown_tunnel",
+        /// Arrived on another port or VLAN than the tunnel's packets have to.
+        WrongArrival = "wrong_arrival",
+        /// Inner source that is not in the tunnel's `allow` list (RFC 2827 3).
+        SourceNotAllowed = "source_not_allowed",
+        /// Source that is not reached by the interface it came in by (RFC 1812 5.3.8, RFC 3704 2).
+        ReversePath = "reverse_path",
         /// The tunnel is administratively down or not fully configured.
         TunnelDown = "tunnel_down",
         /// Minimal forwarding header cut short (RFC 2004 3.1).
@@ -164,6 +170,16 @@ reasons! {
         PuntRateLimited = "punt_rate_limited",
         /// Larger than one exchange slot or packet buffer.
         TooLarge = "too_large",
+    }
+}
+
+impl DropReason {
+    /// Kept out at the door for where it came from: silent, but in the log.
+    pub(crate) const fn keeps_out(self) -> bool {
+        matches!(
+            self,
+            DropReason::WrongArrival | DropReason::SourceNotAllowed | DropReason::ReversePath
+        )
     }
 }
 

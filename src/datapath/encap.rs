@@ -8,7 +8,7 @@
 //! ```
 //!
 //! TTL, DSCP and DF are the template's unless [`flags`] say "copy"; the ECN
-//! field is always copied (RFC 6040 §4.1, normal mode). Checksum and sequence
+//! field is copied unless they say not to (RFC 6040 §4.1). Checksum and sequence
 //! number of a GRE header are `gre`'s, a UDP header is `udp`'s.
 
 use super::burst::{Packets, Slot};
@@ -265,7 +265,8 @@ fn patch<C: Carried>(
     let mut sum = adjacency.partial_checksum + u32::from(tos) + total as u32;
     outer[1] = template[1] | tos;
     outer[2..4].copy_from_slice(&(total as u16).to_be_bytes());
-    if adjacency.flags & (flags::COPY_DF | flags::COPY_TTL | flags::CUT_OUTER) != 0 {
+    const RARE: u8 = flags::COPY_DF | flags::COPY_TTL | flags::CUT_OUTER | flags::NOT_ECT;
+    if adjacency.flags & RARE != 0 {
         sum += patch_copied(outer, template, inner, adjacency.flags, id);
     }
     outer[10..12].copy_from_slice(&finish(sum).to_be_bytes());
@@ -299,6 +300,11 @@ fn patch_copied<C: Carried>(
         let ttl = inner.ttl();
         sum += delta(word(template[TTL_OFFSET]), word(ttl));
         outer[TTL_OFFSET] = ttl;
+    }
+    if copied & flags::NOT_ECT != 0 {
+        let tos = outer[1];
+        outer[1] = tos & !ecn::MASK;
+        sum += delta(u32::from(tos), u32::from(outer[1]));
     }
     sum
 }

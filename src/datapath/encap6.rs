@@ -137,7 +137,19 @@ fn patch<C: Carried>(
     let word = u32::from_be_bytes([a, b, c, d]) | u32::from(inner.tos() & class) << 20;
     outer[..4].copy_from_slice(&(word | flow & LABEL).to_be_bytes());
     outer[PAYLOAD_LENGTH_OFFSET..PAYLOAD_LENGTH_OFFSET + 2].copy_from_slice(&length.to_be_bytes());
+    if copied & (flags::COPY_TTL | flags::NOT_ECT) != 0 {
+        patch_rare(outer, inner, copied);
+    }
+}
+
+/// What only some tunnels ask for.
+#[cold]
+fn patch_rare<C: Carried>(outer: &mut [u8; IPV6_LEN], inner: C, copied: u8) {
     if copied & flags::COPY_TTL != 0 {
         outer[HOP_LIMIT_OFFSET] = inner.ttl();
+    }
+    if copied & flags::NOT_ECT != 0 {
+        // The traffic class ends in the upper half of the second byte.
+        outer[1] &= !(ecn::MASK << 4);
     }
 }

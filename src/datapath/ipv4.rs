@@ -13,9 +13,9 @@
 
 use super::burst::{Packets, Set, Slot};
 use super::drop::DropReason;
-use super::ecn;
 use super::headers::{LANES, Lanes, WORDS, flag};
 use super::verdict::Turn;
+use super::{door, ecn};
 use crate::buf::PacketBuf;
 use crate::simd;
 use crate::wire::ipv4::martian::{
@@ -102,6 +102,9 @@ pub(crate) fn sort<B: PacketBuf>(
             Ok(()) => good.insert(slot),
             Err(reason) => packets.drop(turn, slot, reason),
         }
+    }
+    if !turn.interfaces.reverse_path.is_empty() {
+        good = door::outer(packets, turn, good);
     }
     (good & !marks.own, good & marks.own)
 }

@@ -9,6 +9,7 @@
 //! ```
 
 use super::burst::{Packets, Set, Slot};
+use super::door;
 use super::drop::DropReason;
 use super::forward::{self, V6};
 use super::lookup::{self, Adjacencies};
@@ -46,6 +47,9 @@ fn sort<B: PacketBuf>(packets: &mut Packets<B>, turn: &mut Turn<'_>, pending: Se
             Ok(false) => good.insert(slot),
             Err(reason) => packets.drop(turn, slot, reason),
         }
+    }
+    if !turn.interfaces.reverse_path.is_empty() {
+        good = door::outer(packets, turn, good);
     }
     (good & !packets.headers6.own, good & packets.headers6.own)
 }

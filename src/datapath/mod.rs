@@ -30,6 +30,7 @@ pub mod drop;
 mod burst;
 mod classify;
 mod decap;
+mod door;
 mod ecn;
 mod encap;
 mod encap6;

@@ -32,10 +32,13 @@ pub(crate) const ND_RATE: Rate = Rate { per_second: 10_000, burst: 200 };
 /// second, or 10,000 asked every two seconds, and as many again.
 pub(crate) const LIVENESS_RATE: Rate = Rate { per_second: 10_000, burst: 100 };
 /// Notices; control's own limit on ICMP errors is below it.
-pub(crate) const NOTICE_RATE: Rate = Rate { per_second: 5_000, burst: 400 };
+pub(crate) const NOTICE_RATE: Rate = Rate { per_second: 5_000, burst: 390 };
 /// Notices of packets that were too big, apart from the others: a scan that
 /// uses up those must not make a black hole of a tunnel (RFC 1191).
 pub(crate) const TOO_BIG_RATE: Rate = Rate { per_second: 2_000, burst: 100 };
+
+/// Samples, for the log, of packets that a door kept out.
+pub(crate) const REFUSED_RATE: Rate = Rate { per_second: 10, burst: 10 };
 
 /// Keepalives of far ends that are answered; not handed to control, but as
 /// little traffic as what is.
@@ -51,6 +54,7 @@ const _: () = assert!(
         + LIVENESS_RATE.burst
         + NOTICE_RATE.burst
         + TOO_BIG_RATE.burst
+        + REFUSED_RATE.burst
         <= SLOTS as u64
 );
 
@@ -113,6 +117,7 @@ pub(crate) struct Punter {
     classes: [Bucket; PuntReason::COUNT],
     notices: Bucket,
     too_big: Bucket,
+    refused: Bucket,
     keepalives: Bucket,
     /// The clock, read once per turn.
     pub now: u64,
@@ -127,6 +132,7 @@ impl Punter {
             classes: std::array::from_fn(|class| bucket(rate(PuntReason::ALL[class]))),
             notices: bucket(NOTICE_RATE),
             too_big: bucket(TOO_BIG_RATE),
+            refused: bucket(REFUSED_RATE),
             keepalives: bucket(KEEPALIVE_RATE),
             now,
             ticks_per_second,
@@ -162,6 +168,7 @@ impl Punter {
     pub(crate) fn notify(&mut self, reason: DropReason, notice: Notice, bytes: &[u8]) {
         let class = match reason {
             DropReason::FragmentationNeeded => &mut self.too_big,
+            reason if reason.keeps_out() => &mut self.refused,
             _ => &mut self.notices,
         };
         if class.take(self.now) {

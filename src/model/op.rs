@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::spec::{
-    Dscp, EncapLimit, IcmpSpec, MssClamp, NeighbourSpec, OuterDf, ProbeSpec, PublishSpec,
-    RouteSpec, Timing, TunnelSpec, UdpSpec, VlanSpec,
+    Dscp, EcnMode, EncapLimit, IcmpSpec, MssClamp, NeighbourSpec, OuterDf, ProbeSpec, PublishSpec,
+    ReversePath, RouteSpec, Timing, TunnelSpec, UdpSpec, VlanSpec,
 };
 use crate::ids::Family;
 
@@ -97,9 +97,12 @@ pub enum Op {
         /// `ttl 64`, tunnels only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ttl: Option<u8>,
-        /// `dscp copy` / `dscp 46`, tunnels only.
+        /// `dscp copy` / `dscp uniform` / `dscp 46`, tunnels only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         dscp: Option<Dscp>,
+        /// `ecn normal` / `ecn compatibility`, tunnels only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ecn: Option<EcnMode>,
         /// `df copy` / `df set`, tunnels only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         df: Option<OuterDf>,
@@ -153,6 +156,21 @@ pub enum Op {
         /// How often, whom, and what follows; absent: none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         probe: Option<ProbeSpec>,
+    },
+    /// Which packets an interface lets in; what is absent stays.
+    SetDoor {
+        /// The interface.
+        name: String,
+        /// `rpf strict` / `rpf loose` / `rpf off`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rpf: Option<ReversePath>,
+        /// `allow 10.0.0.25/32 2001:db8::/64` / `-allow` (empty: any source),
+        /// tunnels only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        allow: Option<Vec<IpNet>>,
+        /// `port en1` / `-port` (empty: any port), tunnels only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<String>,
     },
     /// `route add`: an error if the destination has a static route already.
     AddRoute {

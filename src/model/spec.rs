@@ -1,6 +1,7 @@
 //! Desired state, one value per object, as configured and before anything is
 //! resolved.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv6Net};
@@ -30,6 +31,9 @@ pub struct PortSpec {
     /// Receive queues; default: one per worker where the driver has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rx_queues: Option<u16>,
+    /// Whether sources have to be reached by this port.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rpf: ReversePath,
     /// Administratively up.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub up: bool,
@@ -47,6 +51,9 @@ pub struct VlanSpec {
     /// Largest IP datagram; default: the port's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
+    /// Whether sources have to be reached by this interface.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rpf: ReversePath,
     /// Administratively up.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub up: bool,
@@ -250,6 +257,10 @@ pub struct TunnelSpec {
     /// Inner IPv4 address of the far end; a host route leads to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<Ipv4Addr>,
+    /// Several far ends instead of `remote` and `peer` (multipoint GRE): their
+    /// inner addresses, and the outer address of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nbma: BTreeMap<IpAddr, IpAddr>,
     /// Inner IPv6 addresses of this end; their subnets lie behind the tunnel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inet6: Vec<Ipv6Net>,
@@ -269,6 +280,9 @@ pub struct TunnelSpec {
     /// DSCP of the outer header.
     #[serde(default, skip_serializing_if = "is_default")]
     pub dscp: Dscp,
+    /// ECN field of the outer header.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ecn: EcnMode,
     /// DF of the outer header.
     #[serde(default, skip_serializing_if = "is_default")]
     pub df: OuterDf,
@@ -294,20 +308,97 @@ pub struct TunnelSpec {
     /// How many more tunnels its packets may be put into, over IPv6.
     #[serde(default, skip_serializing_if = "is_default")]
     pub encaplimit: EncapLimit,
+    /// Inner sources that may come out of it; none: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<IpNet>,
+    /// Whether inner sources have to be reached by this tunnel.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rpf: ReversePath,
+    /// Port or VLAN its packets have to arrive on; none: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
     /// Administratively up.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub up: bool,
+}
+
+/// Most prefixes in a tunnel's [`TunnelSpec::allow`].
+pub const MOST_ALLOWED: usize = 16;
+
+/// Check that the source of a packet is reached by the interface on which it
+/// arrived (RFC 1812 §5.3.8, RFC 3704 §2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReversePath {
+    /// None (RFC 1812: MUST be the default).
+    #[default]
+    Off,
+    /// The source is reached by any interface, the default route's too (RFC 3704
+    /// §2.4).
+    Loose,
+    /// The source is reached by this interface; of a route with several paths
+    /// any of them counts (RFC 3704 §2.2, §2.3).
+    Strict,
+}
+
+impl std::fmt::Display for ReversePath {
+    /// In the words of `ifconfig`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ReversePath::Off => "off",
+            ReversePath::Loose => "loose",
+            ReversePath::Strict => "strict",
+        })
+    }
 }
 
 /// DSCP of the outer header (RFC 2983).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dscp {
-    /// Copy the inner packet's (uniform model).
+    /// Copy the inner packet's on the way in; on the way out the inner one stays.
     #[default]
     Copy,
-    /// This value, 0 to 63 (pipe model).
+    /// Copy the inner packet's on the way in, and the outer one back on the way
+    /// out (uniform model).
+    Uniform,
+    /// This value, 0 to 63; on the way out the inner one stays (pipe model).
     Fixed(u8),
+}
+
+impl std::fmt::Display for Dscp {
+    /// In the words of `ifconfig`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Dscp::Copy => f.write_str("copy"),
+            Dscp::Uniform => f.write_str("uniform"),
+            Dscp::Fixed(dscp) => dscp.fmt(f),
+        }
+    }
+}
+
+/// ECN field of the outer header (RFC 6040 §4.1). What comes out of a tunnel
+/// follows §4.2 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EcnMode {
+    /// The inner packet's: the far end has to carry marks inwards (RFC 6040, RFC
+    /// 4301, RFC 3168 full functionality).
+    #[default]
+    Normal,
+    /// Not-ECT, so that routers between drop instead of marking: for a far end
+    /// that is known to lose marks, as long as it does.
+    Compatibility,
+}
+
+impl std::fmt::Display for EcnMode {
+    /// In the words of `ifconfig`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            EcnMode::Normal => "normal",
+            EcnMode::Compatibility => "compatibility",
+        })
+    }
 }
 
 /// DF of the outer header.

@@ -97,6 +97,10 @@ const fn on() -> bool {
     true
 }
 
+fn normal() -> String {
+    "normal".to_owned()
+}
+
 fn off() -> String {
     "off".to_owned()
 }
@@ -112,8 +116,11 @@ pub struct TunnelView {
     pub remote: Option<IpAddr>,
     /// Outer TTL.
     pub ttl: u8,
-    /// `copy` or a number.
+    /// `copy`, `uniform` or a number.
     pub dscp: String,
+    /// `normal` or `compatibility`.
+    #[serde(default = "normal")]
+    pub ecn: String,
     /// `copy` or `set`.
     pub df: String,
     /// Limit on TCP segments: `off`, `auto` or bytes.
@@ -135,6 +142,12 @@ pub struct TunnelView {
     /// Limit on nesting over IPv6: `off` or a number.
     #[serde(default = "off")]
     pub encaplimit: String,
+    /// Inner sources that may come out of it; none: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<IpNet>,
+    /// Port or VLAN its packets have to arrive on; none: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
     /// Resolved underlay.
     pub underlay: Option<UnderlayView>,
     /// Why it is not running.
@@ -232,6 +245,9 @@ pub struct InterfaceView {
     pub mac: Option<Mac>,
     /// Addresses.
     pub addresses: Vec<AddressView>,
+    /// Reverse-path check: `off`, `loose` or `strict`.
+    #[serde(default = "off")]
+    pub rpf: String,
     /// For tunnels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tunnel: Option<TunnelView>,

@@ -109,6 +109,8 @@ pub mod flags {
     pub const CUT_OUTER: u8 = 1 << 5;
     /// TCP segments are to be no larger than the adjacency's `mss`.
     pub const CLAMP_MSS: u8 = 1 << 6;
+    /// The outer ECN field stays Not-ECT (RFC 6040 §4.1, compatibility mode).
+    pub const NOT_ECT: u8 = 1 << 7;
 }
 
 /// One slot of the adjacency table: one or two cache lines, see the module's

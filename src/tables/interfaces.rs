@@ -4,6 +4,7 @@
 use arrayvec::ArrayVec;
 
 use crate::ids::{IfId, MAX_PORTS, Mac, PortId};
+use crate::model::spec::ReversePath;
 
 /// A logical interface as a received frame meets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,9 @@ pub struct Interfaces {
     /// Destination ports of tunnels in UDP: datagrams to us with one of these are
     /// tunnel packets.
     pub udp: ArrayVec<u16, UDP_PORTS>,
+    /// Ports and VLANs on which the source of a packet is looked at, mostly
+    /// none, by number.
+    pub reverse_path: Vec<(IfId, ReversePath)>,
     /// Answer ICMP echo requests.
     pub echo: bool,
 }
@@ -70,6 +74,12 @@ impl Interfaces {
     /// The entry of a port; `None` for a port that is not configured.
     pub fn port(&self, port: PortId) -> Option<&PortEntry> {
         self.ports.get(port.index())
+    }
+
+    /// The reverse-path check of a port or VLAN.
+    pub fn reverse_path(&self, interface: IfId) -> ReversePath {
+        let found = self.reverse_path.iter().find(|(id, _)| *id == interface);
+        found.map_or(ReversePath::Off, |(_, check)| *check)
     }
 
     /// True if `address` is one of the listed own addresses.

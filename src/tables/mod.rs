@@ -27,6 +27,7 @@ use std::sync::atomic::AtomicU64;
 pub mod adjacency;
 pub mod chunked;
 pub mod decap;
+pub mod door;
 #[cfg_attr(all(loom, test), path = "epoch_model.rs")]
 pub mod epoch;
 pub mod fib4;
@@ -48,7 +49,8 @@ use crate::ids::{MAX_GROUPS, MAX_INTERFACES, MAX_NEXT_HOPS};
 use adjacency::Adjacency;
 use chunked::Chunked;
 use decap::DecapMap;
-use epoch::{Domain, Guard, Limbo, Published, Reader};
+use door::Door;
+use epoch::{Domain, Guard, Limbo, Published, Reader, Slots};
 use fib4::Fib4;
 use fib6::Fib6;
 use group::Groups;
@@ -107,6 +109,8 @@ pub struct Tables {
     pub decap: DecapMap,
     /// Tunnel → what decapsulation checks.
     pub tunnels: Chunked<Tunnel>,
+    /// Tunnel → which inner sources it lets out, for those that ask.
+    pub doors: Slots<Door>,
     /// Tunnel → sequence numbers. The one thing here that workers write.
     pub sequences: Sequences,
     /// Ports as received frames meet them.
@@ -129,6 +133,7 @@ impl Tables {
             adjacencies: Chunked::new(&domain, config.adjacencies),
             decap: DecapMap::with_capacity(&domain, config.decap_keys),
             tunnels: Chunked::new(&domain, config.tunnels),
+            doors: Slots::new(&domain, config.tunnels),
             sequences: Sequences::new(config.tunnels),
             interfaces: Published::new(&domain, Interfaces::default()),
             generation: AtomicU64::new(0),
@@ -164,6 +169,7 @@ impl Tables {
         self.adjacencies.seal(&guard);
         self.decap.seal(&guard);
         self.tunnels.seal(&guard);
+        self.doors.seal(&guard);
         self.interfaces.seal(&guard);
         drop(guard);
         self.domain.advance();
@@ -173,6 +179,8 @@ impl Tables {
         self.adjacencies.reclaim();
         self.decap.reclaim();
         self.tunnels.reclaim();
+        // Rarely changed: nothing is kept for the next time.
+        while self.doors.spare().is_some() {}
         self.interfaces.reclaim();
     }
 

@@ -129,6 +129,16 @@ pub struct Tunnel {
     pub interface: IfId,
     /// Administratively up, with inner and outer addresses.
     pub up: bool,
+    /// Up, and nothing of what follows is asked of its packets: no limit on TCP
+    /// segments, no door, no DSCP to carry, no arrival. False is always right; see
+    /// [`Tunnel::finished`].
+    pub plain: bool,
+    /// Inner sources are looked at: it has a [`Door`](super::door::Door).
+    pub guarded: bool,
+    /// The outer DSCP is carried inwards (RFC 2983 §3.1).
+    pub uniform: bool,
+    /// The one interface its packets may arrive on; [`IfId::NONE`]: any.
+    pub arrival: IfId,
     /// Largest TCP segment that may be offered from inside, over IPv4 and over
     /// IPv6; 0: any.
     pub mss: [u16; 2],
@@ -155,6 +165,8 @@ pub struct Tunnel {
     pub probed: bool,
 }
 
+const _: () = assert!(size_of::<Tunnel>() == 64);
+
 impl Tunnel {
     /// Limits what TCP connections offer.
     #[inline(always)]
@@ -168,10 +180,20 @@ impl Tunnel {
         Ends { source: self.remote6, destination: self.local6, port: self.port }
     }
 
+    /// This tunnel with `plain` as the rest has it.
+    pub fn finished(self) -> Tunnel {
+        let asks = self.clamps() || self.guarded || self.uniform || self.arrival != IfId::NONE;
+        Tunnel { plain: self.up && !asks, ..self }
+    }
+
     /// An unused slot: down, and nobody's counters.
     pub const NONE: Tunnel = Tunnel {
         interface: IfId::NONE,
         up: false,
+        plain: false,
+        guarded: false,
+        uniform: false,
+        arrival: IfId::NONE,
         mss: [0; 2],
         table: TableId(0),
         remote: 0,

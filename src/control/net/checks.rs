@@ -131,7 +131,14 @@ fn roles(desired: &Desired, address: IpAddr, faults: &mut Vec<Fault>) {
 }
 
 fn link(desired: &Desired, key: Key, faults: &mut Vec<Fault>) {
-    let Some(config) = desired.links.get(&key) else { return };
+    let Some(config) = desired.links.get(&key) else {
+        let arrival = desired.tunnels.iter().find(|(_, tunnel)| tunnel.port == Some(key));
+        if let Some((tunnel, _)) = arrival {
+            let (link, tunnel) = (desired.names.name(key), desired.names.name(*tunnel));
+            faults.push(Refusal::IsArrival { link, tunnel }.on(""));
+        }
+        return;
+    };
     for net in &config.address {
         roles(desired, net.addr(), faults);
         subnet(desired, key, net.trunc(), "address", faults);
@@ -190,11 +197,15 @@ fn tunnel(desired: &Desired, key: Key, config: &TunnelConfig, faults: &mut Vec<F
     if !config.link0 && ipv6 {
         faults.push(Refusal::MobileIpv6(desired.names.name(key)).on("link0"));
     }
+    let port = config.port.filter(|port| !desired.exists(*port) && key.whole().is_none());
+    if let Some(port) = port {
+        faults.push(Refusal::NoInterface(desired.names.name(port)).on("port"));
+    }
     config.own().for_each(|address| roles(desired, address, faults));
     for net in config.subnets() {
         subnet(desired, key, net, "inet6", faults);
     }
-    if let Some(peer) = config.peer() {
+    for peer in config.peers() {
         faults.extend(not_a_host(desired, peer, &Role::Peer(key)));
         let mut both: Vec<Key> = with_address(&desired.index.peers, peer).take(2).collect();
         if both.len() > 1 {

@@ -19,6 +19,7 @@ use super::{Neighbour, Net, TunnelState, plan, reserve};
 use crate::control::topology::Link;
 use crate::ids::{Family, IfId, Mac};
 use crate::model::ip;
+use crate::tables::door::Door;
 use crate::tables::tunnel::{Received, Tunnel};
 
 /// What a change comes to.
@@ -38,6 +39,8 @@ pub(super) struct Work {
     forced: Vec<IpNet>,
     /// Tunnel slots to write.
     pub(super) slots: BTreeMap<IfId, Tunnel>,
+    /// What tunnels let out, before their slots say that somebody has to look.
+    pub(super) doors: BTreeMap<IfId, Door>,
     /// Tunnels whose sequence numbers begin anew.
     pub(super) renumbered: Vec<IfId>,
     /// Hops that are not held any more.
@@ -201,6 +204,11 @@ impl Net {
     ) {
         let Some(id) = self.links.id(key) else { return };
         let new = self.desired.tunnels.get(&key).cloned();
+        let door = |config: &Option<TunnelConfig>| config.as_ref().map(TunnelConfig::door);
+        let (had, has) = (door(&old).unwrap_or_default(), door(&new).unwrap_or_default());
+        if had != has {
+            work.doors.insert(id, has);
+        }
         for (config, add) in [(&old, false), (&new, true)] {
             let said = config.iter().flat_map(|config| says_of(id, config));
             says.extend(said.map(|(prefix, candidate)| (prefix, candidate, add)));
@@ -418,10 +426,11 @@ impl Net {
         let underlay = resolver.underlay(id, kind, config);
         let met = resolver.met;
         self.watch.set(Dependent::Tunnel(id), met);
-        let mut slot = reserve::slot(&self.desired, key, id);
+        let mut slot = reserve::slot(&self.desired, &self.links, key, id);
         let mtu = underlay.ok().map(|below| self.outer_mtu(id, below.link));
         slot.mss = [Family::V4, Family::V6]
             .map(|inner| plan::segment(config, plan::tunnel_mtu(kind, config, inner, mtu), inner));
+        let slot = slot.finished();
         self.unstack(id);
         if let Ok(below) | Err(Reason::TooSmall(below)) = underlay {
             self.stacked.insert((below.link, below.next_hop, id));
@@ -481,7 +490,7 @@ impl Net {
 /// end, and the IPv6 subnets behind it.
 pub(super) fn says_of(id: IfId, config: &TunnelConfig) -> Vec<(IpNet, Candidate)> {
     let own = config.own().map(|address| (host(address), Candidate::Local));
-    let peer = config.peer().map(|peer| (host(peer), Candidate::Tunnel(id)));
+    let peer = config.peers().map(|peer| (host(peer), Candidate::Tunnel(id)));
     let subnets = config.subnets();
     let subnets = subnets.flat_map(|net| links::says_of_subnet(net, Candidate::Tunnel(id)));
     let mut says: Vec<_> = own.chain(peer).chain(subnets).collect();

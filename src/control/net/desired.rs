@@ -15,9 +15,10 @@ use super::paths::{MOST_PATHS, Path, SetId, Sets};
 use crate::ids::{Family, Mac, PortId, TableId};
 use crate::model::ip;
 use crate::model::spec::{
-    Dscp, EncapLimit, GreOptions, IcmpSpec, MssClamp, OuterDf, ProbeSpec, Timing, TunnelKind,
-    UdpSpec,
+    Dscp, EcnMode, EncapLimit, GreOptions, IcmpSpec, MssClamp, OuterDf, ProbeSpec, ReversePath,
+    Timing, TunnelKind, UdpSpec,
 };
+use crate::tables::door::Door;
 use crate::tables::tunnel::Received;
 use crate::wire::{IPPROTO_IPIP, IPPROTO_MINIMAL};
 
@@ -28,15 +29,33 @@ pub(super) struct LinkConfig {
     pub(super) address: Vec<IpNet>,
     /// Largest IP datagram; `None` on a VLAN: the port's.
     pub(super) mtu: Option<u16>,
+    /// Whether sources have to be reached by it.
+    pub(super) rpf: ReversePath,
     /// Administratively up.
     pub(super) up: bool,
 }
 
 impl LinkConfig {
+    /// As `ifconfig en0.20 create` leaves it.
+    pub(super) fn created() -> LinkConfig {
+        LinkConfig { address: Vec::new(), mtu: None, rpf: ReversePath::Off, up: true }
+    }
+
     /// The link-local address it has when it is up with this link address.
     pub(super) fn link_local(&self, mac: Mac) -> Option<Ipv6Addr> {
         self.address.iter().any(|net| net.addr().is_ipv6()).then(|| ip::link_local(mac))
     }
+}
+
+/// What a multipoint tunnel has instead of one far end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Multipoint {
+    /// Outer source, of all packets.
+    pub(super) local: IpAddr,
+    /// Inner IPv4 address of this end.
+    pub(super) address: Option<Ipv4Addr>,
+    /// Inner addresses of far ends, and the outer address of each.
+    pub(super) nbma: BTreeMap<IpAddr, IpAddr>,
 }
 
 /// A tunnel.
@@ -46,6 +65,11 @@ pub(super) struct TunnelConfig {
     pub(super) endpoints: Option<(IpAddr, IpAddr)>,
     /// Inner IPv4 address and peer.
     pub(super) pair: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// Several far ends: then it sends and receives nothing itself, but by its
+    /// parts ([`TunnelConfig::parts`]).
+    pub(super) multipoint: Option<Multipoint>,
+    /// Of such a part: inner addresses at its far end.
+    pub(super) behind: Vec<IpAddr>,
     /// Inner IPv6 addresses.
     pub(super) inet6: Vec<Ipv6Net>,
     /// GRE (set) or minimal encapsulation (clear); always set on `ipip`.
@@ -58,6 +82,8 @@ pub(super) struct TunnelConfig {
     pub(super) ttl: u8,
     /// Outer DSCP.
     pub(super) dscp: Dscp,
+    /// Outer ECN field.
+    pub(super) ecn: EcnMode,
     /// Outer DF.
     pub(super) df: OuterDf,
     /// Limit on TCP segments.
@@ -74,6 +100,12 @@ pub(super) struct TunnelConfig {
     pub(super) udp: Option<UdpSpec>,
     /// Limit on nesting, over IPv6.
     pub(super) encaplimit: EncapLimit,
+    /// Inner sources it lets out; none: all.
+    pub(super) allow: Vec<IpNet>,
+    /// Whether inner sources have to be reached by it.
+    pub(super) rpf: ReversePath,
+    /// The link its packets have to arrive on.
+    pub(super) port: Option<Key>,
     /// Administratively up.
     pub(super) up: bool,
 }
@@ -84,12 +116,15 @@ impl TunnelConfig {
         TunnelConfig {
             endpoints: None,
             pair: None,
+            multipoint: None,
+            behind: Vec::new(),
             inet6: Vec::new(),
             link0: true,
             link1: false,
             mtu: None,
             ttl: 64,
             dscp: Dscp::default(),
+            ecn: EcnMode::default(),
             df: OuterDf::default(),
             mss: MssClamp::default(),
             pmtu: true,
@@ -98,6 +133,9 @@ impl TunnelConfig {
             probe: None,
             udp: None,
             encaplimit: EncapLimit::default(),
+            allow: Vec::new(),
+            rpf: ReversePath::Off,
+            port: None,
             up: false,
         }
     }
@@ -188,13 +226,41 @@ impl TunnelConfig {
 
     /// Own addresses inside.
     pub(super) fn own(&self) -> impl Iterator<Item = IpAddr> {
-        let pair = self.pair.iter().map(|(address, _)| IpAddr::V4(*address));
-        pair.chain(self.inet6.iter().map(|net| IpAddr::V6(net.addr())))
+        let pair = self.pair.map(|(address, _)| address);
+        let address = pair.or(self.multipoint.as_ref().and_then(|all| all.address));
+        address
+            .into_iter()
+            .map(IpAddr::V4)
+            .chain(self.inet6.iter().map(|net| IpAddr::V6(net.addr())))
     }
 
-    /// The far end inside.
-    pub(super) fn peer(&self) -> Option<IpAddr> {
-        self.pair.map(|(_, peer)| peer.into())
+    /// Inner addresses at the far end.
+    pub(super) fn peers(&self) -> impl Iterator<Item = IpAddr> {
+        let pair = self.pair.map(|(_, peer)| peer.into());
+        pair.into_iter().chain(self.behind.iter().copied())
+    }
+
+    /// Inner addresses at any of its far ends.
+    pub(super) fn all_peers(&self) -> impl Iterator<Item = IpAddr> {
+        let nbma = self.multipoint.iter().flat_map(|all| all.nbma.keys().copied());
+        self.peers().chain(nbma)
+    }
+
+    /// What a multipoint tunnel consists of: a tunnel to each outer address, like
+    /// this one in everything else.
+    pub(super) fn parts(&self, key: Key) -> BTreeMap<Key, TunnelConfig> {
+        let mut parts = BTreeMap::new();
+        let (Key::Gre(number), Some(all)) = (key, &self.multipoint) else { return parts };
+        for (inner, outer) in &all.nbma {
+            let part = parts.entry(Key::Peer(number, *outer)).or_insert_with(|| TunnelConfig {
+                endpoints: Some((all.local, *outer)),
+                inet6: Vec::new(),
+                multipoint: None,
+                ..self.clone()
+            });
+            part.behind.push(*inner);
+        }
+        parts
     }
 
     /// The IPv6 subnets behind it: those of one address have none.
@@ -203,9 +269,14 @@ impl TunnelConfig {
         several.map(|net| IpNet::V6(net.trunc()))
     }
 
+    /// Which inner sources it lets out.
+    pub(super) fn door(&self) -> Door {
+        Door::new(self.rpf, &self.allow)
+    }
+
     /// True if it has addresses inside.
     pub(super) fn is_addressed(&self) -> bool {
-        self.pair.is_some() || !self.inet6.is_empty()
+        self.pair.is_some() || !self.inet6.is_empty() || !self.behind.is_empty()
     }
 }
 
@@ -351,7 +422,7 @@ impl Index {
         for address in config.own() {
             change(&mut self.own, (address, key), add);
         }
-        if let Some(peer) = config.peer() {
+        for peer in config.peers() {
             change(&mut self.peers, (peer, key), add);
         }
         for subnet in config.subnets() {
@@ -372,7 +443,7 @@ impl Index {
         match key {
             Key::Gre(number) => Some((&mut self.gre, number)),
             Key::Ipip(number) => Some((&mut self.ipip, number)),
-            Key::Port(_) | Key::Vlan(..) => None,
+            Key::Port(_) | Key::Vlan(..) | Key::Peer(..) => None,
         }
     }
 }
@@ -415,6 +486,12 @@ impl Desired {
             icmp: IcmpSpec::default(),
             index: Index::default(),
         }
+    }
+
+    /// The configuration of a tunnel that has its addresses: of a part, the
+    /// whole's.
+    pub(super) fn addressed(&self, key: Key) -> Option<&TunnelConfig> {
+        self.tunnels.get(&key.whole().unwrap_or(key))
     }
 
     /// True if the interface exists.
@@ -496,10 +573,11 @@ impl Desired {
     /// its far end; none of any other route.
     pub(super) fn paths_without(&self, to: IpNet, key: Key) -> Vec<Path> {
         let Some(Target::Paths(set)) = self.routes.get(&to) else { return Vec::new() };
-        let peer = self.tunnels.get(&key).and_then(TunnelConfig::peer);
+        let tunnel = self.tunnels.get(&key);
+        let is_peer = |gateway| tunnel.is_some_and(|t| t.all_peers().any(|peer| peer == gateway));
         let stays = |path: &&Path| match path.target {
             Target::Interface(interface) => interface != key,
-            Target::Via(gateway) => Some(gateway) != peer,
+            Target::Via(gateway) => !is_peer(gateway),
             _ => true,
         };
         self.sets.paths(*set).iter().filter(stays).copied().collect()

@@ -11,6 +11,7 @@ use super::desired::{Object, Target};
 use super::edit::pointing_at;
 use super::key::Key;
 use super::refusal::{Refusal, place};
+use crate::config::ops::door;
 use crate::model::api::{ApiError, ErrorCode};
 use crate::model::op::{Located, Op, Problem};
 use crate::model::spec::{NeighbourSpec, PortSpec, PublishSpec, State};
@@ -92,7 +93,8 @@ impl Net {
         // How many paths each destroyed interface takes from a multipath route.
         let mut fewer: BTreeMap<IpNet, usize> = BTreeMap::new();
         let vlans = self.desired.links.keys().filter(|key| matches!(key, Key::Vlan(..)));
-        for key in vlans.chain(self.desired.tunnels.keys()) {
+        let tunnels = self.desired.tunnels.keys().filter(|key| key.whole().is_none());
+        for key in vlans.chain(tunnels) {
             let name = self.desired.names.name(*key);
             if !names.contains(&name) {
                 for object in pointing_at(&self.desired, *key) {
@@ -227,6 +229,9 @@ fn port(have: &PortSpec, want: &PortSpec, at: &str, ops: &mut Ops) {
             },
         );
     }
+    if have.rpf != want.rpf {
+        ops.add(at, door(name, want.rpf));
+    }
     let up = (have.up != want.up).then_some(want.up);
     let mtu = (have.mtu != want.mtu).then_some(want.mtu);
     if up.is_some() || mtu.is_some() {
@@ -238,6 +243,7 @@ fn port(have: &PortSpec, want: &PortSpec, at: &str, ops: &mut Ops) {
             link1: None,
             ttl: None,
             dscp: None,
+            ecn: None,
             df: None,
             mss: None,
             encaplimit: None,

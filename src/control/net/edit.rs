@@ -170,8 +170,17 @@ impl<'a> Edit<'a> {
         self.put(Item::Link(key, config));
     }
 
+    /// A tunnel, and what it consists of.
     pub(super) fn put_tunnel(&mut self, key: Key, config: Option<TunnelConfig>) {
+        let had = self.desired.tunnels.get(&key).map(|config| config.parts(key));
+        let has = config.as_ref().map(|config| config.parts(key)).unwrap_or_default();
+        for part in had.unwrap_or_default().into_keys().filter(|part| !has.contains_key(part)) {
+            self.put(Item::Tunnel(part, None));
+        }
         self.put(Item::Tunnel(key, config.map(Box::new)));
+        for (part, config) in has {
+            self.put(Item::Tunnel(part, Some(Box::new(config))));
+        }
     }
 
     pub(super) fn name(&self, key: Key) -> String {
@@ -181,7 +190,11 @@ impl<'a> Edit<'a> {
     /// The interface of a name, which must exist.
     pub(super) fn existing(&self, name: &str) -> Result<Key, Refusal> {
         let key = self.desired.names.key(name).filter(|key| self.desired.exists(*key));
-        key.ok_or_else(|| Refusal::NoInterface(name.to_owned()))
+        match key.map(|key| (key, key.whole())) {
+            Some((key, None)) => Ok(key),
+            Some((_, Some(whole))) => Err(Refusal::IsPart(name.to_owned(), self.name(whole))),
+            None => Err(Refusal::NoInterface(name.to_owned())),
+        }
     }
 
     fn op(&mut self, op: &Op) -> Done {
@@ -205,6 +218,9 @@ impl<'a> Edit<'a> {
             }
             Op::SetProbe { name, probe } => self.set_liveness(name, |config| config.probe = *probe),
             Op::SetUdp { name, udp } => self.set_udp(name, *udp),
+            Op::SetDoor { name, rpf, allow, port } => {
+                self.set_door(name, *rpf, allow.as_deref(), port.as_deref())
+            }
             Op::AddRoute { route } => self.route(route, Some(false)),
             Op::ChangeRoute { route } => self.route(route, Some(true)),
             Op::PutRoute { route } => self.route(route, None),
@@ -231,7 +247,7 @@ impl<'a> Edit<'a> {
 
     fn create(&mut self, name: &str) -> Done {
         let key = match self.desired.names.parse(name) {
-            Some(Named::Key(key)) => key,
+            Some(Named::Key(key)) if key.whole().is_none() => key,
             Some(Named::Kind(kind)) => {
                 let numbers = match kind {
                     crate::model::spec::TunnelKind::Gre => &self.desired.index.gre,
@@ -239,14 +255,14 @@ impl<'a> Edit<'a> {
                 };
                 Key::tunnel(kind, numbers.next_free())
             }
-            None => return Err(Refusal::NotCreatable(name.to_owned()).on("name")),
+            _ => return Err(Refusal::NotCreatable(name.to_owned()).on("name")),
         };
         let name = self.name(key);
         if self.desired.exists(key) {
             return Err(Refusal::Exists(name).on("name"));
         }
         if key.is_link() {
-            self.put_link(key, Some(LinkConfig { address: Vec::new(), mtu: None, up: true }));
+            self.put_link(key, Some(LinkConfig::created()));
         } else {
             self.put_tunnel(key, Some(TunnelConfig::created()));
         }
@@ -448,6 +464,9 @@ fn subject(op: &Op) -> Vec<&str> {
         | Op::SetKeepalive { name, .. }
         | Op::SetProbe { name, .. }
         | Op::SetUdp { name, .. } => vec![name],
+        Op::SetDoor { name, port, .. } => {
+            std::iter::once(name).chain(port).map(String::as_str).collect()
+        }
         Op::PutTunnel { tunnel } => vec![&tunnel.name],
         Op::PutVlan { vlan } => vec![&vlan.name],
         Op::AddRoute { route } | Op::ChangeRoute { route } | Op::PutRoute { route } => {
@@ -473,8 +492,9 @@ fn subject(op: &Op) -> Vec<&str> {
 /// via its far end, and ARP entries on it.
 pub(super) fn pointing_at(desired: &Desired, key: Key) -> Vec<Object> {
     let mut objects: Vec<Object> = desired.index.routes_through(key).map(Object::Route).collect();
-    if let Some(peer) = desired.tunnels.get(&key).and_then(TunnelConfig::peer) {
-        objects.extend(desired.index.routes_via(peer).map(Object::Route));
+    if let Some(tunnel) = desired.tunnels.get(&key) {
+        let peers = tunnel.all_peers();
+        objects.extend(peers.flat_map(|peer| desired.index.routes_via(peer)).map(Object::Route));
     }
     if key.is_link() {
         let fixed = desired.neighbours.iter().filter(|(_, (link, _))| *link == key);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 
-use super::desired::{LinkConfig, TunnelConfig};
+use super::desired::{LinkConfig, Multipoint, TunnelConfig};
 use super::edit::{Done, Edit};
 use super::key::Key;
 use super::refusal::{Fault, Refusal};
@@ -14,7 +14,8 @@ use crate::ids::Family;
 use crate::model::ip;
 use crate::model::op::Op;
 use crate::model::spec::{
-    Dscp, MAX_RESYNC, MSS_RANGE, MssClamp, TunnelKind, TunnelSpec, UdpSpec, VlanSpec,
+    Dscp, MAX_RESYNC, MOST_ALLOWED, MSS_RANGE, MssClamp, ReversePath, TunnelKind, TunnelSpec,
+    UdpSpec, VlanSpec,
 };
 
 impl Edit<'_> {
@@ -33,12 +34,13 @@ impl Edit<'_> {
 
     fn link_config(&self, key: Key) -> LinkConfig {
         let config = self.desired.links.get(&key).cloned();
-        config.unwrap_or(LinkConfig { address: Vec::new(), mtu: None, up: true })
+        config.unwrap_or_else(LinkConfig::created)
     }
 
     pub(super) fn put_tunnel_spec(&mut self, spec: &TunnelSpec) -> Done {
         let kind = spec.kind;
-        let key = self.desired.names.key(&spec.name).filter(|k| k.tunnel_kind() == Some(kind));
+        let key = self.desired.names.key(&spec.name);
+        let key = key.filter(|k| k.tunnel_kind() == Some(kind) && k.whole().is_none());
         let Some(key) = key else {
             let name = spec.name.clone();
             return Err(Refusal::KindName { name, kind: kind.prefix() }.on("name"));
@@ -49,20 +51,22 @@ impl Edit<'_> {
                 return Err(Refusal::IpipLink(name.clone(), link).on(link));
             }
         }
+        let multipoint = multipoint(spec)?;
+        let one = multipoint.is_none();
+        let outer = ["tunnel addresses", "local", "remote"];
+        let inner = ["inner addresses", "address", "peer"];
         let config = TunnelConfig {
-            endpoints: both(
-                name,
-                ["tunnel addresses", "local", "remote"],
-                spec.local,
-                spec.remote,
-            )?,
-            pair: both(name, ["inner addresses", "address", "peer"], spec.address, spec.peer)?,
+            endpoints: both(name, outer, spec.local.filter(|_| one), spec.remote)?,
+            pair: both(name, inner, spec.address.filter(|_| one), spec.peer)?,
+            multipoint,
+            behind: Vec::new(),
             inet6: spec.inet6.clone(),
             link0: spec.link0,
             link1: spec.link1,
             mtu: spec.mtu,
             ttl: spec.ttl,
             dscp: spec.dscp,
+            ecn: spec.ecn,
             df: spec.df,
             mss: spec.mss,
             pmtu: spec.pmtu,
@@ -71,6 +75,9 @@ impl Edit<'_> {
             probe: spec.probe,
             udp: spec.udp,
             encaplimit: spec.encaplimit,
+            allow: spec.allow.clone(),
+            rpf: spec.rpf,
+            port: spec.port.as_deref().map(|port| self.arrival(port)).transpose()?,
             up: spec.up,
         };
         check_endpoints(name, kind, config.endpoints)?;
@@ -79,6 +86,52 @@ impl Edit<'_> {
         check_numbers(name, kind, &config)?;
         check_options(name, kind, &config)?;
         check_liveness(name, kind, &config)?;
+        check_allow(name, &config.allow)?;
+        self.put_tunnel(key, Some(config));
+        Ok(())
+    }
+
+    /// The link that a tunnel's `port` names; whether it exists is looked at when
+    /// all is in.
+    fn arrival(&self, port: &str) -> Result<Key, Fault> {
+        let key = self.desired.names.key(port);
+        let key = key.ok_or_else(|| Refusal::NoInterface(port.to_owned()).on("port"))?;
+        if !key.is_link() {
+            let (is, expected) = ("a tunnel", "a port or VLAN interface");
+            return Err(Refusal::WrongKind { name: port.to_owned(), is, expected }.on("port"));
+        }
+        Ok(key)
+    }
+
+    /// Which packets an interface lets in.
+    pub(super) fn set_door(
+        &mut self,
+        name: &str,
+        rpf: Option<ReversePath>,
+        allow: Option<&[IpNet]>,
+        port: Option<&str>,
+    ) -> Done {
+        let key = self.existing(name).map_err(|r| r.on("name"))?;
+        if key.is_link() {
+            for (set, what) in [(allow.is_some(), "allow"), (port.is_some(), "port")] {
+                if set {
+                    return Err(Refusal::NotATunnel(name.to_owned(), what).on(what));
+                }
+            }
+            let mut config = self.link_config(key);
+            config.rpf = rpf.unwrap_or(config.rpf);
+            self.put_link(key, Some(config));
+            return Ok(());
+        }
+        let (key, _, mut config) = self.tunnel_config(name)?;
+        config.rpf = rpf.unwrap_or(config.rpf);
+        if let Some(allow) = allow {
+            check_allow(name, allow)?;
+            config.allow = allow.to_vec();
+        }
+        if let Some(port) = port {
+            config.port = (!port.is_empty()).then(|| self.arrival(port)).transpose()?;
+        }
         self.put_tunnel(key, Some(config));
         Ok(())
     }
@@ -90,8 +143,8 @@ impl Edit<'_> {
         if let Some(mtu) = spec.mtu {
             self.check_link_mtu(key, &spec.name, mtu)?;
         }
-        let (address, mtu, up) = (spec.address.clone(), spec.mtu, spec.up);
-        self.put_link(key, Some(LinkConfig { address, mtu, up }));
+        let (address, mtu, rpf, up) = (spec.address.clone(), spec.mtu, spec.rpf, spec.up);
+        self.put_link(key, Some(LinkConfig { address, mtu, rpf, up }));
         Ok(())
     }
 
@@ -112,6 +165,7 @@ impl Edit<'_> {
         }
         let (key, _, mut config) = self.tunnel_config(name)?;
         match address {
+            IpAddr::V4(_) if config.multipoint.is_some() => return Err(not_by_hand(name)),
             IpAddr::V4(address) => {
                 config.pair = Some(new_pair(name, address, prefix_len, peer, alias)?);
             }
@@ -188,6 +242,9 @@ impl Edit<'_> {
     ) -> Done {
         let (key, kind, mut config) = self.tunnel_config(name).map_err(|r| r.on("name"))?;
         check_endpoints(name, kind, endpoints)?;
+        if config.multipoint.is_some() {
+            return Err(not_by_hand(name));
+        }
         if kind == TunnelKind::Ipip && endpoints.or(config.endpoints).is_none() {
             return Err(Refusal::IpipEndpoints(name.to_owned()).on("local"));
         }
@@ -206,7 +263,7 @@ impl Edit<'_> {
 
     fn set_link(&mut self, key: Key, name: &str, op: &Op) -> Done {
         let Op::SetInterface {
-            up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit, pmtu, ..
+            up, link0, link1, mtu, ttl, dscp, ecn, df, mss, encaplimit, pmtu, ..
         } = op
         else {
             return Ok(());
@@ -216,6 +273,7 @@ impl Edit<'_> {
             (link1.is_some(), "link1"),
             (ttl.is_some(), "ttl"),
             (dscp.is_some(), "dscp"),
+            (ecn.is_some(), "ecn"),
             (df.is_some(), "df"),
             (mss.is_some(), "mss"),
             (encaplimit.is_some(), "encaplimit"),
@@ -254,7 +312,7 @@ impl Edit<'_> {
 
     fn set_tunnel(&mut self, name: &str, op: &Op) -> Done {
         let Op::SetInterface {
-            up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit, pmtu, ..
+            up, link0, link1, mtu, ttl, dscp, ecn, df, mss, encaplimit, pmtu, ..
         } = op
         else {
             return Ok(());
@@ -277,6 +335,7 @@ impl Edit<'_> {
         }
         config.ttl = ttl.unwrap_or(config.ttl);
         config.dscp = dscp.unwrap_or(config.dscp);
+        config.ecn = ecn.unwrap_or(config.ecn);
         config.df = df.unwrap_or(config.df);
         config.mss = mss.unwrap_or(config.mss);
         config.encaplimit = encaplimit.unwrap_or(config.encaplimit);
@@ -391,6 +450,50 @@ fn check_options(name: &str, kind: TunnelKind, config: &TunnelConfig) -> Done {
             Err(Refusal::MobileOption(name.to_owned(), what).on(what))
         }
         _ => Ok(()),
+    }
+}
+
+fn not_by_hand(name: &str) -> Fault {
+    Refusal::Multipoint(name.to_owned(), "expected its addresses in a configuration").on("name")
+}
+
+/// The far ends of a tunnel that has several.
+fn multipoint(spec: &TunnelSpec) -> Result<Option<Multipoint>, Fault> {
+    if spec.nbma.is_empty() {
+        return Ok(None);
+    }
+    let refuse = |field, why| Err(Refusal::Multipoint(spec.name.clone(), why).on(field));
+    if spec.kind != TunnelKind::Gre || !spec.link0 {
+        return refuse("nbma", "expected a gre tunnel with GRE headers");
+    }
+    if spec.remote.is_some() {
+        return refuse("remote", "expected no `remote` beside them");
+    }
+    if spec.peer.is_some() {
+        return refuse("peer", "expected no `peer` beside them");
+    }
+    let Some(local) = spec.local else {
+        return refuse("local", "expected `local`, the outer source");
+    };
+    for (inner, outer) in &spec.nbma {
+        values::unicast("far end", *inner).map_err(|r| r.on("nbma"))?;
+        check_endpoints(&spec.name, spec.kind, Some((local, *outer)))
+            .map_err(|fault| fault.refusal.on("nbma"))?;
+    }
+    if let Some(address) = spec.address {
+        values::unicast("address", address.into()).map_err(|r| r.on("address"))?;
+    }
+    Ok(Some(Multipoint { local, address: spec.address, nbma: spec.nbma.clone() }))
+}
+
+/// A list of sources that the path can hold, each a network.
+fn check_allow(name: &str, allow: &[IpNet]) -> Done {
+    if allow.len() > MOST_ALLOWED {
+        return Err(Refusal::TooManyAllowed(name.to_owned(), allow.len()).on("allow"));
+    }
+    match allow.iter().find(|net| **net != net.trunc()) {
+        Some(net) => Err(Refusal::HostBits(*net, net.trunc()).on("allow")),
+        None => Ok(()),
     }
 }
 

@@ -3,8 +3,10 @@
 //! VLANs, tunnels).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use crate::ids::PortId;
+use crate::model::ip;
 use crate::model::spec::TunnelKind;
 
 /// An interface by name.
@@ -18,11 +20,14 @@ pub(super) enum Key {
     Gre(u32),
     /// `ipipN`.
     Ipip(u32),
+    /// `greN:ADDRESS`: the way of a multipoint tunnel to one outer address. Made
+    /// from its `nbma` and by nobody else.
+    Peer(u32, IpAddr),
 }
 
 impl Key {
     /// The greatest of all.
-    pub(super) const LAST: Key = Key::Ipip(u32::MAX);
+    pub(super) const LAST: Key = Key::Peer(u32::MAX, ip::LAST);
 
     /// The tunnel of a kind and number.
     pub(super) fn tunnel(kind: TunnelKind, number: u32) -> Key {
@@ -35,7 +40,7 @@ impl Key {
     /// What a tunnel wraps in; `None` for ports and VLANs.
     pub(super) fn tunnel_kind(self) -> Option<TunnelKind> {
         match self {
-            Key::Gre(_) => Some(TunnelKind::Gre),
+            Key::Gre(_) | Key::Peer(..) => Some(TunnelKind::Gre),
             Key::Ipip(_) => Some(TunnelKind::Ipip),
             Key::Port(_) | Key::Vlan(..) => None,
         }
@@ -51,7 +56,15 @@ impl Key {
         match self {
             Key::Port(port) => Some((port, 0)),
             Key::Vlan(port, vlan) => Some((port, vlan)),
-            Key::Gre(_) | Key::Ipip(_) => None,
+            Key::Gre(_) | Key::Ipip(_) | Key::Peer(..) => None,
+        }
+    }
+
+    /// The multipoint tunnel that this is a part of.
+    pub(super) fn whole(self) -> Option<Key> {
+        match self {
+            Key::Peer(number, _) => Some(Key::Gre(number)),
+            _ => None,
         }
     }
 }
@@ -81,6 +94,10 @@ impl Names {
     pub(super) fn parse(&self, name: &str) -> Option<Named> {
         if let Some(port) = self.port(name) {
             return Some(Named::Key(Key::Port(port)));
+        }
+        if let Some((whole, outer)) = name.split_once(':') {
+            let number = number(whole.strip_prefix(TunnelKind::Gre.prefix())?)?;
+            return Some(Named::Key(Key::Peer(number, outer.parse().ok()?)));
         }
         if let Some((port, vlan)) = name.split_once('.') {
             let vlan = u16::try_from(number(vlan)?).ok().filter(|id| (1..=4094).contains(id))?;
@@ -112,6 +129,7 @@ impl Names {
             Key::Vlan(id, vlan) => format!("{}.{vlan}", port(id)),
             Key::Gre(number) => format!("gre{number}"),
             Key::Ipip(number) => format!("ipip{number}"),
+            Key::Peer(number, outer) => format!("gre{number}:{outer}"),
         }
     }
 
@@ -180,15 +198,36 @@ mod tests {
     #[test]
     fn names_are_read_as_they_are_printed() {
         let names = Names::new(vec!["en0".into(), "en1".into()]);
-        for text in ["en0", "en1", "en0.1", "en1.4094", "gre0", "gre17", "ipip0"] {
+        for text in [
+            "en0",
+            "en1",
+            "en0.1",
+            "en1.4094",
+            "gre0",
+            "gre17",
+            "ipip0",
+            "gre1:192.0.2.7",
+            "gre0:2001:db8::7",
+        ] {
             let key = names.key(text).expect("a name");
             assert_eq!(names.name(key), text);
         }
         assert_eq!(names.parse("gre"), Some(Named::Kind(TunnelKind::Gre)));
         assert_eq!(names.parse("ipip"), Some(Named::Kind(TunnelKind::Ipip)));
-        for text in
-            ["", "en2", "en0.0", "en0.4095", "en0.01", "en9.1", "gre00", "gre-1", "gre+1", "tun0"]
-        {
+        for text in [
+            "",
+            "en2",
+            "en0.0",
+            "en0.4095",
+            "en0.01",
+            "en9.1",
+            "gre00",
+            "gre-1",
+            "gre+1",
+            "tun0",
+            "ipip0:192.0.2.7",
+            "gre0:",
+        ] {
             assert_eq!(names.parse(text), None, "{text}");
         }
     }

@@ -40,7 +40,7 @@ use crate::control::topology::Link;
 use crate::flow::splitmix;
 use crate::ids::{Family, IfId, Mac};
 use crate::model::ip::LEAST_MTU_V6;
-use crate::model::spec::{Dscp, GreOptions, MssClamp, OuterDf, TunnelKind, UdpSpec};
+use crate::model::spec::{Dscp, EcnMode, GreOptions, MssClamp, OuterDf, TunnelKind, UdpSpec};
 use crate::tables::adjacency::{
     Adjacency, AdjacencyKind, Encapsulation, LIMIT_LEN, MAX_REWRITE, flags, limit_header,
 };
@@ -220,7 +220,7 @@ fn put_tunnel_header(
     inner: Family,
 ) {
     let (tos, copy_dscp) = match config.dscp {
-        Dscp::Copy => (0, flags::COPY_DSCP),
+        Dscp::Copy | Dscp::Uniform => (0, flags::COPY_DSCP),
         Dscp::Fixed(dscp) => (dscp << 2, 0),
     };
     let cut = cut(kind, config, inner, adjacency.underlay_mtu);
@@ -270,7 +270,8 @@ fn put_tunnel_header(
         | flag(config.gre.sequence, flags::GRE_SEQUENCE);
     let limit = segment(config, adjacency.mtu, inner);
     adjacency.mss = limit;
-    adjacency.flags = copy_dscp | cut | options | flag(limit != 0, flags::CLAMP_MSS);
+    let no_ecn = flag(config.ecn == EcnMode::Compatibility, flags::NOT_ECT);
+    adjacency.flags = copy_dscp | no_ecn | cut | options | flag(limit != 0, flags::CLAMP_MSS);
     adjacency.rewrite_len = (at + len) as u8;
 }
 

@@ -15,6 +15,7 @@ use super::{Net, plan};
 use crate::control::topology::Link;
 use crate::ids::{Family, IfId, MAX_PORTS, NextHopId};
 use crate::model::ip;
+use crate::model::spec::ReversePath;
 use crate::tables::Tables;
 use crate::tables::adjacency::{Adjacency, AdjacencyKind};
 use crate::tables::epoch::Guard;
@@ -39,6 +40,9 @@ impl Net {
         }
         for received in &work.unkeyed {
             self.tables.decap.remove(self.tables.decap.key_of(received), &guard);
+        }
+        for (id, door) in &work.doors {
+            self.tables.doors.replace(id.index(), Box::new(door.clone()), &guard);
         }
         let slots = work.slots.iter().map(|(id, slot)| (id.index(), *slot));
         self.tables.tunnels.set_many(slots, &guard);
@@ -187,9 +191,12 @@ impl Net {
         if !changed && same && same6 && udp == current.udp {
             return;
         }
+        let reverse_path =
+            if changed { self.reverse_paths() } else { current.reverse_path.clone() };
         let ports = if changed { self.port_entries() } else { current.ports.clone() };
         let echo = self.desired.icmp.echo;
-        let snapshot = Interfaces { ports, own, own_complete, own6, own6_complete, udp, echo };
+        let snapshot =
+            Interfaces { ports, own, own_complete, own6, own6_complete, reverse_path, udp, echo };
         self.tables.interfaces.replace(snapshot, guard);
     }
 
@@ -219,6 +226,15 @@ impl Net {
             }
         }
         (own, true)
+    }
+
+    /// Links with a reverse-path check.
+    fn reverse_paths(&self) -> Vec<(IfId, ReversePath)> {
+        let check = |id: &IfId| {
+            let config = self.desired.links.get(&self.links.record(*id)?.key)?;
+            (config.rpf != ReversePath::Off).then_some((*id, config.rpf))
+        };
+        self.links.states.keys().filter_map(check).collect()
     }
 
     fn port_entries(&self) -> ArrayVec<PortEntry, MAX_PORTS> {

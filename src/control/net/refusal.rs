@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::paths::MOST_PATHS;
 use crate::ids::Mac;
 use crate::model::api::ErrorCode;
+use crate::model::spec::MOST_ALLOWED;
 use crate::tables::decap::DecapFull;
 use crate::tables::fib4::FibFull;
 use crate::tables::fib6::Fib6Full;
@@ -128,6 +129,14 @@ pub(super) enum Refusal {
     TooManyUdpPorts(String),
     #[error("{0}: a resync time of {1} seconds: expected 0 to 3600")]
     Resync(String, u16),
+    #[error("{0}: {1} allowed networks: expected {MOST_ALLOWED} at most")]
+    TooManyAllowed(String, usize),
+    #[error("{link} cannot go: packets of {tunnel} have to arrive on it (`port`)")]
+    IsArrival { link: String, tunnel: String },
+    #[error("{0} is a part of {1}: expected {1}, whose `nbma` it is made from")]
+    IsPart(String, String),
+    #[error("{0} has several far ends (nbma): {1}")]
+    Multipoint(String, &'static str),
     #[error("{0} is not a tunnel: {1} cannot be set")]
     NotATunnel(String, &'static str),
     #[error("`{name}` is a {kind} tunnel: expected a name like {kind}0")]

@@ -14,6 +14,7 @@ use super::links::{self, Links};
 use super::refusal::Refusal;
 use crate::ids::{Family, IfId, Mac, TableId};
 use crate::model::ip;
+use crate::model::spec::Dscp;
 use crate::tables::Tables;
 use crate::tables::tunnel::{DecapKey, Tunnel, mapped};
 
@@ -165,16 +166,21 @@ pub(super) fn prefixes(
 
 /// A tunnel as decapsulation sees it: up when it is administratively up, has
 /// addresses inside and outside, and its outer source is ours.
-pub(super) fn slot(desired: &Desired, key: Key, id: IfId) -> Tunnel {
+pub(super) fn slot(desired: &Desired, links: &Links, key: Key, id: IfId) -> Tunnel {
     let config = desired.tunnels.get(&key);
     let outer = key.tunnel_kind().and_then(|kind| config?.outer(kind));
     let (Some(config), Some((local, remote))) = (config, outer) else {
         return Tunnel { interface: id, ..Tunnel::default() };
     };
     let own = desired.index.owners(local).next().is_some();
+    let arrival = config.port.map_or(Some(IfId::NONE), |port| links.id(port));
     let mut slot = Tunnel {
         interface: id,
-        up: config.up && config.is_addressed() && own,
+        // Without the link it was told, it takes nothing.
+        up: config.up && config.is_addressed() && own && arrival.is_some(),
+        guarded: !config.door().is_open(),
+        uniform: config.dscp == Dscp::Uniform,
+        arrival: arrival.unwrap_or(IfId::NONE),
         table: TableId(0),
         resync: config.gre.sequence_resync,
         keepalives: config.keepalive.is_some(),
@@ -222,7 +228,10 @@ fn decap_keys(
         // One that is in use already gets its new slot with the rest.
         tables.tunnels.get(id.index(), &guard).interface != *id
     });
-    let slots: Vec<_> = slots.map(|(key, id, _)| (id.index(), slot(desired, *key, *id))).collect();
+    // Its door is not there yet: until then it takes nothing.
+    let closed = |slot: Tunnel| Tunnel { up: slot.up && !slot.guarded, ..slot };
+    let slots = slots.map(|(key, id, _)| (id.index(), closed(slot(desired, links, *key, *id))));
+    let slots: Vec<_> = slots.collect();
     let written: Vec<usize> = slots.iter().map(|(index, _)| *index).collect();
     tables.tunnels.set_many(slots, &guard);
     let mut done = Vec::new();

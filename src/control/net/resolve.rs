@@ -54,6 +54,8 @@ pub(super) enum Reason {
     NoPair,
     /// It has no outer pair.
     NoEndpoints,
+    /// It has several: its parts run or do not.
+    Multipoint,
     /// It is administratively down.
     Down,
     /// The outer source is not ours (now).
@@ -236,6 +238,9 @@ impl<'a> Resolver<'a> {
         kind: TunnelKind,
         config: &TunnelConfig,
     ) -> Result<Underlay, Reason> {
+        if config.multipoint.is_some() {
+            return Err(Reason::Multipoint);
+        }
         let outer = config.outer(kind);
         // An ipip interface over IPv4 has one pair: without it, it lacks that.
         let pair_is_all = kind == TunnelKind::Ipip && config.endpoints.is_none();

@@ -40,7 +40,10 @@ impl Net {
     fn tunnel_note(&self, id: IfId, ran: bool) -> Option<String> {
         let state = self.tunnels.get(&id)?;
         let reason = state.underlay.err()?;
-        if matches!(reason, Reason::NoPair | Reason::NoEndpoints | Reason::Down) {
+        if matches!(
+            reason,
+            Reason::NoPair | Reason::NoEndpoints | Reason::Multipoint | Reason::Down
+        ) {
             return None;
         }
         let up = self.desired.tunnels.get(&state.key).is_some_and(|config| config.up);

@@ -45,9 +45,9 @@ impl Topology for Net {
             return near.or(state.address.iter().find(of_family)).map(IpNet::addr);
         }
         let key = self.tunnels.get(&interface)?.key;
-        let config = self.desired.tunnels.get(&key)?;
+        let config = self.desired.addressed(key)?;
         match to {
-            IpAddr::V4(_) => config.pair.map(|(address, _)| address.into()),
+            IpAddr::V4(_) => config.own().find(IpAddr::is_ipv4),
             IpAddr::V6(to) => {
                 let near = config.inet6.iter().find(|net| net.contains(&to));
                 near.or(config.inet6.first()).map(|net| net.addr().into())

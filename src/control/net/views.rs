@@ -16,8 +16,8 @@ use super::{Net, Reason, Soft, Underlay, plan};
 use crate::ids::{Family, IfId};
 use crate::model::ip;
 use crate::model::spec::{
-    Dscp, NeighbourSpec, OuterDf, PathSpec, PathWay, PortSpec, PublishSpec, RouteSpec, RouteTarget,
-    State, TunnelSpec, VlanSpec,
+    NeighbourSpec, OuterDf, PathSpec, PathWay, PortSpec, PublishSpec, ReversePath, RouteSpec,
+    RouteTarget, State, TunnelSpec, VlanSpec,
 };
 use crate::model::view::{
     AddressView, InterfaceView, OuterPathView, PathCounts, PathView, RouteView, TablesView,
@@ -34,13 +34,15 @@ impl Net {
             let address = config.map(|c| c.address.clone()).unwrap_or_default();
             let mtu = config.and_then(|c| c.mtu).unwrap_or(facts.spec.mtu);
             let up = config.map_or(facts.spec.up, |c| c.up);
-            PortSpec { address, mtu, up, ..facts.spec.clone() }
+            let rpf = config.map_or(ReversePath::Off, |c| c.rpf);
+            PortSpec { address, mtu, rpf, up, ..facts.spec.clone() }
         });
         let vlans = desired.links.iter().filter(|(key, _)| matches!(key, Key::Vlan(..)));
         let vlans = vlans.map(|(key, config)| VlanSpec {
             name: name(key),
             address: config.address.clone(),
             mtu: config.mtu,
+            rpf: config.rpf,
             up: config.up,
         });
         State {
@@ -71,20 +73,26 @@ impl Net {
     }
 
     pub(super) fn tunnel_spec(&self, key: Key) -> Option<TunnelSpec> {
-        let config = self.desired.tunnels.get(&key)?;
+        let config = self.desired.tunnels.get(&key).filter(|_| key.whole().is_none())?;
+        let multipoint = config.multipoint.as_ref();
         Some(TunnelSpec {
             name: self.desired.names.name(key),
             kind: key.tunnel_kind()?,
-            local: config.endpoints.map(|(local, _)| local),
+            local: config.endpoints.map(|(local, _)| local).or(multipoint.map(|all| all.local)),
             remote: config.endpoints.map(|(_, remote)| remote),
-            address: config.pair.map(|(address, _)| address),
+            address: match multipoint {
+                Some(all) => all.address,
+                None => config.pair.map(|(address, _)| address),
+            },
             peer: config.pair.map(|(_, peer)| peer),
+            nbma: multipoint.map(|all| all.nbma.clone()).unwrap_or_default(),
             inet6: config.inet6.clone(),
             link0: config.link0,
             link1: config.link1,
             mtu: config.mtu,
             ttl: config.ttl,
             dscp: config.dscp,
+            ecn: config.ecn,
             df: config.df,
             mss: config.mss,
             pmtu: config.pmtu,
@@ -93,6 +101,9 @@ impl Net {
             probe: config.probe,
             udp: config.udp,
             encaplimit: config.encaplimit,
+            allow: config.allow.clone(),
+            rpf: config.rpf,
+            port: config.port.map(|port| self.desired.names.name(port)),
             up: config.up,
         })
     }
@@ -166,16 +177,22 @@ impl Net {
                 addresses: own
                     .map(|net| AddressView { broadcast: broadcast(&net), ..address_view(net) })
                     .collect(),
+                rpf: self.desired.links.get(&key)?.rpf.to_string(),
                 tunnel: None,
                 traffic: Traffic::default(),
             });
         };
         let config = self.desired.tunnels.get(&key)?;
         let underlay = self.tunnels.get(&id).map(|state| state.underlay)?;
+        let parts = config.parts(key).into_keys().filter_map(|part| self.links.id(part));
+        let run = |id: IfId| {
+            self.tunnels.get(&id).is_some_and(|state| state.underlay.is_ok()) && !self.is_dead(id)
+        };
+        let runs = run(id) || parts.into_iter().any(run);
         let flags = [
             (config.up, "UP"),
             (true, "POINTOPOINT"),
-            (underlay.is_ok() && !self.is_dead(id), "RUNNING"),
+            (runs, "RUNNING"),
             (config.link0, "LINK0"),
             (config.link1, "LINK1"),
             (true, "MULTICAST"),
@@ -188,16 +205,18 @@ impl Net {
             flags: flags.iter().filter(|(on, _)| *on).map(|(_, f)| (*f).to_owned()).collect(),
             mtu: plan::tunnel_mtu(kind, config, main_family(config), below),
             mac: None,
-            addresses: tunnel_addresses(config),
+            addresses: tunnel_addresses(self.desired.addressed(key)?),
+            rpf: config.rpf.to_string(),
             tunnel: Some(TunnelView {
                 kind: kind.prefix().to_owned(),
-                local: config.outer(kind).map(|(local, _)| local),
+                local: config
+                    .outer(kind)
+                    .map(|(local, _)| local)
+                    .or(config.multipoint.as_ref().map(|all| all.local)),
                 remote: config.outer(kind).map(|(_, remote)| remote),
                 ttl: config.ttl,
-                dscp: match config.dscp {
-                    Dscp::Copy => "copy".to_owned(),
-                    Dscp::Fixed(dscp) => dscp.to_string(),
-                },
+                dscp: config.dscp.to_string(),
+                ecn: config.ecn.to_string(),
                 df: if config.df == OuterDf::Copy { "copy" } else { "set" }.to_owned(),
                 mss: config.mss.to_string(),
                 pmtu: config.pmtu,
@@ -205,8 +224,11 @@ impl Net {
                 options: config.gre.to_string(),
                 udp: config.udp.map_or(String::new(), |udp| udp.to_string()),
                 encaplimit: config.encaplimit.to_string(),
+                allow: config.allow.clone(),
+                port: config.port.map(|port| self.desired.names.name(port)),
                 underlay: underlay.ok().map(|below| self.underlay_view(below)),
                 reason: match underlay {
+                    Err(_) if runs => None,
                     Err(reason) => Some(self.reason(id, reason)),
                     Ok(_) => self.is_dead(id).then(|| "its far end does not answer".to_owned()),
                 },
@@ -242,6 +264,7 @@ impl Net {
         match reason {
             Reason::NoPair => "it has no inner addresses".to_owned(),
             Reason::NoEndpoints => "it has no tunnel addresses".to_owned(),
+            Reason::Multipoint => "none of its peers can be sent to".to_owned(),
             Reason::Down => "it is down".to_owned(),
             Reason::NotOwn(local) => {
                 format!("its tunnel source {local} is not one of our addresses")
@@ -463,6 +486,8 @@ fn tunnel_addresses(config: &TunnelConfig) -> Vec<AddressView> {
         peer: Some(peer.into()),
         ..address_view(IpNet::from(IpAddr::V4(address)))
     });
+    let alone = config.multipoint.as_ref().and_then(|all| all.address);
+    let alone = alone.map(|address| address_view(IpNet::from(IpAddr::V4(address))));
     let inet6 = config.inet6.iter().map(|net| address_view(IpNet::V6(*net)));
-    pair.into_iter().chain(inet6).collect()
+    pair.into_iter().chain(alone).chain(inet6).collect()
 }

@@ -9,7 +9,10 @@ use crate::buf::heap::TestBuf;
 use crate::datapath::drop::DropReason::{self, *};
 use crate::exchange::{Cause, InjectKind};
 use crate::ids::IfId;
+use crate::model::spec::ReversePath as Check;
 use crate::tables::adjacency::{Adjacency, AdjacencyKind};
+use crate::tables::door::Door;
+use crate::tables::tunnel::Tunnel;
 
 /// What brings a reason about, once.
 struct Case {
@@ -101,6 +104,20 @@ fn nested(depth: usize) -> Datagram {
     (0..depth).fold(Datagram::udp("10.9.0.2", "10.0.0.163", 9), |inner, _| {
         Datagram::gre("10.9.0.2", "10.9.0.1", 0, 0x0800, &inner.bytes())
     })
+}
+
+/// gre0 asks more of its packets.
+fn ask(bed: &Testbed, change: impl FnOnce(&mut Tunnel)) {
+    let guard = bed.tables.pin();
+    let mut tunnel = *bed.tables.tunnels.get(GRE0.index(), &guard);
+    change(&mut tunnel);
+    bed.tables.tunnels.set(GRE0.index(), tunnel.finished(), &guard);
+}
+
+/// gre0 gets a door.
+fn guard(bed: &Testbed, door: &Door) {
+    bed.tables.doors.replace(GRE0.index(), Box::new(door.clone()), &bed.tables.pin());
+    ask(bed, |tunnel| tunnel.guarded = true);
 }
 
 fn cases() -> Vec<Case> {
@@ -223,6 +240,26 @@ fn cases() -> Vec<Case> {
         case(UnknownTunnel, Rx(EN1_IF), |b| from_tunnel(b, "198.51.100.9", &inner())),
         case(UnknownTunnel, Rx(EN1_IF), |b| {
             outer_in(b, &Datagram::new("198.51.100.2", "203.0.113.1", 4, inner().bytes()));
+        }),
+        case(WrongArrival, Rx(GRE0), |b| {
+            ask(b, |tunnel| tunnel.arrival = EN0_IF);
+            from_tunnel(b, "198.51.100.2", &inner());
+        }),
+        case(SourceNotAllowed, Rx(GRE0), |b| {
+            guard(b, &Door::new(Check::Off, &["10.9.0.3/32".parse().unwrap()]));
+            from_tunnel(b, "198.51.100.2", &inner());
+        }),
+        case(ReversePath, Rx(GRE0), |b| {
+            guard(b, &Door::new(Check::Strict, &[]));
+            from_tunnel(b, "198.51.100.2", &Datagram::udp("198.18.0.1", "10.0.0.163", 10));
+        }),
+        case(ReversePath, Rx(EN0_IF), |b| {
+            b.interfaces(|interfaces| interfaces.reverse_path = vec![(EN0_IF, Check::Loose)]);
+            pass(b, Datagram::udp("9.9.9.9", "198.18.0.1", 10));
+        }),
+        case(ReversePath, Rx(EN0_IF), |b| {
+            b.interfaces(|interfaces| interfaces.reverse_path = vec![(EN0_IF, Check::Strict)]);
+            pass6(b, &udp6("2001:db8:1::9", "2001:db8:1::8", 10));
         }),
         case(TunnelDown, Rx(GRE_DOWN), |b| from_tunnel(b, "198.51.100.4", &inner())),
         case(GreTruncated, Rx(EN1_IF), |b| {
@@ -439,6 +476,8 @@ fn control_is_told_of_the_drops_that_call_for_an_icmp_error_and_of_no_others() {
                 | ProtocolUnreachable
                 | EncapsulationLimit
         );
+        // Of what is kept out, the log gets samples.
+        let expected = expected || case.reason.keeps_out();
         assert_eq!(notices.len(), usize::from(expected), "{:?}: {notices:?}", case.reason);
         for notice in notices {
             assert_eq!(notice.cause, Cause::Notice(case.reason));

@@ -5,6 +5,7 @@
 mod bursts;
 mod conservation;
 mod decap;
+mod door;
 mod drops;
 mod encap;
 mod forward;

@@ -5,6 +5,7 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, IPv6
 from scapy.layers.l2 import GRE
 from scapy.packet import Raw
 
+from .fragments import collected
 from .icmp import told
 from .kit import case, fresh, hop, pieces, raw
 from .mss import lowered
@@ -98,6 +99,36 @@ def six_in_four(c):
     c.tunnel_rx("ipip0", inner)
     c.tx("en0", to_lan(hop6(inner)), "en1")
     too_big(c, udp6(dst=FAR6, n=1433), 1480, "ipip0")
+
+
+@case("6in4: outer fragments are put together up to the MTU of the interface, 1500 bytes here (S4-05)")
+def six_in_four_reassembled(c):
+    c.config = SIX_IN_FOUR
+    for n in (1432, 1400):
+        inner = udp6(src=FAR6, dst=H6, n=n)
+        whole = IP(raw(IP(src=A, dst=C1, proto=41, id=n) / Raw(raw(inner))))
+        parts = pieces(whole, 1280)
+        for part in reversed(parts):
+            collected(c, part, frame=from_net)
+        c.merged(len(parts) - 1)
+        c.inject(whole, made=False)
+        c.tunnel_rx("ipip0", inner)
+        c.tx("en0", to_lan(hop6(inner)), "control")
+
+
+@case("ecn = \"compatibility\" and dscp = \"uniform\" over IPv6 and with IPv6 inside (EC-01, DS-01)")
+def tos_modes6(c):
+    c.config = changed(GRE6, 'link1 = true\n', 'link1 = true\necn = "compatibility"\ndscp = "uniform"\n')
+    for tc in (0, 3, 0x49, 0xFE):
+        packet = udp6(dst="2001:db8:40::9", tc=tc)
+        c.rx("en0", lan6(packet))
+        inner = hop6(packet)
+        c.tx("en1", net6(wrapped("gre", inner, tc=tc & 0xFC)), "en0", tunnel=("gre6", len(raw(inner))))
+    for outer, inside, tc in ((0xB8, 0, 0xB8), (0, 0x4A, 0x02), (0xBB, 0x02, 0xBB), (0x29, 0x56, 0x29)):
+        inner = udp6(src="2001:db8:c::9", dst=H6, tc=inside)
+        c.rx("en1", from_net(IPv6(src=A6, dst=C16, nh=47, hlim=9, tc=outer) / Raw(gre(inner))))
+        c.tunnel_rx("gre6", inner)
+        c.tx("en0", to_lan(udp6(src="2001:db8:c::9", dst=H6, tc=tc, hlim=63)), "en1")
 
 
 @case("What is inside 6in4 has to have a source that a host can have (S4-06), and the outer one has to be the peer "

@@ -247,6 +247,23 @@ def ecn_dscp_encap(c):
         encap(c, udp(dst=A_IN, tos=tos, id=tos))
 
 
+@case("ecn = \"compatibility\": the outer ECN field is Not-ECT, whatever is inside, which stays as it is (EC-01)")
+def ecn_compatibility(c):
+    c.config = changed(GATEWAY, "link1 = true\n", "link1 = true\necn = \"compatibility\"\n")
+    for tos in (0, 1, 2, 3, 0xB8, 0xBB, 0xFF):
+        encap(c, udp(dst=A_IN, tos=tos, id=tos), tos=tos & 0xFC)
+
+
+@case("dscp = \"uniform\": the outer DSCP is carried inwards, and ECN as ever (DS-01)")
+def dscp_uniform(c):
+    c.config = changed(GATEWAY, "link1 = true\n", "link1 = true\ndscp = \"uniform\"\n")
+    for outer, inner_tos, tos in ((0xB8, 0, 0xB8), (0, 0xB8, 0), (0x48, 0x48, 0x48), (0xBB, 0x02, 0xBB),
+                                  (0xB8, 0x03, 0xBB), (0x29, 0x56, 0x29), (0xFC, 0x01, 0xFD)):
+        inner = udp(src=A_IN, dst=H, tos=inner_tos)
+        decap(c, inner, in_gre(inner, A, C1, tos=outer), out=rebuilt(hop(inner), tos=tos))
+    encap(c, udp(dst=A_IN, tos=0xB9))
+
+
 @case("A fixed outer DSCP and TTL replace the inner packet's, and ECN is copied all the same")
 def outer_dscp_ttl(c):
     c.config = changed(GATEWAY, "link1 = true\n", "link1 = true\ndscp = 46\nttl = 17\n")

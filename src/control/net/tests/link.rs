@@ -115,3 +115,53 @@ fn the_snapshot_has_outer_sources_first() {
     let guard = m.tables.pin();
     assert!(!m.tables.interfaces.load(&guard).echo);
 }
+
+/// 1280 bytes of IPv6 pass every tunnel: what does not fit with its headers is
+/// cut outside, and that follows the underlay both ways.
+#[test]
+fn g6_03_h6_02_1280_bytes_pass_whatever_the_underlay_takes() {
+    use crate::tables::adjacency::flags::CUT_OUTER;
+    let mut m = Machine::new();
+    m.all(&[address("en1", "203.0.113.1/24"), add("0.0.0.0/0", "203.0.113.254"), create("gre0")]);
+    m.ok(address("en1", "2001:db8:ff::1/64"));
+    m.ok(Op::SetAddress {
+        name: "gre0".into(),
+        address: ip("fd00::1"),
+        prefix_len: None,
+        peer: None,
+        alias: false,
+    });
+    m.all(&[link1("gre0"), endpoints("gre0", "203.0.113.1", "198.51.100.2")]);
+    m.learn(EN1, "203.0.113.254", 7);
+    m.learn(EN1, "2001:db8:ff::9", 9);
+    let meets = |m: &Machine| (m.meets("fd00::9").mtu, m.meets("fd00::9").flags & CUT_OUTER != 0);
+    for (local, remote, overhead) in
+        [("203.0.113.1", "198.51.100.2", 24), ("2001:db8:ff::1", "2001:db8:ff::9", 44)]
+    {
+        m.ok(endpoints("gre0", local, remote));
+        for mtu in [1500, 1280 + overhead, 1280 + overhead - 1, 1280, 1500] {
+            m.ok(set("en1", |f| f.mtu = Some(mtu)));
+            let fits = mtu - overhead;
+            assert_eq!(meets(&m), (fits.max(1280), fits < 1280), "{remote} {mtu}");
+            assert!(m.kind("fd00::9").is_tunnel(), "{remote} {mtu}");
+        }
+    }
+    // A link of less is refused while it has IPv6, and a tunnel's own MTU does not
+    // go below either.
+    m.refused(set("en1", |f| f.mtu = Some(1279)), &["1279", "1280 at least"]);
+    m.ok(set("gre0", |f| f.mtu = Some(1000)));
+    assert_eq!(meets(&m).0, 1280);
+}
+
+/// Both families alike.
+#[test]
+fn v6_04_no_tunnel_leads_to_itself() {
+    let mut m = Machine::new();
+    m.all(&[address("en0", "2001:db8::1/64"), address("en1", "2001:db8:ff::1/64"), create("gre0")]);
+    let same = endpoints("gre0", "2001:db8:ff::1", "2001:db8:ff::1");
+    m.refused(same, &["both ends are 2001:db8:ff::1"]);
+    let other = endpoints("gre0", "2001:db8:ff::1", "2001:db8::1");
+    m.refused(other, &["2001:db8::1 is our own address", "itself"]);
+    m.ok(endpoints("gre0", "2001:db8:ff::1", "2001:db8:aa::2"));
+    m.refused(address("en0", "2001:db8:aa::2/64"), &["tunnel destination of gre0"]);
+}

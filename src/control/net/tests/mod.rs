@@ -6,11 +6,13 @@
 mod atomic;
 mod cost;
 mod difference;
+mod doors;
 mod events;
 mod groups;
 mod link;
 mod liveness;
 mod mended;
+mod multipoint;
 mod note;
 mod options;
 mod refusals;
@@ -69,6 +71,7 @@ pub(super) fn port(n: u8) -> PortFacts {
         mtu: 1500,
         mac: None,
         rx_queues: None,
+        rpf: ReversePath::Off,
         up: true,
     };
     PortFacts { spec, id: PortId(n), mac: Mac([2, 0, 0, 0, 0, n]), max_mtu: 9000 }
@@ -202,12 +205,14 @@ pub(super) fn bare(name: &str) -> TunnelSpec {
         remote: None,
         address: None,
         peer: None,
+        nbma: Default::default(),
         inet6: Vec::new(),
         link0: true,
         link1: true,
         mtu: None,
         ttl: 64,
         dscp: Dscp::Copy,
+        ecn: EcnMode::Normal,
         df: OuterDf::Set,
         mss: MssClamp::Off,
         pmtu: true,
@@ -216,6 +221,9 @@ pub(super) fn bare(name: &str) -> TunnelSpec {
         probe: None,
         udp: None,
         encaplimit: EncapLimit::Off,
+        allow: Vec::new(),
+        rpf: ReversePath::Off,
+        port: None,
         up: true,
     }
 }
@@ -324,6 +332,7 @@ pub(super) struct Fields {
     pub(super) mtu: Option<u16>,
     pub(super) ttl: Option<u8>,
     pub(super) dscp: Option<Dscp>,
+    pub(super) ecn: Option<EcnMode>,
     pub(super) df: Option<OuterDf>,
     pub(super) mss: Option<MssClamp>,
     pub(super) encaplimit: Option<EncapLimit>,
@@ -333,7 +342,7 @@ pub(super) struct Fields {
 pub(super) fn set(name: &str, fill: impl FnOnce(&mut Fields)) -> Op {
     let mut f = Fields::default();
     fill(&mut f);
-    let Fields { up, link0, link1, mtu, ttl, dscp, df, mss, encaplimit, pmtu } = f;
+    let Fields { up, link0, link1, mtu, ttl, dscp, ecn, df, mss, encaplimit, pmtu } = f;
     Op::SetInterface {
         name: name.into(),
         up,
@@ -342,6 +351,7 @@ pub(super) fn set(name: &str, fill: impl FnOnce(&mut Fields)) -> Op {
         mtu,
         ttl,
         dscp,
+        ecn,
         df,
         mss,
         encaplimit,
@@ -361,6 +371,16 @@ pub(super) fn gre(name: &str, fill: impl FnOnce(&mut GreOptions)) -> Op {
         sequence: Some(sequence),
         sequence_resync: Some(sequence_resync),
     }
+}
+
+/// What is not given stays.
+pub(super) fn door(name: &str, allow: &[&str], port: Option<&str>) -> Op {
+    let allow = (!allow.is_empty()).then(|| allow.iter().map(|text| net(text)).collect());
+    Op::SetDoor { name: name.into(), rpf: None, allow, port: port.map(str::to_owned) }
+}
+
+pub(super) fn rpf(name: &str, check: ReversePath) -> Op {
+    Op::SetDoor { name: name.into(), rpf: Some(check), allow: None, port: None }
 }
 
 pub(super) fn link1(name: &str) -> Op {

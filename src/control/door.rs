@@ -1,0 +1,76 @@
+//! What doors kept out, as lines of the log: which interface, which source, which
+//! reason (RFC 2827 §3, RFC 1812 §5.3.8), a few a second and a count of the rest.
+//! The drops themselves are counted on the workers.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use super::tally::TokenBucket;
+use crate::datapath::drop::DropReason;
+use crate::wire::ipv4::Ipv4Header;
+use crate::wire::ipv6::Ipv6Header;
+
+/// Lines a second, and at once.
+const RATE: u32 = 1;
+const BURST: u32 = 5;
+
+/// What is written, and how much is not.
+#[derive(Debug)]
+pub(super) struct DoorLog {
+    bucket: TokenBucket,
+    /// Samples since the last line that got none.
+    unwritten: u64,
+}
+
+impl DoorLog {
+    pub(super) fn new() -> DoorLog {
+        DoorLog { bucket: TokenBucket::new(RATE, BURST), unwritten: 0 }
+    }
+
+    /// Takes a copy of a packet that was kept out; true if it got a line.
+    pub(super) fn on_notice(
+        &mut self,
+        now: Duration,
+        interface: &str,
+        reason: DropReason,
+        datagram: &[u8],
+    ) -> bool {
+        let Some(source) = source(datagram) else { return false };
+        if !self.bucket.take(now) {
+            self.unwritten += 1;
+            return false;
+        }
+        let unwritten = std::mem::take(&mut self.unwritten);
+        let reason = reason.label();
+        tracing::warn!(interface, %source, reason, unwritten, "a packet was kept out");
+        true
+    }
+}
+
+fn source(datagram: &[u8]) -> Option<IpAddr> {
+    match datagram.first()? >> 4 {
+        4 => Some(Ipv4Header::ref_from(datagram)?.src_addr().into()),
+        _ => Some(Ipv6Addr::from(Ipv6Header::ref_from(datagram)?.src()).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_gets_a_few_lines_a_second() {
+        let mut log = DoorLog::new();
+        let mut packet = [0; 40];
+        packet[0] = 0x60;
+        let mut lines = |at: u64, count: usize| {
+            let now = Duration::from_secs(at);
+            (0..count)
+                .filter(|_| log.on_notice(now, "gre0", DropReason::SourceNotAllowed, &packet))
+                .count()
+        };
+        assert_eq!((lines(0, 100), lines(1, 100), lines(60, 100)), (5, 1, 5));
+        assert_eq!(log.unwritten, 95, "each line says how many got none before it");
+        assert!(!log.on_notice(Duration::from_secs(99), "gre0", DropReason::ReversePath, &[0x45]));
+    }
+}

@@ -1,0 +1,121 @@
+//! Multipoint GRE: parts come and go with their whole, and each is a tunnel.
+
+use super::*;
+use crate::control::topology::Topology;
+use crate::ids::TableId;
+use crate::tables::tunnel::Received;
+
+/// A multipoint tunnel from en1 with these far ends.
+fn put(ends: &[(&str, &str)]) -> Op {
+    let nbma = ends.iter().map(|(inner, outer)| (ip(inner), ip(outer))).collect();
+    let tunnel = TunnelSpec {
+        local: Some(ip("203.0.113.1")),
+        address: Some(ip4("12.1")),
+        inet6: vec!["fd00:12::1/64".parse().unwrap()],
+        nbma,
+        ..bare("gre0")
+    };
+    Op::PutTunnel { tunnel: Box::new(tunnel) }
+}
+
+fn machine(ends: &[(&str, &str)]) -> Machine {
+    let mut m = Machine::new();
+    m.all(&[address("en0", "10.1"), address("en1", "203.0.113.1/24")]);
+    m.all(&[add("0.0.0.0/0", "203.0.113.254"), put(ends)]);
+    m.learn(EN1, "203.0.113.254", 7);
+    m
+}
+
+const ENDS: [(&str, &str); 3] =
+    [("12.2", "192.0.2.7"), ("fd00:12::2", "192.0.2.7"), ("12.3", "192.0.2.8")];
+
+fn found(m: &Machine, source: &str) -> Option<IfId> {
+    let (source, destination) = (ip(source), ip("203.0.113.1"));
+    let this =
+        Received { table: TableId(0), source, destination, protocol: 47, key: None, port: 0 };
+    m.tables.decap.get(m.tables.decap.key_of(&this), &m.tables.pin()).map(IfId)
+}
+
+#[test]
+fn each_outer_address_is_a_tunnel_and_inner_ones_lead_to_it() {
+    let mut m = machine(&ENDS);
+    for (inner, outer) in ENDS {
+        let part = m.id(&format!("gre0:{outer}"));
+        let adjacency = m.meets(inner);
+        assert_eq!((adjacency.kind, adjacency.out_if), (AdjacencyKind::Tunnel, part), "{inner}");
+        assert_eq!(found(&m, outer), Some(part));
+        assert_eq!(Ipv4Addr::from(outer_destination(&adjacency)), ip(outer));
+        // Errors that leave by a part come from the whole's address.
+        let own = if ip(inner).is_ipv4() { ip("12.1") } else { ip("fd00:12::1") };
+        assert_eq!(m.net.source(part, ip(inner)), Some(own));
+    }
+    assert_eq!(m.kind("12.1"), AdjacencyKind::Local);
+    assert_eq!(found(&m, "192.0.2.9"), None);
+    // Routes by a far end go its way; those into the whole go nowhere.
+    m.ok(add("50.0.0.0/8", "12.3"));
+    assert_eq!(m.meets("50.1").out_if, m.id("gre0:192.0.2.8"));
+    m.ok(through("51.0.0.0/8", "gre0"));
+    assert_eq!(m.kind("51.1"), AdjacencyKind::Unreachable);
+    assert_eq!(m.kind("fd00:12::9"), AdjacencyKind::Unreachable);
+    assert!(m.view("gre0").flags.contains(&"RUNNING".to_owned()));
+}
+
+fn outer_destination(adjacency: &Adjacency) -> [u8; 4] {
+    let at = usize::from(adjacency.l2_len) + 16;
+    adjacency.rewrite()[at..at + 4].try_into().unwrap()
+}
+
+#[test]
+fn far_ends_come_and_go_and_the_state_reproduces_itself() {
+    let mut m = machine(&ENDS);
+    m.ok(add("50.0.0.0/8", "12.3"));
+    let before = m.net.state();
+    let kept = m.id("gre0:192.0.2.7");
+    m.ok(put(&[("12.2", "192.0.2.7"), ("12.4", "192.0.2.9")]));
+    assert_eq!((m.id("gre0:192.0.2.7"), found(&m, "192.0.2.8")), (kept, None));
+    assert_eq!(m.kind("50.1"), AdjacencyKind::Unreachable);
+    assert_eq!(m.meets("12.4").out_if, m.id("gre0:192.0.2.9"));
+    let ops = m.net.difference(&before).expect("nothing that only a start can change");
+    m.net.transact(&ops, &|_| false).expect("goes through");
+    assert_eq!(m.net.state(), before);
+    assert_eq!(m.meets("50.1").out_if, m.id("gre0:192.0.2.8"));
+    // With the whole, all that pointed at it.
+    m.ok(destroy("gre0"));
+    assert_eq!((found(&m, "192.0.2.7"), found(&m, "192.0.2.8")), (None, None));
+    assert_eq!(m.net.state().routes.len(), 1);
+    assert_eq!(m.kind("12.2"), AdjacencyKind::Rewrite, "by the default route");
+}
+
+#[test]
+fn a_part_is_nobodys_to_change_and_what_cannot_be_is_refused() {
+    let mut m = machine(&ENDS);
+    let state = m.net.state();
+    m.refused(destroy("gre0:192.0.2.7"), &["a part of gre0"]);
+    m.refused(create("gre1:192.0.2.7"), &["cannot be created"]);
+    m.refused(set("gre0:192.0.2.7", |f| f.ttl = Some(3)), &["a part of gre0"]);
+    m.refused(through("51.0.0.0/8", "gre0:192.0.2.7"), &["a part of gre0"]);
+    m.refused(pair("gre0", "12.1", "12.9"), &["gre0 has several far ends"]);
+    m.refused(endpoints("gre0", "203.0.113.1", "192.0.2.9"), &["gre0 has several far ends"]);
+    let other = |change: &dyn Fn(&mut TunnelSpec)| {
+        let mut tunnel = m.net.state().tunnels[0].clone();
+        change(&mut tunnel);
+        Op::PutTunnel { tunnel: Box::new(tunnel) }
+    };
+    let cases: Vec<(Op, &[&str])> = vec![
+        (other(&|t| t.remote = Some(ip("192.0.2.9"))), &["no `remote`"]),
+        (other(&|t| t.peer = Some(ip4("12.9"))), &["no `peer`"]),
+        (other(&|t| t.local = None), &["expected `local`"]),
+        (other(&|t| t.link0 = false), &["GRE headers"]),
+        (other(&|t| _ = t.nbma.insert(ip("12.9"), ip("fd00::9"))), &["two families"]),
+        (other(&|t| _ = t.nbma.insert(ip("12.9"), ip("203.0.113.1"))), &["itself"]),
+        (other(&|t| _ = t.nbma.insert(ip("12.1"), ip("192.0.2.9"))), &["12.0.0.1", "own address"]),
+        (
+            other(&|t| (t.name, t.address) = ("gre1".into(), Some(ip4("12.5")))),
+            &["gre0:192.0.2.7 and gre1:192.0.2.7", "duplicate tunnel"],
+        ),
+    ];
+    for (op, words) in cases {
+        m.refused(op, words);
+    }
+    assert_eq!(m.net.state(), state);
+}

@@ -1,0 +1,125 @@
+//! Who may come in: the inner sources of a tunnel (`allow`, `rpf`), the port its
+//! packets have to arrive on (`port`), and the reverse-path check of ports and
+//! VLANs (`rpf`; RFC 1812 §5.3.8, RFC 2827, RFC 3704).
+//!
+//! Everything here is apart from the way that packets mostly go: a tunnel that
+//! asks nothing is [`Tunnel::plain`], and without a check on any port nobody is
+//! looked at. What is kept out is dropped silently, counted, and now and then a
+//! copy goes to control, which writes it to the log.
+
+use std::net::IpAddr;
+
+use super::burst::{Packets, Set, Slot};
+use super::drop::DropReason;
+use super::verdict::Turn;
+use crate::buf::PacketBuf;
+use crate::ids::{IfId, NextHopId};
+use crate::model::spec::ReversePath;
+use crate::tables::adjacency::AdjacencyKind;
+use crate::tables::tunnel::Tunnel;
+
+/// Refuses a tunnel's packet that arrived on another interface than it has to.
+#[cold]
+pub(crate) fn arrival<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    slot: Slot,
+    tunnel: &Tunnel,
+    arrived: IfId,
+) -> Result<(), DropReason> {
+    if tunnel.arrival == IfId::NONE || tunnel.arrival == arrived {
+        return Ok(());
+    }
+    refuse(packets, turn, slot, DropReason::WrongArrival)
+}
+
+/// Refuses a packet out of a guarded tunnel for its source.
+#[cold]
+pub(crate) fn inner<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    slot: Slot,
+    tunnel: &Tunnel,
+) -> Result<(), DropReason> {
+    let door = turn.tables.doors.load(tunnel.interface.index(), turn.guard);
+    let Some(door) = door.filter(|_| tunnel.guarded) else { return Ok(()) };
+    if !door.allows(packets.source(slot)) {
+        return refuse(packets, turn, slot, DropReason::SourceNotAllowed);
+    }
+    if !is_reached(packets, turn, slot, door.reverse_path) {
+        return refuse(packets, turn, slot, DropReason::ReversePath);
+    }
+    Ok(())
+}
+
+/// Looks at the sources of packets that arrived on ports and VLANs with a
+/// reverse-path check; gives those that may go on.
+#[cold]
+#[inline(never)]
+pub(crate) fn outer<B: PacketBuf>(packets: &mut Packets<B>, turn: &mut Turn<'_>, all: Set) -> Set {
+    let mut good = all;
+    for slot in (all & !packets.headers.originated).slots() {
+        let check = turn.interfaces.reverse_path(packets.in_if[slot.at()]);
+        if is_reached(packets, turn, slot, check) {
+            continue;
+        }
+        good.remove(slot);
+        if let Err(reason) = refuse(packets, turn, slot, DropReason::ReversePath) {
+            packets.drop(turn, slot, reason);
+        }
+    }
+    good
+}
+
+/// A sample for the log, and the reason.
+fn refuse<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    slot: Slot,
+    reason: DropReason,
+) -> Result<(), DropReason> {
+    packets.notify(turn, slot, reason, 0);
+    Err(reason)
+}
+
+/// True if a packet's source is where it came from, as far as is asked.
+/// Link-local sources belong to every link, and forwarding refuses them.
+fn is_reached<B>(packets: &Packets<B>, turn: &Turn<'_>, slot: Slot, check: ReversePath) -> bool {
+    let source = packets.source(slot);
+    let by = match check {
+        ReversePath::Off => return true,
+        _ if matches!(source, IpAddr::V6(source) if source.is_unicast_link_local()) => return true,
+        ReversePath::Loose => None,
+        ReversePath::Strict => Some(packets.in_if[slot.at()]),
+    };
+    let tables = turn.tables;
+    let hop = match source {
+        IpAddr::V4(source) => tables.fib4.lookup(source.to_bits(), turn.guard),
+        IpAddr::V6(source) => tables.fib6.lookup(source.to_bits(), turn.guard),
+    };
+    if hop.group_index().is_none() {
+        return leads(turn, hop, by);
+    }
+    let groups = tables.groups.view(turn.guard);
+    let mut last = NextHopId::NO_ROUTE;
+    groups.buckets(hop).is_some_and(|buckets| {
+        buckets
+            .iter()
+            .any(|hop| std::mem::replace(&mut last, *hop) != *hop && leads(turn, *hop, by))
+    })
+}
+
+/// True if a next hop leads out of the box: by this interface, or by any. One
+/// that cannot be used now counts: the way back is the same.
+fn leads(turn: &Turn<'_>, hop: NextHopId, by: Option<IfId>) -> bool {
+    let adjacency = turn.tables.adjacencies.get(hop.index(), turn.guard);
+    match adjacency.kind {
+        AdjacencyKind::NoRoute
+        | AdjacencyKind::Blackhole
+        | AdjacencyKind::Local
+        | AdjacencyKind::Broadcast => false,
+        // Of a reject route and of one that does not resolve.
+        _ if adjacency.out_if == IfId::NONE => false,
+        _ => by.is_none_or(|by| by == adjacency.out_if),
+    }
+}
