@@ -11,6 +11,7 @@ use std::net::IpAddr;
 
 use super::burst::{Packets, Set, Slot};
 use super::drop::DropReason;
+use super::keepalive;
 use super::verdict::Turn;
 use crate::buf::PacketBuf;
 use crate::ids::{IfId, NextHopId};
@@ -46,7 +47,10 @@ pub(crate) fn inner<B: PacketBuf>(
     if !door.allows(packets.source(slot)) {
         return refuse(packets, turn, slot, DropReason::SourceNotAllowed);
     }
-    if !is_reached(packets, turn, slot, door.reverse_path) {
+    // The routes of a tunnel that is taken for dead are withdrawn: what shows that
+    // it is not has none.
+    let proof = tunnel.probed && keepalive::is_probe_answer(packets, slot);
+    if !proof && !is_reached(packets, turn, slot, door.reverse_path) {
         return refuse(packets, turn, slot, DropReason::ReversePath);
     }
     Ok(())

@@ -19,7 +19,7 @@ use super::burst::{Packets, Slot};
 use super::verdict::Turn;
 use crate::buf::PacketBuf;
 use crate::exchange::PuntReason;
-use crate::ids::TableId;
+use crate::ids::{IfId, TableId};
 use crate::tables::tunnel::{DecapKey, Tunnel};
 use crate::wire::gre::GreHeader;
 use crate::wire::icmp::{self, ICMP_LEN};
@@ -78,7 +78,8 @@ pub(crate) fn came_back<B: PacketBuf>(
     let decap = &turn.tables.decap;
     let Some(index) = decap.get_fetched(key, decap.prefetch(key), turn.guard) else { return false };
     let tunnel = turn.tables.tunnels.get(index as usize, turn.guard);
-    let ours = tunnel.up && tunnel.keepalives;
+    let arrived = [IfId::NONE, packets.in_if[slot.at()]].contains(&tunnel.arrival);
+    let ours = tunnel.up && tunnel.keepalives && arrived;
     if ours {
         packets.in_if[slot.at()] = tunnel.interface;
     }
@@ -100,7 +101,7 @@ pub(crate) fn icmp_class<B: PacketBuf>(
 }
 
 /// An echo reply with our identifier, right behind its IP header.
-fn is_probe_answer<B: PacketBuf>(packets: &Packets<B>, slot: Slot) -> bool {
+pub(crate) fn is_probe_answer<B: PacketBuf>(packets: &Packets<B>, slot: Slot) -> bool {
     let (protocol, at, reply) = if packets.six.contains(slot) {
         (packets.headers6.next_header(slot), IPV6_LEN, icmp6::ECHO_REPLY)
     } else {

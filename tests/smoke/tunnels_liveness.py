@@ -35,8 +35,8 @@ def smoke_liveness_with_linux():
         b.sh(f"ip link add t1 type gre local {B} remote {A} key 7 && ip addr add 12.0.1.2 peer 12.0.1.1 dev t1"
              " && ip link set t1 up && ip addr add 13.0.0.9/32 dev lo; ip link set lo up")
         # What lets Linux send a keepalive back: it routes, and takes packets from an address of its own.
-        b.sh("sysctl -qw net.ipv4.ip_forward=1; for i in all gre0 t1 eth0; do "
-             "sysctl -qw net.ipv4.conf.$i.accept_local=1 net.ipv4.conf.$i.rp_filter=0; done")
+        b.sh("cd /proc/sys/net/ipv4; echo 1 >ip_forward; for i in all gre0 t1 eth0; do "
+             "echo 1 >conf/$i/accept_local; echo 0 >conf/$i/rp_filter; done")
         a = start(stage.lab, stage.lan.port("a"), ports_config(en0=af_packet("en0")), "a")
         a.notes([
             "ifconfig en0 10.25",

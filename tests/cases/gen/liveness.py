@@ -170,3 +170,21 @@ mac = "{RM}"
     said(c, request(C1, M1, R), port="en1", at=1.0)
     heard(c, reply(R, RM, C1, M1), port="en1", at=1.5)
     sent(c, ask(2), 11.0)
+
+
+@case("With a strict reverse path a far end that was taken for dead is heard all the same, though its routes "
+      "are withdrawn", until=29.0)
+def probe_back_by_strict_rpf(c):
+    c.config = changed(GATEWAY, "link1 = true\n", 'link1 = true\nrpf = "strict"\n')
+    c.verb(1.0, {**PROBE, "probe": {"timing": {**TIMING, "retries": 1}, "size": False}})
+    other = udp(src=A_IN, dst=H)
+    sent(c, probe(1), 1.0)
+    sent(c, probe(2), 11.0)  # and the first is lost
+    c.rx("en1", at_c1(in_gre(other, A, C1)), 12.0)
+    c.drop("en1", "reverse_path", came="gre0")
+    answered(c, probe(2), 12.5)
+    sent(c, probe(3), 21.0)
+    answered(c, probe(3), 21.5)
+    c.rx("en1", at_c1(in_gre(other, A, C1)), 22.0)
+    c.tunnel_rx("gre0", other)
+    c.tx("en0", to_lan(hop(other)), "en1", 22.0)
