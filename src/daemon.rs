@@ -30,6 +30,7 @@ use crate::dpdk::affinity::allowed_cpus;
 use crate::dpdk::{DpdkIo, Eal, EalConfig, Mbuf, Pool, Port, start_worker};
 use crate::exchange::{ExchangeConfig, SLOTS, WorkerEnd, exchange};
 use crate::ids::{MAX_INTERFACES, PortId};
+use crate::meeting::{self, MeetingEnd, meet};
 use crate::model::spec::{Idle, Settings, Spread};
 use crate::model::view::{PoolView, PortView};
 use crate::spread::{self, RING, SpreadEnd};
@@ -174,7 +175,9 @@ impl Gateway {
             Spread::Inner => spread::mesh(cores, RING, tables.flow),
         }
         .into_iter();
-        let ends = worker_ends.into_iter().map(|end| (end, spread.next())).collect();
+        let mut meeting = meet(cores, meeting::RING).into_iter();
+        let ends =
+            worker_ends.into_iter().map(|end| (end, spread.next(), meeting.next())).collect();
         let workers = start.all(&settings, &counters, ends, &stop)?;
         ready.store(true, Ordering::Release);
         announce(&settings, &ports, metrics.as_ref());
@@ -233,7 +236,7 @@ impl Gateway {
 }
 
 /// What connects a worker with control and with the other workers.
-type Ends = (WorkerEnd, Option<SpreadEnd<Mbuf>>);
+type Ends = (WorkerEnd, Option<SpreadEnd<Mbuf>>, Option<MeetingEnd<Mbuf>>);
 
 /// What every worker is started from.
 struct WorkerStart<'a> {
@@ -272,7 +275,7 @@ impl WorkerStart<'_> {
         number: usize,
         idle: Idle,
         counters: Arc<WorkerCounters>,
-        (end, spread): Ends,
+        (end, spread, meeting): Ends,
         stop: &Arc<AtomicBool>,
     ) -> anyhow::Result<JoinHandle<()>> {
         let planned = &self.plan.workers[number];
@@ -293,7 +296,10 @@ impl WorkerStart<'_> {
                 };
                 let _ = said.send(Ok(()));
                 let config = WorkerConfig { queues, idle, first_id };
-                Worker::new(io, tables, counters, end, config).with_spread(spread).run(&stop);
+                Worker::new(io, tables, counters, end, config)
+                    .with_spread(spread)
+                    .with_meeting(meeting)
+                    .run(&stop);
             })?;
         match hear.recv() {
             Ok(Ok(())) => Ok(worker),

@@ -25,8 +25,6 @@ reasons! {
         Arp = "arp",
         /// ICMP addressed to us.
         LocalIcmp = "local_icmp",
-        /// A fragment addressed to us, for reassembly (RFC 1812 4.2.2.8).
-        LocalFragment = "local_fragment",
         /// The next hop's link address is not known yet: control holds the packet and asks.
         Resolve = "resolve",
         /// IPv6 neighbour discovery (RFC 4861).
@@ -93,12 +91,6 @@ pub enum InjectKind {
     /// A held datagram on its way through: looked up, TTL decremented.
     Forward {
         /// Where it had arrived.
-        in_if: IfId,
-    },
-    /// A reassembled datagram addressed to us: to the local / tunnel
-    /// decision.
-    Receive {
-        /// Where its fragments had arrived.
         in_if: IfId,
     },
 }

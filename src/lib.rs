@@ -9,7 +9,7 @@
 //!   ─────────── reads Tables through crossbeam; writes only its own counters ────────────
 //!   control thread(s):  config file ─┐
 //!                       verbs / API ─┴▶ desired state ─▶ plan (resolve, stack) ─▶ publish
-//!                       ARP · ICMP errors · held packets · reassembly ◀─ punt
+//!                       ARP · ICMP errors · held packets ·           ◀─ punt
 //! ```
 //!
 //! Two kinds of code that never mix: **the path** ([`datapath`], [`worker`])
@@ -31,6 +31,7 @@ pub mod dpdk;
 pub mod exchange;
 pub mod flow;
 pub mod ids;
+pub mod meeting;
 pub mod model;
 pub mod replay;
 pub mod simd;

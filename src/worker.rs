@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   turn:  repin ─▶ inbox ─▶ (rx ─▶ stages) of each queue ─▶ what others hand on ─▶ tx
+//!                                                            (flows, fragments)
 //! ```
 //!
 //! The worker reads `Tables` under one epoch guard, repinned for every burst
@@ -18,6 +19,7 @@ use crate::buf::PacketIo;
 use crate::datapath::{Path, Shared};
 use crate::exchange::WorkerEnd;
 use crate::ids::PortId;
+use crate::meeting::MeetingEnd;
 use crate::model::spec::Idle;
 use crate::spread::SpreadEnd;
 use crate::stats::counters::WorkerCounters;
@@ -62,13 +64,13 @@ pub struct Worker<I: PacketIo> {
 impl<I: PacketIo> Worker<I> {
     /// A worker over `io`; call on the worker's thread.
     pub fn new(
-        io: I,
+        mut io: I,
         tables: Arc<Tables>,
         counters: Arc<WorkerCounters>,
         end: WorkerEnd,
         config: WorkerConfig,
     ) -> Worker<I> {
-        let path = Path::new(&io, end, config.first_id);
+        let path = Path::new(&mut io, end, config.first_id);
         let reader = tables.reader();
         let last = (io.ticks(), false);
         Worker { io, path, tables, counters, guard: None, reader, config, spread: None, last }
@@ -78,6 +80,15 @@ impl<I: PacketIo> Worker<I> {
     #[must_use]
     pub fn with_spread(mut self, end: Option<SpreadEnd<I::Buf>>) -> Worker<I> {
         self.spread = end;
+        self
+    }
+
+    /// Puts together with other workers what arrives in pieces at all of them.
+    #[must_use]
+    pub fn with_meeting(mut self, end: Option<MeetingEnd<I::Buf>>) -> Worker<I> {
+        if let Some(end) = end {
+            self.path.with_meeting(end);
+        }
         self
     }
 
@@ -121,6 +132,15 @@ impl<I: PacketIo> Worker<I> {
                 self.path.take_over(&mut self.io, shared, port);
             }
         }
+        for inlet in 0..self.path.inlets() {
+            let shared = shared(&self.tables, &self.counters, &guard);
+            let met = self.path.meet(&mut self.io, shared, inlet);
+            handled += met;
+            bursts += u64::from(met > 0);
+        }
+        if self.path.is_due() {
+            self.path.expire(shared(&self.tables, &self.counters, &guard));
+        }
         self.path.flush(&mut self.io, &self.counters);
         if handled == 0 {
             // An idle worker must not hold back what control wants to reuse.
@@ -144,22 +164,33 @@ impl<I: PacketIo> Worker<I> {
         let last_turns = std::iter::repeat_with(|| self.turn()).take(DRAIN_TURNS);
         let _ = last_turns.take_while(|handled| *handled > 0).count();
         self.take_the_last();
-        self.guard = None;
+        self.end();
     }
 
     /// Gives nothing on any more and takes what others still give, until they
     /// have all come to this point.
     fn take_the_last(&mut self) {
         self.spread.iter_mut().for_each(SpreadEnd::close);
+        self.path.close();
         // What was received is handled; what comes now is for the next start.
         self.config.queues.clear();
         let began = Instant::now();
-        while self.spread.as_ref().is_some_and(|spread| !spread.is_over()) {
+        while !self.is_over() {
             // One that never started closes nothing: it gave nothing either.
             if self.turn() == 0 && began.elapsed() > LAST_WAIT {
                 return;
             }
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.spread.as_ref().is_none_or(SpreadEnd::is_over) && self.path.is_over()
+    }
+
+    /// Drops what waits for more, which will not come, and reads no table again.
+    pub fn end(&mut self) {
+        let guard = self.guard.take().unwrap_or_else(|| self.reader.pin());
+        self.path.end(shared(&self.tables, &self.counters, &guard));
     }
 
     /// What an adaptive worker does after so many empty turns in a row.

@@ -165,8 +165,10 @@ fn packets6() -> Vec<Vec<u8>> {
         datagram6(HOST6, to(1), 17, 9, &[3; 1470]), // too big
         datagram6(FAR6, OWN6, 41, 9, &inner),       // out of the tunnel
         datagram6(FAR6, OWN6, 60, 9, &[&[41, 0, 4, 1, 4, 1, 1, 0][..], &inner].concat()),
-        datagram6(FAR6, OWN6, 4, 9, &inner),     // unknown tunnel
-        ping.to_vec(),                           // echo
+        datagram6(FAR6, OWN6, 4, 9, &inner), // unknown tunnel
+        ping.to_vec(),                       // echo
+        datagram6(FAR6, OWN6, 44, 9, &[&[41, 0, 0, 1, 0, 0, 0, 1][..], &inner[..40]].concat()),
+        datagram6(FAR6, OWN6, 44, 9, &[&[41, 0, 0, 40, 0, 0, 0, 1][..], &inner[40..]].concat()),
         datagram6(HOST6, OWN6, 60, 9, &[17, 9]), // bad extension headers
         datagram6(HOST6, OWN6, 6, 9, &[0; 20]),  // port unreachable
         datagram6(HOST6, to(1), 17, 1, &[4; 30]), // hop limit
@@ -215,16 +217,25 @@ fn frames() -> Vec<Vec<u8>> {
     let inner = datagram(0x0a09_0002, 0x1600_0001, 17, 9, &[0; 30]);
     let gre = [&[0, 0, 8, 0][..], &inner].concat();
     let in_udp = [&[9, 9, 0x12, 0x92, 0, 8 + gre.len() as u8, 0, 0][..], &gre].concat();
+    let piece = |word: u16, payload: &[u8]| {
+        let mut bytes = datagram(FAR, OWN, 47, 9, payload);
+        bytes[6..8].copy_from_slice(&word.to_be_bytes());
+        assert!(greyhound::wire::ipv4::fill_checksum(&mut bytes));
+        bytes
+    };
     let packets = [
         datagram(FAR, OWN, 17, 9, &in_udp), // out of a tunnel in UDP
         datagram(host, 0x1900_0001, 17, 9, &[1; 30]), // into it
+        piece(0x2000, &gre[..24]),          // out of the tunnel, put together
+        piece(3, &gre[24..]),
+        piece(0x2001, &gre[8..24]), // overlaps, or begins one that is late
         datagram(host, 0x1600_0001, 17, 9, &[1; 30]), // forwarded
         datagram(host, 0x1400_0001, 17, 9, &[2; 30]), // into the tunnel
         datagram(host, 0x1400_0001, 17, 9, &[2; 1470]), // inner cut
         datagram(host, 0x1700_0001, 17, 9, &[3; 1400]), // transit cut
-        datagram(FAR, OWN, 47, 9, &gre),    // out of the tunnel
-        datagram(FAR, OWN, 4, 9, &inner),   // unknown tunnel
-        datagram(host, OWN, 1, 9, &ping),   // echo
+        datagram(FAR, OWN, 47, 9, &gre), // out of the tunnel
+        datagram(FAR, OWN, 4, 9, &inner), // unknown tunnel
+        datagram(host, OWN, 1, 9, &ping), // echo
         datagram(host, OWN, 17, 9, &[0, 1, 0, 2, 0, 8, 0, 0]), // port unreachable
         datagram(host, 0x1600_0001, 17, 1, &[4; 30]), // TTL
         datagram(host, 0x0909_0909, 17, 9, &[5; 30]), // no route
@@ -384,6 +395,7 @@ fn the_worker_allocates_and_frees_nothing_while_tables_churn() {
             let after = calls();
             worker.io().tx_limit = 0;
             while worker.turn() > 0 {}
+            worker.end();
             worker.io().discard_sent();
             (after - before, worker.io().in_use())
         })

@@ -373,6 +373,8 @@ fn render_drops(view: &DropsView) -> String {
         ">SENT",
         ">DROPPED",
         ">PUNTED",
+        ">MERGED",
+        ">HELD",
         ">IMBALANCE",
     ]);
     for origin in &view.origins {
@@ -383,11 +385,13 @@ fn render_drops(view: &DropsView) -> String {
             origin.sent.to_string(),
             origin.dropped.to_string(),
             origin.punted.values().sum::<u64>().to_string(),
+            origin.merged.to_string(),
+            origin.held.to_string(),
             origin.imbalance.to_string(),
         ]);
     }
     format!(
-        "{}\nWhere packets went: received + fragments created = sent + dropped + punted\n{}\n{}",
+        "{}\nWhere packets went: received + fragments created = sent + dropped + punted + merged + held\n{}\n{}",
         drops.render("no packet was dropped"),
         origins.render("no packet was received"),
         control(&view.control)
@@ -398,13 +402,12 @@ fn control(view: &ControlView) -> String {
     let dropped: u64 = view.dropped.values().sum();
     let mut out = format!(
         "Control: {} punts taken + {} originated + {} fragments created\n       \
-         = {} injected + {} consumed + {dropped} dropped + {} merged + {} held   (imbalance {})\n",
+         = {} injected + {} consumed + {dropped} dropped + {} held   (imbalance {})\n",
         view.punts_taken,
         view.originated,
         view.fragments_created,
         view.injected,
         view.consumed,
-        view.merged,
         view.held,
         view.imbalance
     );

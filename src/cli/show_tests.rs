@@ -95,6 +95,8 @@ fn drops_show_reasons_and_both_equations() {
             punted: [("arp".to_owned(), 7), ("resolve".to_owned(), 1)].into(),
             handed: 0,
             taken: 0,
+            merged: 0,
+            held: 0,
             imbalance: 0,
         }],
         control: ControlView {
@@ -112,12 +114,12 @@ fn drops_show_reasons_and_both_equations() {
 ORIGIN  REASON    PACKETS  WHY
 en0     no_route       12  No route covers the destination.
 
-Where packets went: received + fragments created = sent + dropped + punted
-ORIGIN  RECEIVED  FRAGMENTS CREATED  SENT  DROPPED  PUNTED  IMBALANCE
-en0          100                  0    80       12       8          0
+Where packets went: received + fragments created = sent + dropped + punted + merged + held
+ORIGIN  RECEIVED  FRAGMENTS CREATED  SENT  DROPPED  PUNTED  MERGED  HELD  IMBALANCE
+en0          100                  0    80       12       8       0     0          0
 
 Control: 8 punts taken + 3 originated + 0 fragments created
-       = 5 injected + 5 consumed + 1 dropped + 0 merged + 0 held   (imbalance 0)
+       = 5 injected + 5 consumed + 1 dropped + 0 held   (imbalance 0)
   dropped for held_full: 1
 "
     );

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   ops ──▶ Net::transact ──events──▶ engines ──▶ inject ──▶ workers
-//!   punts ─▶ neighbours / icmp / reassembly ─┬──▶ inject
+//!   punts ─▶ neighbours / icmp / ping ───────┬──▶ inject
 //!                                            └──▶ neighbour_resolved ─▶ Net ─▶ Tables
 //! ```
 //!
@@ -24,7 +24,6 @@ use super::neighbours::{Held, NeighbourConfig, Neighbours};
 use super::net::Soft;
 use super::net::{Net, PortFacts};
 use super::ping::{Ping, PingError, PingRequest, PingToken};
-use super::reassembly::{Reassembly, ReassemblyConfig};
 use super::topology::{Actions, Event, Link, OuterPath, Topology, TunnelWay, Way};
 use super::tunnel_errors::{Sent, TunnelErrors};
 use super::views::{Totals, WorkerPlan};
@@ -73,7 +72,6 @@ struct Engines {
     neighbours: Neighbours,
     icmp: Icmp,
     liveness: Liveness,
-    reassembly: Reassembly,
     ping: Ping,
     tunnels: TunnelErrors,
     door: DoorLog,
@@ -96,12 +94,10 @@ impl Control {
         workers: Vec<Arc<WorkerCounters>>,
     ) -> Control {
         let room = ends.iter().map(ControlEnd::room).min().unwrap_or(0);
-        let reassembly = ReassemblyConfig::with_room(room);
         let engines = Engines {
             neighbours: Neighbours::new(NeighbourConfig::default(), Arc::clone(&counters)),
             icmp: Icmp::new(IcmpSpec::default(), Arc::clone(&counters)),
             liveness: Liveness::new(Arc::clone(&counters)),
-            reassembly: Reassembly::new(reassembly, Arc::clone(&counters)),
             ping: Ping::new(room.saturating_sub(ADDED_BY_PATH), Arc::clone(&counters)),
             tunnels: TunnelErrors::default(),
             door: DoorLog::new(),
@@ -130,7 +126,6 @@ impl Control {
         for event in &events {
             if let Event::Icmp(spec) = event {
                 self.engines.icmp.configure(spec.clone());
-                self.engines.reassembly.configure(spec);
             }
             if let Event::Watched { tunnel, watch } = event {
                 self.engines.liveness.watch(&mut hands, now, *tunnel, watch.clone());
@@ -181,16 +176,13 @@ impl Control {
 
     fn timers(&mut self, now: Duration) {
         let mut hands = Hands { net: &mut self.net, ends: &mut self.ends };
-        let Engines { neighbours, icmp, reassembly, liveness, tunnels, .. } = &mut self.engines;
+        let Engines { neighbours, icmp, liveness, tunnels, .. } = &mut self.engines;
         if liveness.tick(&mut hands, now) {
             neighbours.on_event(&mut hands, now, &Event::RoutesChanged);
         }
         tunnels.tick(&mut hands, now);
         for packet in neighbours.tick(&mut hands, now) {
             icmp.unreachable(&mut hands, now, &packet);
-        }
-        for late in reassembly.tick(now) {
-            icmp.reassembly_expired(&mut hands, now, &late);
         }
         if now.saturating_sub(self.housekept) >= HOUSEKEEPING {
             self.housekept = now;
@@ -303,9 +295,6 @@ impl Engines {
             Cause::Punt(PuntReason::Nd) => self.neighbours.on_nd(hands, now, slot.in_if, bytes),
             Cause::Punt(PuntReason::LocalIcmp) => {
                 self.icmp.on_local(hands, now, bytes, &mut self.ping, &mut self.tunnels);
-            }
-            Cause::Punt(PuntReason::LocalFragment) => {
-                self.reassembly.on_fragment(hands, now, slot.in_if, bytes);
             }
             Cause::Punt(PuntReason::Liveness) => {
                 if !self.liveness.on_returned(hands, now, slot.in_if, bytes) {

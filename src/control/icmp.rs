@@ -4,7 +4,7 @@
 //! ```text
 //!   notice (a copy) ─┐
 //!   held, given up ──┼─▶ forbidden? (IC-03, C6-02) ─▶ rate (IC-04, C6-03) ─▶ source (IC-06) ─▶ inject
-//!   reassembly late ─┘
+//!   fragments late ──┘
 //!   ICMP to us ──▶ echo reply or error: to the ping engine · the rest: dropped, by reason
 //!        └─ error about a tunnel's packet ─▶ tunnel_errors.rs ─▶ about the inner one ─▶ forbidden? …
 //! ```
@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::neighbours::Held;
+use super::pieces::cut6;
 use super::ping::{ErrorKind, Ping, Reply};
-use super::reassembly::Expired;
 use super::tally::{ControlDrop, TokenBucket, inject};
 use super::topology::{Way, World};
 use super::tunnel_errors::{TunnelErrors, quote::least};
@@ -34,7 +34,8 @@ use crate::wire::icmp::{self, ICMP_LEN};
 use crate::wire::icmp6::error::Icmp6ErrorKind;
 use crate::wire::icmp6::{self, Datagram};
 use crate::wire::ipv4::{self, Ipv4Header};
-use crate::wire::ipv6::chain;
+use crate::wire::ipv6::martian::is_link_local;
+use crate::wire::ipv6::{IPV6_MIN_MTU, Ipv6Header, chain, echo};
 
 /// TTL of what is made here (RFC 1812 §4.3.2.2: fresh, not the cause's).
 pub(super) const TTL: u8 = 64;
@@ -49,6 +50,8 @@ pub struct Icmp {
     too_big: TokenBucket,
     /// Identification of the next error (V4-04).
     next_id: u16,
+    /// The same of the fragments of an IPv6 echo reply.
+    next_id6: u32,
     counters: Arc<ControlCounters>,
 }
 
@@ -58,7 +61,8 @@ impl Icmp {
         let bucket = TokenBucket::new(spec.error_rate, spec.error_burst);
         // Workers' echo replies count up from 0, pings from 0x8000, so that
         // identifications of all three repeat late (V4-04).
-        Icmp { spec, too_big: bucket.clone(), bucket, next_id: 0x4000, counters }
+        let (next_id, next_id6) = (0x4000, 1 << 31);
+        Icmp { spec, too_big: bucket.clone(), bucket, next_id, next_id6, counters }
     }
 
     /// Follows `Event::Icmp`.
@@ -81,6 +85,8 @@ impl Icmp {
             DropReason::PortUnreachable => Fault::Port,
             DropReason::ProtocolUnreachable => Fault::Protocol,
             DropReason::EncapsulationLimit => Fault::NestsNoMore,
+            // Only of those whose first fragment is there (RFC 792, RFC 8200 §4.5).
+            DropReason::FragmentTimeout => Fault::ReassemblyTime,
             _ => return,
         };
         let about = Offending { link_group: slot.link_group, ..Offending::whole(slot.bytes.get()) };
@@ -93,12 +99,6 @@ impl Icmp {
         self.error(world, now, Fault::Unreachable, Offending::whole(&packet.bytes));
     }
 
-    /// Time exceeded for a datagram that was not complete in time (RFC 792,
-    /// RFC 8200 §4.5; only its first fragment is answered).
-    pub fn reassembly_expired(&mut self, world: &mut impl World, now: Duration, late: &Expired) {
-        self.error(world, now, Fault::ReassemblyTime, Offending::whole(&late.first));
-    }
-
     /// Takes ICMP addressed to us that the worker did not answer.
     pub fn on_local(
         &mut self,
@@ -109,10 +109,39 @@ impl Icmp {
         tunnels: &mut TunnelErrors,
     ) {
         self.counters.punts_taken.add(1);
+        if let Some(pieces) = self.large_echo(bytes) {
+            self.counters.consumed.add(1);
+            self.counters.originated.add(1);
+            self.counters.fragments_created.add(pieces.len() as u64 - 1);
+            for piece in pieces {
+                inject(world, &self.counters, InjectKind::Originate, &piece);
+            }
+            return;
+        }
         match self.local(world, now, bytes, ping, tunnels) {
             Ok(()) => self.counters.consumed.add(1),
             Err(reason) => self.counters.drop_packet(reason),
         }
+    }
+
+    /// The reply to an IPv6 echo request that some link on the way back may not
+    /// take whole: cut here, since the path cuts no IPv6 but tunnels' own.
+    fn large_echo(&mut self, request: &[u8]) -> Option<Vec<Vec<u8>>> {
+        if !self.spec.echo || request.len() <= IPV6_MIN_MTU || request[0] >> 4 != 6 {
+            return None;
+        }
+        let header = Ipv6Header::ref_from(request)?;
+        // No route leads back to the link that such addresses are of.
+        if is_link_local(header.src()) || is_link_local(header.dst()) {
+            return None;
+        }
+        let mut reply = request.to_vec();
+        let at = chain::upper(request).ok()?.at;
+        if !echo::answer(&mut reply, at, TTL) {
+            return None;
+        }
+        self.next_id6 = self.next_id6.wrapping_add(1);
+        cut6(&reply, self.next_id6).ok()
     }
 
     fn local(

@@ -9,7 +9,6 @@ pub mod neighbours;
 pub mod net;
 pub mod pieces;
 pub mod ping;
-pub mod reassembly;
 pub mod service;
 pub mod tally;
 pub mod topology;

@@ -83,20 +83,6 @@ reasons! {
         IcmpRateLimited = "icmp_rate_limited",
         /// ICMP error that has no way back or no address to come from.
         IcmpNoReturn = "icmp_no_return",
-        /// Not a fragment, empty, or a length that no fragment has (RFC 791 3.2).
-        FragmentInvalid = "fragment_invalid",
-        /// The same fragment a second time.
-        FragmentDuplicate = "fragment_duplicate",
-        /// Fragments that overlap or contradict each other: the whole datagram is refused.
-        FragmentOverlap = "fragment_overlap",
-        /// Fragments of a datagram too large to be reassembled.
-        FragmentTooLarge = "fragment_too_large",
-        /// Fragments beyond the bounds on memory, datagrams or pieces.
-        FragmentLimits = "fragment_limits",
-        /// Fragments whose datagram was not complete in time (RFC 1812 4.2.2.8).
-        FragmentTimeout = "fragment_timeout",
-        /// Fragments some of which saw congestion while others do not know ECN (RFC 3168 5.3).
-        FragmentEcn = "fragment_ecn",
     }
 }
 

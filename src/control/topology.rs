@@ -1,4 +1,4 @@
-//! What the protocol engines (neighbours, ARP, ICMP, reassembly) may ask of the
+//! What the protocol engines (neighbours, ARP, ICMP) may ask of the
 //! resolved state, and what they may do. The engines are written against these
 //! two traits only, so they test without tables, ports or a planner.
 

@@ -100,6 +100,8 @@ impl Totals {
             punted: punted.collect::<BTreeMap<_, _>>(),
             handed: self.sum(origin, |ledger| &ledger.handed),
             taken: self.sum(origin, |ledger| &ledger.taken),
+            merged: self.sum(origin, |ledger| &ledger.merged),
+            held: self.sum(origin, |ledger| &ledger.held),
             imbalance: self.ledgers(origin).map(Ledger::imbalance).sum(),
         }
     }

@@ -11,6 +11,7 @@ use crate::dpdk::device::Device;
 use crate::dpdk::mempool::{Holders, data_room, memory_needed};
 use crate::dpdk::{Eal, Pool, PoolConfig, Port, PortConfig};
 use crate::ids::PortId;
+use crate::meeting;
 use crate::model::spec::{DpdkSettings, PortSpec, Spread};
 use crate::spread::RING;
 
@@ -69,10 +70,12 @@ fn pool(
         tx_descriptors: specs.len() as u32 * workers * u32::from(dpdk.descriptors),
         workers,
         cache: CACHE,
-        spread: match dpdk.spread {
-            Spread::Off => 0,
-            Spread::Inner => workers * (workers - 1) * RING as u32,
-        },
+        rings: workers
+            * (workers - 1)
+            * match dpdk.spread {
+                Spread::Off => meeting::RING as u32,
+                Spread::Inner => (RING + meeting::RING) as u32,
+            },
     };
     let buffers = dpdk.buffers.unwrap_or_else(|| holders.buffers());
     let (needed, free) = (memory_needed(buffers, room), eal.free_memory());

@@ -102,6 +102,20 @@ reasons! {
         FragmentationNeeded = "fragmentation_needed",
         /// Could not be cut into fragments: options or MTU leave no room for payload.
         CannotFragment = "cannot_fragment",
+        /// Not a fragment that can be: empty, or a length that only a last one has (RFC 791 3.2).
+        FragmentInvalid = "fragment_invalid",
+        /// The same fragment a second time.
+        FragmentDuplicate = "fragment_duplicate",
+        /// Fragments that overlap or contradict each other: the whole datagram is refused (RFC 5722 4).
+        FragmentOverlap = "fragment_overlap",
+        /// Fragments of a datagram larger than a packet buffer.
+        FragmentTooLarge = "fragment_too_large",
+        /// Fragments beyond the bounds on datagrams under way and their pieces.
+        FragmentLimits = "fragment_limits",
+        /// Fragments whose datagram was not complete in time (RFC 1812 4.2.2.8).
+        FragmentTimeout = "fragment_timeout",
+        /// Fragments some of which saw congestion while others do not know ECN (RFC 3168 5.3).
+        FragmentEcn = "fragment_ecn",
         /// No tunnel has this outer source, destination, protocol and key.
         UnknownTunnel = "unknown_tunnel",
         /// Arrived on another port or VLAN than the tunnel's packets have to.
@@ -160,7 +174,7 @@ reasons! {
         ProtocolUnreachable = "protocol_unreachable",
         /// The port's transmit queue took no more.
         TxQueueFull = "tx_queue_full",
-        /// The ring to the worker that has the flow is full.
+        /// The ring to the worker that has the flow, or puts the fragments together, is full.
         SpreadQueueFull = "spread_queue_full",
         /// No free buffer in the pool.
         NoBuffer = "no_buffer",

@@ -1,5 +1,5 @@
 //! Packets that control hands over: ARP and ICMP it made, datagrams it held
-//! while their next hop was resolved, datagrams it reassembled.
+//! while their next hop was resolved. And fragments that other workers hand over.
 //!
 //! Each is copied into a buffer from the worker's own pool. They count as
 //! received from [`PortId::CONTROL`], and from there on they are packets like
@@ -64,6 +64,40 @@ pub(crate) fn take<I: PacketIo>(
     taken
 }
 
+/// Takes what another worker gave, a burst at most and all of the turn's origin,
+/// and lets it in as what it was found to be there.
+pub(crate) fn take_parcels<B: PacketBuf>(
+    outputs: &mut Outputs<B>,
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    inlet: usize,
+    pending: &mut Set,
+) -> usize {
+    packets.begin(IfId::NONE);
+    let Some(meeting) = &mut outputs.meeting else { return 0 };
+    while !packets.burst.is_full()
+        && let Some(parcel) = meeting.take(inlet, turn.origin)
+    {
+        let slot = Slot::new(packets.burst.len());
+        let l3 = usize::from(parcel.l3);
+        packets.burst.push(parcel.buf);
+        packets.in_if[slot.at()] = parcel.in_if;
+        packets.headers.group.insert_if(slot, parcel.group);
+        let gathered = match parcel.six {
+            true => gather6_at(packets, turn, slot, l3),
+            false => gather_at(packets, slot, l3),
+        };
+        match gathered {
+            Ok(()) => pending.insert(slot),
+            Err(reason) => packets.drop(turn, slot, reason),
+        }
+    }
+    let taken = packets.burst.len();
+    turn.ledger.taken.add(taken as u64);
+    ipv4::validate(packets, turn);
+    taken
+}
+
 /// The packet in a buffer of ours; or why not, and the buffer to be freed.
 fn copy<I: PacketIo>(
     io: &mut I,
@@ -103,7 +137,7 @@ fn place<B: PacketBuf>(
             packets.hop[slot.at()] = next_hop;
             (IfId::NONE, true)
         }
-        InjectKind::Forward { in_if } | InjectKind::Receive { in_if } => (in_if, false),
+        InjectKind::Forward { in_if } => (in_if, false),
     };
     packets.in_if[slot.at()] = in_if;
     packets.headers.originated.insert_if(slot, originated);
@@ -157,8 +191,6 @@ fn refuse(turn: &mut Turn<'_>, kind: InjectKind, reason: DropReason) {
     match kind {
         InjectKind::Frame { out_if, .. } => turn.count_out(reason, out_if),
         InjectKind::Originate | InjectKind::Into { .. } => turn.count_in(reason, IfId::NONE),
-        InjectKind::Forward { in_if } | InjectKind::Receive { in_if } => {
-            turn.count_in(reason, in_if);
-        }
+        InjectKind::Forward { in_if } => turn.count_in(reason, in_if),
     }
 }

@@ -6,10 +6,10 @@
 use super::burst::{Packets, Set, Slot};
 use super::classify::gather_at;
 use super::drop::DropReason;
+use super::reassemble;
 use super::verdict::Turn;
 use super::{keepalive, udp};
 use crate::buf::PacketBuf;
-use crate::exchange::PuntReason;
 use crate::wire::icmp::answer_echo;
 use crate::wire::udp::validate;
 use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};
@@ -18,7 +18,8 @@ use crate::wire::{IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP};
 const ECHO_TTL: u8 = 64;
 
 /// Serves the packets of `local`; gives those that are tunnel packets. Echo
-/// replies, to be validated and looked up, are then in `replies`.
+/// replies and datagrams put together, to be validated and looked up, are then in
+/// `replies`.
 #[inline(always)]
 pub(crate) fn serve<B: PacketBuf>(
     packets: &mut Packets<B>,
@@ -45,8 +46,8 @@ fn other<B: PacketBuf>(
     in_udp: &mut Set,
 ) {
     if packets.headers.marks.fragment.contains(slot) {
-        // Reassembly is control's; the whole datagram comes back (RT-07).
-        return packets.punt(turn, slot, PuntReason::LocalFragment);
+        // The whole datagram comes round once more (RT-07).
+        return reassemble::take(packets, turn, slot, replies);
     }
     match packets.headers.protocol(slot) {
         IPPROTO_ICMP if turn.interfaces.echo && answer(packets, turn, slot) => replies.insert(slot),

@@ -7,6 +7,7 @@ use super::drop::DropReason;
 use super::ipv6::is_discovery_type;
 use super::keepalive;
 use super::local::unreachable;
+use super::reassemble;
 use super::udp;
 use super::verdict::{Turn, Verdict};
 use crate::buf::PacketBuf;
@@ -25,7 +26,7 @@ use crate::wire::{
 const ECHO_HOPS: u8 = 64;
 
 /// Serves the packets of `local`; gives those that are tunnel packets. Echo
-/// replies, to be looked up, are then in `replies`.
+/// replies and datagrams put together, to be looked up, are then in `replies`.
 #[inline(never)]
 pub(crate) fn serve<B: PacketBuf>(
     packets: &mut Packets<B>,
@@ -82,8 +83,8 @@ fn other<B: PacketBuf>(
     replies: &mut Set,
 ) {
     match upper.protocol {
-        // Reassembly is control's; the whole datagram comes back.
-        IPPROTO_FRAGMENT => packets.punt(turn, slot, PuntReason::LocalFragment),
+        // The whole datagram comes round once more.
+        IPPROTO_FRAGMENT => reassemble::take(packets, turn, slot, replies),
         IPPROTO_ICMPV6 if turn.interfaces.echo && answer(packets, turn, slot, upper.at) => {
             if packets.verdict[slot.at()] == Verdict::UNDECIDED {
                 replies.insert(slot);

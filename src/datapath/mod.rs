@@ -50,6 +50,7 @@ mod lookup;
 mod minimal;
 mod mss;
 mod punt;
+mod reassemble;
 mod rewrite;
 mod tally;
 mod tx;
@@ -59,9 +60,10 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-use crate::buf::{Burst, PacketIo};
+use crate::buf::{Burst, PacketBuf, PacketIo};
 use crate::exchange::WorkerEnd;
 use crate::ids::PortId;
+use crate::meeting::MeetingEnd;
 use crate::simd::{self, Isa};
 use crate::stats::counters::{Stage, WorkerCounters};
 use crate::tables::Tables;
@@ -73,6 +75,7 @@ pub(crate) use ipv4::judge_lanes;
 pub(crate) use keepalive::PROBE_IDENT;
 use laps::Laps;
 use punt::Punter;
+use reassemble::Reassembly;
 use tx::Outputs;
 use verdict::Turn;
 
@@ -85,6 +88,7 @@ pub(crate) struct Path<I: PacketIo> {
     opened: Box<decap::Opened>,
     outputs: Outputs<I::Buf>,
     punter: Punter,
+    reassembly: Box<Reassembly>,
     id: u16,
     isa: Isa,
     laps: Laps,
@@ -99,8 +103,10 @@ pub(crate) struct Shared<'t> {
 }
 
 impl<I: PacketIo> Path<I> {
-    pub(crate) fn new(io: &I, end: WorkerEnd, first_id: u16) -> Path<I> {
+    pub(crate) fn new(io: &mut I, end: WorkerEnd, first_id: u16) -> Path<I> {
+        let reassembly = Box::new(Reassembly::new(room(io), io.ticks_per_second()));
         Path {
+            reassembly,
             packets: Box::new(Packets::new()),
             opened: Box::new(decap::Opened::new()),
             outputs: Outputs::new(),
@@ -144,10 +150,10 @@ impl<I: PacketIo> Path<I> {
 
     /// Handles a burst of what control handed over; gives how many packets.
     pub(crate) fn inject(&mut self, io: &mut I, shared: Shared<'_>) -> usize {
-        let Path { packets, opened, outputs, punter, id, isa, laps } = self;
+        let Path { packets, opened, outputs, punter, reassembly, id, isa, laps } = self;
         // These are not what a burst's time is asked for.
         laps.stop();
-        let mut turn = turn(shared, PortId::CONTROL, punter, id, *isa);
+        let mut turn = turn(shared, PortId::CONTROL, punter, reassembly, id, *isa);
         let mut waiting = inject::Waiting::NONE;
         let taken = inject::take(io, outputs, packets, &mut turn, &mut waiting);
         let inject::Waiting { pending, directed } = waiting;
@@ -157,6 +163,60 @@ impl<I: PacketIo> Path<I> {
         rounds(packets, opened, &mut turn, pending, laps, &|| io.ticks());
         outputs.dispatch(io, packets, &mut turn);
         taken
+    }
+
+    /// Meets other workers: fragments of a datagram that is put together here
+    /// come from the workers they arrived at.
+    pub(crate) fn with_meeting(&mut self, end: MeetingEnd<I::Buf>) {
+        let (number, workers) = end.place();
+        self.reassembly.share(number, workers);
+        self.outputs.meeting = Some(end);
+    }
+
+    /// Rings to [`Path::meet`] at.
+    pub(crate) fn inlets(&self) -> usize {
+        self.outputs.meeting.as_ref().map_or(0, MeetingEnd::inlets)
+    }
+
+    /// Handles what another worker gave of one port's; gives how many packets.
+    pub(crate) fn meet(&mut self, io: &mut I, shared: Shared<'_>, inlet: usize) -> usize {
+        let Path { packets, opened, outputs, punter, reassembly, id, isa, laps } = self;
+        let waiting = outputs.meeting.as_ref().and_then(|meeting| meeting.waiting(inlet));
+        let Some(origin) = waiting else { return 0 };
+        laps.stop();
+        let mut turn = turn(shared, origin, punter, reassembly, id, *isa);
+        let mut pending = Set::EMPTY;
+        let taken = inject::take_parcels(outputs, packets, &mut turn, inlet, &mut pending);
+        rounds(packets, opened, &mut turn, pending, laps, &|| io.ticks());
+        outputs.dispatch(io, packets, &mut turn);
+        taken
+    }
+
+    /// True when fragments have waited too long for others.
+    pub(crate) fn is_due(&self) -> bool {
+        self.reassembly.is_due(self.punter.now)
+    }
+
+    /// Gives those up.
+    pub(crate) fn expire(&mut self, shared: Shared<'_>) {
+        let Path { punter, reassembly, id, isa, .. } = self;
+        reassemble::expire(&mut turn(shared, PortId::CONTROL, punter, reassembly, id, *isa));
+    }
+
+    /// Gives no other worker anything any more.
+    pub(crate) fn close(&mut self) {
+        self.reassembly.share(0, 1);
+        self.outputs.meeting.iter_mut().for_each(MeetingEnd::close);
+    }
+
+    /// True when no other worker will give anything any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.outputs.meeting.as_ref().is_none_or(MeetingEnd::is_over)
+    }
+
+    /// Drops what waits here.
+    pub(crate) fn end(&mut self, shared: Shared<'_>) {
+        self.reassembly.end(shared);
     }
 
     /// Sends all that waits in the outputs.
@@ -182,11 +242,11 @@ impl<I: PacketIo> simd::Job for Receive<'_, '_, I> {
     #[inline(always)]
     fn run(self) -> u64 {
         let Receive { path, io, shared, port } = self;
-        let Path { packets, opened, outputs, punter, id, isa, laps } = path;
+        let Path { packets, opened, outputs, punter, reassembly, id, isa, laps } = path;
         let stages = &shared.counters.stages;
         let count = packets.burst.len();
         laps.begin(|| io.ticks());
-        let mut turn = turn(shared, port, punter, id, *isa);
+        let mut turn = turn(shared, port, punter, reassembly, id, *isa);
         let mut pending = Set::EMPTY;
         let bytes = classify::classify(packets, &mut turn, &mut pending);
         laps.lap(Stage::Classify, stages, || io.ticks());
@@ -203,13 +263,26 @@ fn turn<'t>(
     shared: Shared<'t>,
     origin: PortId,
     punter: &'t mut Punter,
+    reassembly: &'t mut Reassembly,
     id: &'t mut u16,
     isa: Isa,
 ) -> Turn<'t> {
     let Shared { tables, counters, guard } = shared;
     let interfaces = tables.interfaces.load(guard);
     let ledger = counters.ledger(origin);
-    Turn { tables, guard, interfaces, counters, origin, ledger, punter, id, isa }
+    Turn { tables, guard, interfaces, counters, origin, ledger, punter, reassembly, id, isa }
+}
+
+/// The largest datagram that a buffer takes; what a usual one takes if there is
+/// none to look at.
+fn room<I: PacketIo>(io: &mut I) -> usize {
+    const USUAL: usize = 2048;
+    let Some(buf) = io.alloc() else { return USUAL };
+    let room = buf.tailroom();
+    let mut back = Burst::new();
+    back.push(buf);
+    io.free(&mut back);
+    room
 }
 
 /// Lookup and decapsulation in turn, until every packet has its verdict.

@@ -22,8 +22,6 @@ pub(crate) struct Rate {
 pub(crate) const ARP_RATE: Rate = Rate { per_second: 10_000, burst: 400 };
 /// ICMP addressed to us, but for echo requests, which the path answers.
 pub(crate) const LOCAL_ICMP_RATE: Rate = Rate { per_second: 10_000, burst: 150 };
-/// Fragments addressed to us: outer fragments of tunnel packets are traffic.
-pub(crate) const LOCAL_FRAGMENT_RATE: Rate = Rate { per_second: 100_000, burst: 500 };
 /// Packets waiting for a neighbour's link address.
 pub(crate) const RESOLVE_RATE: Rate = Rate { per_second: 10_000, burst: 198 };
 /// Neighbour discovery, ARP's twin.
@@ -48,7 +46,6 @@ pub(crate) const KEEPALIVE_RATE: Rate = Rate { per_second: 20_000, burst: 1_000 
 const _: () = assert!(
     ARP_RATE.burst
         + LOCAL_ICMP_RATE.burst
-        + LOCAL_FRAGMENT_RATE.burst
         + RESOLVE_RATE.burst
         + ND_RATE.burst
         + LIVENESS_RATE.burst
@@ -63,7 +60,6 @@ const fn rate(reason: PuntReason) -> Rate {
     match reason {
         PuntReason::Arp => ARP_RATE,
         PuntReason::LocalIcmp => LOCAL_ICMP_RATE,
-        PuntReason::LocalFragment => LOCAL_FRAGMENT_RATE,
         PuntReason::Resolve => RESOLVE_RATE,
         PuntReason::Nd => ND_RATE,
         PuntReason::Liveness => LIVENESS_RATE,

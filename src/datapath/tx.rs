@@ -14,6 +14,7 @@ use super::fragment;
 use super::verdict::{Turn, Verdict};
 use crate::buf::{BURST, Burst, PacketBuf, PacketIo};
 use crate::ids::{IfId, MAX_PORTS, PortId};
+use crate::meeting::{MeetingEnd, Parcel};
 use crate::stats::counters::WorkerCounters;
 
 /// Packets in a row with the same origin and interface.
@@ -38,6 +39,8 @@ pub(crate) struct Outputs<B> {
     waiting: u32,
     /// Buffers to be freed.
     dead: Burst<B>,
+    /// Where fragments go that another worker is to have.
+    pub(crate) meeting: Option<MeetingEnd<B>>,
 }
 
 const _: () = assert!(MAX_PORTS <= u32::BITS as usize);
@@ -45,7 +48,12 @@ const _: () = assert!(MAX_PORTS <= u32::BITS as usize);
 impl<B: PacketBuf> Outputs<B> {
     pub(crate) fn new() -> Outputs<B> {
         let output = |_| Output { burst: Burst::new(), runs: ArrayVec::new() };
-        Outputs { ports: Box::new(std::array::from_fn(output)), waiting: 0, dead: Burst::new() }
+        Outputs {
+            ports: Box::new(std::array::from_fn(output)),
+            waiting: 0,
+            dead: Burst::new(),
+            meeting: None,
+        }
     }
 
     /// Acts on the verdicts: each buffer of the burst moves into a port's
@@ -69,6 +77,8 @@ impl<B: PacketBuf> Outputs<B> {
                 self.push(io, turn.counters, port, buf, turn.origin, out_if);
             } else if verdict == Verdict::CUT {
                 fragment::cut(self, io, packets, turn, slot, buf);
+            } else if verdict == Verdict::PASSED {
+                self.pass_on(io, packets, turn, slot, buf);
             } else {
                 debug_assert_eq!(verdict, Verdict::GONE, "packet {index} was forgotten");
                 self.discard(io, buf);
@@ -125,6 +135,38 @@ impl<B: PacketBuf> Outputs<B> {
             _ => output.runs.push(Run { origin, out_if, packets: 1, bytes }),
         }
         output.burst.push(buf);
+    }
+
+    /// Gives a fragment to the worker that puts its datagram together.
+    #[cold]
+    fn pass_on<I: PacketIo<Buf = B>>(
+        &mut self,
+        io: &mut I,
+        packets: &Packets<B>,
+        turn: &Turn<'_>,
+        slot: Slot,
+        buf: B,
+    ) {
+        let in_if = packets.in_if[slot.at()];
+        let parcel = Parcel {
+            buf,
+            origin: turn.origin,
+            in_if,
+            l3: packets.l3[slot.at()],
+            group: packets.headers.group.contains(slot),
+            six: packets.six.contains(slot),
+        };
+        let refused = match &mut self.meeting {
+            Some(meeting) => meeting.give(turn.reassembly.goes_to(slot), parcel).err(),
+            None => Some(parcel.buf),
+        };
+        match refused {
+            None => turn.ledger.handed.add(1),
+            Some(buf) => {
+                turn.count_in(DropReason::SpreadQueueFull, in_if);
+                self.discard(io, buf);
+            }
+        }
     }
 
     /// Puts a buffer among those to be freed.

@@ -11,6 +11,7 @@ use crate::tables::epoch::Guard;
 use super::burst::{Packets, Slot};
 use super::drop::DropReason;
 use super::punt::{Notice, Punter};
+use super::reassemble::Reassembly;
 use crate::buf::PacketBuf;
 use crate::exchange::PuntReason;
 use crate::ids::{IfId, MAX_PORTS, PortId};
@@ -30,6 +31,8 @@ impl Verdict {
     pub(crate) const GONE: Verdict = Verdict(u8::MAX - 1);
     /// To be cut into fragments, which are then sent.
     pub(crate) const CUT: Verdict = Verdict(u8::MAX - 2);
+    /// To be given to the worker that puts its datagram together.
+    pub(crate) const PASSED: Verdict = Verdict(u8::MAX - 3);
 
     /// Finished; to be sent on this port.
     #[inline(always)]
@@ -56,6 +59,7 @@ pub(crate) struct Turn<'t> {
     pub origin: PortId,
     pub ledger: &'t Ledger,
     pub punter: &'t mut Punter,
+    pub reassembly: &'t mut Reassembly,
     /// Last identification given to a datagram made here (V4-04).
     pub id: &'t mut u16,
     /// The vector instructions to use.

@@ -245,7 +245,7 @@ pub struct Holders {
     /// Buffers in a worker's cache.
     pub cache: u32,
     /// Packets that all rings between workers can hold.
-    pub spread: u32,
+    pub rings: u32,
 }
 
 impl Holders {
@@ -254,7 +254,7 @@ impl Holders {
     /// worker's hands, and an eighth more.
     pub fn buffers(&self) -> u32 {
         let queues = self.rx_descriptors.saturating_add(self.tx_descriptors);
-        let rings = queues.saturating_add(self.spread);
+        let rings = queues.saturating_add(self.rings);
         let per_worker = self.cache.saturating_mul(3) / 2 + 4 * BURST as u32;
         let sum = rings.saturating_add(self.workers.saturating_mul(per_worker));
         sum.saturating_add(sum / 8).max(2048)
@@ -292,10 +292,10 @@ mod tests {
             tx_descriptors: 2048,
             workers: 2,
             cache: CACHE,
-            spread: 0,
+            rings: 0,
         };
-        let spread = Holders { spread: 1024, ..holders };
-        assert!(spread.buffers() >= holders.buffers() + 1024);
+        let rings = Holders { rings: 1024, ..holders };
+        assert!(rings.buffers() >= holders.buffers() + 1024);
         assert!(holders.buffers() >= 4096 + 2 * (384 + 256));
         assert!(memory_needed(holders.buffers(), 2176) > u64::from(holders.buffers()) * 2176);
     }

@@ -438,6 +438,12 @@ pub struct OriginView {
     /// Taken by one worker from another: as many as `handed`, at rest.
     #[serde(default)]
     pub taken: u64,
+    /// Fragments that became part of a reassembled datagram.
+    #[serde(default)]
+    pub merged: u64,
+    /// Fragments that wait for others now.
+    #[serde(default)]
+    pub held: u64,
     /// In minus out: 0 at rest.
     pub imbalance: i64,
 }
@@ -457,8 +463,6 @@ pub struct ControlView {
     pub consumed: u64,
     /// Dropped here, by reason.
     pub dropped: std::collections::BTreeMap<String, u64>,
-    /// Became part of a reassembled datagram.
-    pub merged: u64,
     /// Waiting now.
     pub held: u64,
     /// In minus out: 0 at rest.

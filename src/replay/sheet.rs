@@ -3,7 +3,7 @@
 //! case is about.
 //!
 //! ```text
-//!   origin.<port|control>.{received,received_bytes,fragments_created,sent,handed,taken}
+//!   origin.<port|control>.{received,received_bytes,fragments_created,sent,handed,taken,merged,held}
 //!   origin.<port|control>.dropped.<reason>      origin.….punted.<reason>
 //!   port.<port>.sent                            interface.<name>.{rx_packets,…}
 //!   control.{punts_taken,originated,…}          control.dropped.<reason>
@@ -60,6 +60,8 @@ impl Sheet {
             ("sent", &ledger.sent),
             ("handed", &ledger.handed),
             ("taken", &ledger.taken),
+            ("merged", &ledger.merged),
+            ("held", &ledger.held),
         ] {
             self.set(&format!("origin.{origin}.{what}"), counter.get());
         }
@@ -81,7 +83,6 @@ impl Sheet {
             ("fragments_created", &control.fragments_created),
             ("injected", &control.injected),
             ("consumed", &control.consumed),
-            ("merged", &control.merged),
         ] {
             self.set(&format!("control.{what}"), counter.get());
         }

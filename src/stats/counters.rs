@@ -9,10 +9,11 @@
 //!
 //! ```text
 //! received + taken + fragments_created
-//!     = sent + Σ dropped[reason] + Σ punted[reason] + handed
+//!     = sent + Σ dropped[reason] + Σ punted[reason] + handed + merged + held
 //! ```
 //!
-//! `handed` and `taken` are packets that one worker gave to another (`spread`);
+//! `handed` and `taken` are packets that one worker gave to another (`spread`,
+//! `meeting`);
 //! over all workers both are equal, when traffic rests.
 //!
 //! For the control pseudo-port, `received` counts injected packets taken by the
@@ -35,6 +36,13 @@ impl Counter {
     #[inline]
     pub fn add(&self, n: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Takes `n` away: for what counts how many there are. Only the owning
+    /// thread may call this.
+    #[inline]
+    pub fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
     }
 
     /// Makes it `n` if it is less. Only the owning thread may call this.
@@ -71,6 +79,10 @@ pub struct Ledger {
     pub handed: Counter,
     /// Packets taken from other workers, who had counted them as received.
     pub taken: Counter,
+    /// Fragments that became part of a reassembled datagram: n − 1 for n.
+    pub merged: Counter,
+    /// Fragments that wait for others now.
+    pub held: Counter,
 }
 
 impl Default for Ledger {
@@ -84,6 +96,8 @@ impl Default for Ledger {
             punted: std::array::from_fn(|_| Counter::default()),
             handed: Counter::default(),
             taken: Counter::default(),
+            merged: Counter::default(),
+            held: Counter::default(),
         }
     }
 }
@@ -93,7 +107,9 @@ impl Ledger {
     pub fn imbalance(&self) -> i64 {
         let sum = |counters: &[Counter]| counters.iter().map(Counter::get).sum::<u64>();
         let come = self.received.get() + self.taken.get() + self.fragments_created.get();
-        let gone = self.sent.get() + sum(&self.dropped) + sum(&self.punted) + self.handed.get();
+        let here = self.merged.get() + self.held.get();
+        let gone =
+            self.sent.get() + sum(&self.dropped) + sum(&self.punted) + self.handed.get() + here;
         come.wrapping_sub(gone) as i64
     }
 }
@@ -248,7 +264,7 @@ impl WorkerCounters {
 ///
 /// ```text
 /// punts_taken + originated + fragments_created
-///     = injected + consumed + Σ dropped[reason] + merged + held
+///     = injected + consumed + Σ dropped[reason] + held
 /// ```
 ///
 /// Engines count every packet they take or make, `punts_taken` included; only
@@ -268,9 +284,7 @@ pub struct ControlCounters {
     pub consumed: Counter,
     /// Packets dropped here, by [`ControlDrop::index`].
     pub dropped: [Counter; ControlDrop::COUNT],
-    /// Fragments that became part of a reassembled datagram (n − 1 for n).
-    pub merged: Counter,
-    /// Packets waiting now (for ARP, or for their other fragments). A gauge,
+    /// Packets waiting now for their next hop. A gauge,
     /// moved by [`ControlCounters::hold`] and [`ControlCounters::release`].
     pub held: AtomicU64,
 }
@@ -284,7 +298,6 @@ impl Default for ControlCounters {
             injected: Counter::default(),
             consumed: Counter::default(),
             dropped: std::array::from_fn(|_| Counter::default()),
-            merged: Counter::default(),
             held: AtomicU64::new(0),
         }
     }
@@ -297,7 +310,6 @@ impl ControlCounters {
         let gone = self.injected.get()
             + self.consumed.get()
             + self.dropped.iter().map(Counter::get).sum::<u64>()
-            + self.merged.get()
             + self.held.load(Relaxed);
         come.wrapping_sub(gone) as i64
     }
@@ -336,7 +348,6 @@ impl ControlCounters {
             injected: self.injected.get(),
             consumed: self.consumed.get(),
             dropped: dropped.collect(),
-            merged: self.merged.get(),
             held: self.held.load(Relaxed),
             imbalance: self.imbalance(),
         }

@@ -422,6 +422,11 @@ fn conservation(page: &Page, origins: &[OriginView]) -> prometheus::Result<()> {
         ("path_dropped_packets_total", "Packets dropped, all reasons.", |o| o.dropped),
         ("path_handed_packets_total", "Packets that one worker gave to another.", |o| o.handed),
         ("path_taken_packets_total", "Packets that one worker took from another.", |o| o.taken),
+        (
+            "path_merged_fragments_total",
+            "Fragments that became part of a reassembled datagram: n - 1 for n.",
+            |o| o.merged,
+        ),
     ];
     for (name, help, field) in COUNTERS {
         let samples = origins.iter().map(|o| (vec![o.origin.as_str()], field(o)));
@@ -435,9 +440,15 @@ fn conservation(page: &Page, origins: &[OriginView]) -> prometheus::Result<()> {
         &["origin", "reason"],
         punts,
     )?;
+    let held = origins.iter().map(|o| (vec![o.origin.as_str()], level(o.held)));
+    page.gauges(
+        ("path_held_fragments", "Fragments that wait for others of their datagram."),
+        &["origin"],
+        held,
+    )?;
     let rest = origins.iter().map(|o| (vec![o.origin.as_str()], o.imbalance));
     page.gauges(
-        ("path_imbalance_packets", "received + taken + fragments created - sent - dropped - punted - handed: 0 when traffic rests, the packets under way otherwise."),
+        ("path_imbalance_packets", "received + taken + fragments created - sent - dropped - punted - handed - merged - held: 0 when traffic rests, the packets under way otherwise."),
         &["origin"],
         rest,
     )
@@ -457,11 +468,6 @@ fn control(page: &Page, control: &ControlView) -> prometheus::Result<()> {
         ("control_consumed_packets_total", "Packets that ended at control as they should.", |c| {
             c.consumed
         }),
-        (
-            "control_merged_fragments_total",
-            "Fragments that became part of a reassembled datagram.",
-            |c| c.merged,
-        ),
     ];
     for (name, help, field) in COUNTERS {
         page.counters((name, help), &[], [(vec![], field(control))])?;
@@ -472,7 +478,7 @@ fn control(page: &Page, control: &ControlView) -> prometheus::Result<()> {
         &["reason"],
         dropped,
     )?;
-    let held = ("control_held_packets", "Packets waiting for ARP or for their other fragments.");
+    let held = ("control_held_packets", "Packets waiting for ARP or neighbour discovery.");
     page.gauges(held, &[], [(vec![], level(control.held))])?;
     let rest =
         ("control_imbalance_packets", "Control's own conservation sum: 0 when traffic rests.");

@@ -36,6 +36,7 @@ pub mod icmp6;
 pub mod ipv4;
 pub mod ipv6;
 pub mod minimal;
+pub mod reassembly;
 pub mod tcp;
 pub mod udp;
 

@@ -109,12 +109,13 @@ fn ic01_ic09_ic10_each_drop_has_its_error() {
         (DropReason::ProtocolUnreachable, DESTINATION_UNREACHABLE, 2, 0),
         (DropReason::PortUnreachable, DESTINATION_UNREACHABLE, 3, 0),
         (DropReason::FragmentationNeeded, DESTINATION_UNREACHABLE, 4, 1476),
+        (DropReason::FragmentTimeout, TIME_EXCEEDED, 1, 0),
     ] {
         let quote = packet.clone();
         let expected = Error { from: OWN, to: HOST, ttl: 64, kind, code, rest, quote };
         assert_eq!(b.about(reason, &packet), [expected], "{reason:?}");
     }
-    assert_eq!((b.counters.originated.get(), b.counters.punts_taken.get()), (6, 0));
+    assert_eq!((b.counters.originated.get(), b.counters.punts_taken.get()), (7, 0));
 }
 
 #[test]
@@ -131,6 +132,7 @@ fn other_drops_and_punts_are_none_of_its_business() {
                 | DropReason::PortUnreachable
                 | DropReason::FragmentationNeeded
                 | DropReason::EncapsulationLimit
+                | DropReason::FragmentTimeout
         );
         assert_eq!(b.about(*reason, &packet).len(), usize::from(answered), "{reason:?}");
     }
@@ -268,17 +270,14 @@ fn ic10_time_exceeded_is_on_unless_switched_off() {
 }
 
 #[test]
-fn ar02_held_packets_that_failed_and_late_reassembly_are_answered() {
+fn ar02_held_packets_that_failed_are_answered() {
     let mut b = Bench::new();
     let packet = udp(HOST, BEYOND, 9, b"held");
     let held = Held { in_if: EN0, originated: false, bytes: packet.clone().into() };
     b.engine.unreachable(&mut b.world, at(0), &held);
-    let late = Expired { in_if: EN0, first: udp(HOST, OWN, 9, b"late").into() };
-    b.engine.reassembly_expired(&mut b.world, at(0), &late);
     assert_conserved(&b.counters);
     let sent: Vec<_> = b.world.sent().iter().map(read).collect();
     assert_eq!((sent[0].kind, sent[0].code, &sent[0].quote), (3, 1, &packet));
-    assert_eq!((sent[1].kind, sent[1].code), (11, 1));
 }
 
 fn icmp(from: IpAddr, to: IpAddr, message: &[u8]) -> Vec<u8> {
@@ -362,6 +361,7 @@ fn c6_each_drop_has_its_error() {
         (DropReason::ProtocolUnreachable, 4, 1, 6),
         (DropReason::PortUnreachable, 1, 4, 0),
         (DropReason::FragmentationNeeded, 2, 0, 1476),
+        (DropReason::FragmentTimeout, 3, 1, 0),
     ] {
         b.engine.on_notice(&mut b.world, at(0), &slot(Cause::Notice(reason), &packet));
         assert_conserved(&b.counters);
@@ -377,13 +377,11 @@ fn c6_each_drop_has_its_error() {
     b.engine.on_notice(&mut b.world, at(0), &notice);
     let sent: Vec<_> = b.world.sent().iter().map(read6).collect();
     assert_eq!(sent, [([OWN6, HOST6], 4, 0, 44, limited)]);
-    // Held for a neighbour that did not answer, and late fragments.
+    // Held for a neighbour that did not answer.
     let held = Held { in_if: EN0, originated: false, bytes: packet.clone().into() };
     b.engine.unreachable(&mut b.world, at(0), &held);
-    let late = Expired { in_if: EN0, first: packet.clone().into() };
-    b.engine.reassembly_expired(&mut b.world, at(0), &late);
     let sent: Vec<_> = b.world.sent().iter().map(read6).collect();
-    assert_eq!((sent[0].1, sent[0].2, sent[1].1, sent[1].2), (1, 3, 3, 1));
+    assert_eq!((sent[0].1, sent[0].2), (1, 3));
     // Nobody to answer, and no way back.
     for (from, dropped) in [("ff02::1", 0), ("::", 0), ("2001:db8:77::1", 1)] {
         let about = udp(from.parse().expect("an address"), beyond, 1, b"");
@@ -456,4 +454,34 @@ proptest::proptest! {
         b.local(&bytes);
         b.about(DropReason::NoRoute, &bytes);
     }
+}
+
+#[test]
+fn a_large_ipv6_echo_request_is_answered_in_pieces_that_fit_everywhere() {
+    let (IpAddr::V6(host), IpAddr::V6(own)) = (HOST6, OWN6) else { panic!("IPv6 only") };
+    let echo = |from: std::net::Ipv6Addr, to: std::net::Ipv6Addr, reply: bool| {
+        let ip = etherparse::PacketBuilder::ipv6(from.octets(), to.octets(), 64);
+        let built = if reply { ip.icmpv6_echo_reply(7, 9) } else { ip.icmpv6_echo_request(7, 9) };
+        let mut packet = Vec::new();
+        built.write(&mut packet, &[0x5a; 4000]).expect("to memory");
+        packet
+    };
+    let mut b = Bench::new();
+    b.local(&echo(host, own, false));
+    let sent = b.world.sent();
+    assert_eq!(sent.len(), 4);
+    let mut payload = Vec::new();
+    for (number, (kind, piece)) in sent.iter().enumerate() {
+        assert_eq!(*kind, InjectKind::Originate);
+        assert!(piece.len() <= 1280);
+        let fragment = etherparse::Ipv6FragmentHeaderSlice::from_slice(&piece[40..]).expect("one");
+        assert_eq!(usize::from(fragment.fragment_offset().value()) * 8, payload.len());
+        assert_eq!(fragment.more_fragments(), number < 3);
+        payload.extend_from_slice(&piece[48..]);
+    }
+    assert_eq!(payload, echo(own, host, true)[40..]);
+    // Switched off, it is refused by name.
+    let mut b = Bench::with(IcmpSpec { echo: false, ..IcmpSpec::default() });
+    b.local(&echo(host, own, false));
+    assert_eq!((b.world.sent(), b.dropped(ControlDrop::EchoOff)), (Vec::new(), 1));
 }

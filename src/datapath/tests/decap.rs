@@ -119,22 +119,3 @@ fn a_ping_to_the_tunnels_own_address_is_answered_into_the_tunnel() {
     assert_eq!((reply.header.source, reply.header.destination), ([10, 9, 0, 1], [10, 9, 0, 2]));
     assert_eq!(reply.header.time_to_live, 64);
 }
-
-#[test]
-fn outer_fragments_go_to_control_and_the_whole_comes_back() {
-    use crate::exchange::{Cause, InjectKind, PuntReason};
-    let mut bed = Testbed::new();
-    let inner = Datagram::udp("10.9.0.2", "10.0.0.163", 900);
-    let outer = gre(&inner.bytes());
-    let mut first = outer.clone().fragment(0, true);
-    first.payload.truncate(800);
-    first.header.set_payload_len(800).unwrap();
-    assert_eq!(bed.pass(EN1, &arrive(&first)), Sent::new());
-    let told = bed.told();
-    assert_eq!(told[0].cause, Cause::Punt(PuntReason::LocalFragment));
-    assert_eq!(told[0].bytes, first.bytes());
-    assert!(bed.control.inject(InjectKind::Receive { in_if: EN1_IF }, &outer.bytes()));
-    let sent = bed.turns();
-    assert_eq!(sent[0].1[14..], routed(&inner));
-    assert_eq!(bed.interface(GRE0)[0], 1);
-}

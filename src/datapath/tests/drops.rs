@@ -95,6 +95,11 @@ fn gre_word(bed: &mut Testbed, flags: u16, word: u32) {
     outer_in(bed, &Datagram::gre("198.51.100.2", "203.0.113.1", flags, 0x0800, &payload));
 }
 
+/// A piece of a datagram to us.
+fn piece(offset: u16, more: bool, len: usize) -> Datagram {
+    Datagram::new("10.0.0.163", "10.0.0.1", 17, pattern(len)).fragment(offset, more)
+}
+
 fn inner() -> Datagram {
     Datagram::udp("10.9.0.2", "10.0.0.163", 10)
 }
@@ -381,6 +386,22 @@ fn cases() -> Vec<Case> {
         case(ProtocolUnreachable, Rx(EN0_IF), |b| {
             pass(b, Datagram::new("10.0.0.163", "10.0.0.1", 132, vec![0; 20]));
         }),
+        case(FragmentInvalid, Rx(EN0_IF), |b| pass(b, piece(0, true, 13))),
+        case(FragmentDuplicate, Rx(EN0_IF), |b| {
+            pass(b, piece(0, true, 16));
+            pass(b, piece(0, true, 16));
+        }),
+        case(FragmentTooLarge, Rx(EN0_IF), |b| pass(b, piece(8191, false, 16))),
+        case(FragmentLimits, Rx(EN0_IF), |b| {
+            for id in 0..129 {
+                pass(b, piece(1, true, 16).with(|header| header.identification = id));
+            }
+        }),
+        case(FragmentTimeout, Rx(EN0_IF), |b| {
+            pass(b, piece(1, false, 16));
+            b.worker.io().now_ns += 30_000_000_000;
+            assert_eq!(b.turns(), Sent::new());
+        }),
         case(TxQueueFull, Tx(EN1_IF), |b| {
             b.worker.io().tx_limit = 0;
             pass(b, host_to("198.18.0.1"));
@@ -453,8 +474,10 @@ fn every_drop_reason_has_its_cause_and_is_counted_once_and_in_place() {
 #[test]
 fn the_list_of_reasons_is_complete() {
     let cases = cases();
-    // A worker alone has nobody to hand anything to: `src/spread_tests.rs`.
-    let here = DropReason::ALL.iter().filter(|r| **r != SpreadQueueFull);
+    // A worker alone has nobody to hand anything to: `src/spread_tests.rs`. And
+    // these drop several packets at once: `reassembly`.
+    let elsewhere = [SpreadQueueFull, FragmentOverlap, FragmentEcn];
+    let here = DropReason::ALL.iter().filter(|r| !elsewhere.contains(r));
     let missing: Vec<_> = here.filter(|r| cases.iter().all(|c| c.reason != **r)).collect();
     assert_eq!(missing, Vec::<&DropReason>::new());
 }

@@ -74,18 +74,6 @@ fn a_datagram_with_a_wrong_checksum_draws_no_port_unreachable() {
 }
 
 #[test]
-fn fragments_for_us_are_controls_whatever_they_carry() {
-    let mut bed = Testbed::new();
-    for protocol in [1, 4, 6, 17, 47, 200] {
-        let piece = Datagram::new("10.0.0.163", "10.0.0.1", protocol, pattern(16));
-        bed.pass(EN0, &piece.clone().fragment(0, true).frame());
-        bed.pass(EN0, &piece.fragment(2, false).frame());
-    }
-    assert_eq!(bed.punts(PuntReason::LocalFragment), 12);
-    assert_eq!(bed.told().len(), 12);
-}
-
-#[test]
 fn a_link_broadcast_for_us_is_still_for_us() {
     let mut bed = Testbed::new();
     let ping = Datagram::echo("10.0.0.163", "203.0.113.1", 9).bytes();

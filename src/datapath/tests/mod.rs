@@ -20,6 +20,7 @@ mod liveness;
 mod local;
 mod notices;
 mod packets;
+mod reassembly;
 mod rules;
 mod six;
 mod testbed;

@@ -18,6 +18,7 @@ use crate::datapath::drop::DropReason;
 use crate::exchange::{Cause, ControlEnd, ExchangeConfig, PuntReason, exchange};
 use crate::flow::FlowHash;
 use crate::ids::{IfId, Mac, NextHopId, PortId, TableId};
+use crate::meeting::MeetingEnd;
 use crate::stats::counters::WorkerCounters;
 use crate::tables::adjacency::flags::{COPY_DF, COPY_DSCP};
 use crate::tables::adjacency::{Adjacency, AdjacencyKind, Encapsulation, REWRITE_ROOM};
@@ -89,15 +90,20 @@ impl Testbed {
 
     /// Buffers of another size.
     pub fn with_room(room: usize) -> Testbed {
-        Testbed::with(room, 0)
+        Testbed::with(room, 0, None)
     }
 
     /// One of several workers.
     pub fn of_several(number: usize, workers: usize) -> Testbed {
-        Testbed::with(ROOM, WorkerConfig::first_id(number, workers))
+        Testbed::with(ROOM, WorkerConfig::first_id(number, workers), None)
     }
 
-    fn with(room: usize, first_id: u16) -> Testbed {
+    /// One that meets others.
+    pub fn meeting(end: MeetingEnd<TestBuf>) -> Testbed {
+        Testbed::with(ROOM, 0, Some(end))
+    }
+
+    fn with(room: usize, first_id: u16, meeting: Option<MeetingEnd<TestBuf>>) -> Testbed {
         let config = TablesConfig {
             adjacencies: 1024,
             tunnels: 64,
@@ -117,7 +123,8 @@ impl Testbed {
             Arc::clone(&counters),
             end,
             WorkerConfig { queues, first_id, ..WorkerConfig::default() },
-        );
+        )
+        .with_meeting(meeting);
         let mut bed = Testbed { worker, control, tables, counters, hops: 1 };
         bed.publish();
         bed

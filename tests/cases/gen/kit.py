@@ -138,9 +138,9 @@ class Case:
         """So many packets wait in control at the end."""
         self.add("control.held", n)
 
-    def merged(self, n):
-        """So many fragments became part of another's datagram."""
-        self.add("control.merged", n)
+    def merged(self, origin, n):
+        """So many fragments of `origin` became part of another's datagram."""
+        self.add(f"origin.{origin}.merged", n)
 
     def inject(self, data, made=True):
         """Control hands bytes to the worker; `made`: it made them itself."""
