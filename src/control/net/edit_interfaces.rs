@@ -263,7 +263,18 @@ impl Edit<'_> {
 
     fn set_link(&mut self, key: Key, name: &str, op: &Op) -> Done {
         let Op::SetInterface {
-            up, link0, link1, mtu, ttl, dscp, ecn, df, mss, encaplimit, pmtu, ..
+            up,
+            link0,
+            link1,
+            mtu,
+            ttl,
+            dscp,
+            ecn,
+            df,
+            mss,
+            encaplimit,
+            pmtu,
+            ..
         } = op
         else {
             return Ok(());
@@ -312,7 +323,18 @@ impl Edit<'_> {
 
     fn set_tunnel(&mut self, name: &str, op: &Op) -> Done {
         let Op::SetInterface {
-            up, link0, link1, mtu, ttl, dscp, ecn, df, mss, encaplimit, pmtu, ..
+            up,
+            link0,
+            link1,
+            mtu,
+            ttl,
+            dscp,
+            ecn,
+            df,
+            mss,
+            encaplimit,
+            pmtu,
+            ..
         } = op
         else {
             return Ok(());
