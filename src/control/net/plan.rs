@@ -39,7 +39,7 @@ use super::desired::TunnelConfig;
 use crate::control::topology::Link;
 use crate::flow::splitmix;
 use crate::ids::{Family, IfId, Mac};
-use crate::model::ip::LEAST_MTU_V6;
+use crate::model::ip::{LEAST_MTU_V6, bits};
 use crate::model::spec::{Dscp, EcnMode, GreOptions, MssClamp, OuterDf, TunnelKind, UdpSpec};
 use crate::tables::adjacency::{
     Adjacency, AdjacencyKind, Encapsulation, LIMIT_LEN, MAX_REWRITE, flags, limit_header,
@@ -259,8 +259,8 @@ fn put_tunnel_header(
         (TunnelKind::Ipip, None) => Encapsulation::Ipip,
         (TunnelKind::Ipip, Some(_)) => Encapsulation::IpipInUdp,
     };
-    if let Some(udp) = &config.udp {
-        len += put_udp_header(&mut rest[len..], udp, config.gre.sequence, adjacency.out_if);
+    if let (Some(udp), Some(ends)) = (&config.udp, config.outer(kind)) {
+        len += put_udp_header(&mut rest[len..], udp, config.gre.sequence, ends);
     }
     if kind == TunnelKind::Gre && config.link0 {
         len += put_gre_header(&mut rest[len..], &config.gre, inner);
@@ -295,9 +295,16 @@ fn put_ipv6_header(
 /// The UDP header without length; gives its length. A source port of 0 is for the
 /// path to choose, a checksum other than 0 for it to fill in. Numbered packets
 /// are one flow, or they would overtake each other.
-fn put_udp_header(rest: &mut [u8], udp: &UdpSpec, numbered: bool, tunnel: IfId) -> usize {
+fn put_udp_header(
+    rest: &mut [u8],
+    udp: &UdpSpec,
+    numbered: bool,
+    (local, remote): (IpAddr, IpAddr),
+) -> usize {
     const FIRST_DYNAMIC: u16 = 0xc000;
-    let of_tunnel = FIRST_DYNAMIC | splitmix(tunnel.0.into()) as u16;
+    // Of the configuration, not of the interface's number: the same after a restart.
+    let ends = bits(local) ^ bits(remote);
+    let of_tunnel = FIRST_DYNAMIC | splitmix((ends >> 64) as u64 ^ ends as u64) as u16;
     let source = udp.source.unwrap_or(if numbered { of_tunnel } else { 0 });
     let [a, b] = source.to_be_bytes();
     let [c, d] = udp.port.to_be_bytes();

@@ -72,8 +72,8 @@ fn needed(mtu: u16) -> ErrorKind {
 
 impl Bench {
     fn new() -> Bench {
-        let mut world = Fake::default();
-        world.tunnels = vec![tunnel(GRE0, C_OUTSIDE, FAR, 47), tunnel(IPIP6, OWN6, HOST6, 4)];
+        let tunnels = vec![tunnel(GRE0, C_OUTSIDE, FAR, 47), tunnel(IPIP6, OWN6, HOST6, 4)];
+        let world = Fake { tunnels, ..Fake::default() };
         Bench { engine: TunnelErrors::default(), world }
     }
 

@@ -110,10 +110,9 @@ def six_in_four_reassembled(c):
         parts = pieces(whole, 1280)
         for part in reversed(parts):
             collected(c, part, frame=from_net)
-        c.merged(len(parts) - 1)
-        c.inject(whole, made=False)
+        c.merged("en1", len(parts) - 1)
         c.tunnel_rx("ipip0", inner)
-        c.tx("en0", to_lan(hop6(inner)), "control")
+        c.tx("en0", to_lan(hop6(inner)), "en1")
 
 
 @case("ecn = \"compatibility\" and dscp = \"uniform\" over IPv6 and with IPv6 inside (EC-01, DS-01)")
