@@ -98,7 +98,8 @@ licences() {
     fi
 }
 
-# The tables and wire formats under memcheck: they hold the unsafe reclaim code.
+# The tables, wire formats and reassembly under memcheck: the tables hold the unsafe
+# reclaim code.
 memcheck() {
     local binary
     # The very binary of the unit step: DPDK's libraries in it do no harm.
@@ -106,12 +107,12 @@ memcheck() {
         jq -r 'select(.profile.test and .executable and .target.name == "greyhound") | .executable' | tail -n 1)
     [ -x "$binary" ] || { echo "no test binary: does cargo test --lib build?"; return 1; }
     local count
-    count=$("$binary" --list wire:: tables:: 2>/dev/null | grep -c ': test$')
+    count=$("$binary" --list wire:: tables:: datapath::reassemble:: 2>/dev/null | grep -c ': test$')
     echo "$count tests under memcheck"
     [ "$count" -gt 0 ] || return 1
     # Slow tests (names with `slow`) would take an hour at valgrind's pace.
     PROPTEST_CASES=4 timeout 600 valgrind -q --error-exitcode=99 --leak-check=no --fair-sched=yes \
-        "$binary" --test-threads=2 --skip slow wire:: tables::
+        "$binary" --test-threads=2 --skip slow wire:: tables:: datapath::reassemble::
 }
 
 # Ten million executions of the decapsulation path, each time with another seed: what
@@ -126,10 +127,10 @@ image() {
     tests/lab/setup.sh --image && docker/build.sh && docker/test.sh
 }
 
-# The release binary is what the image and the smoke tests run. Its last minutes
+# The release binary is what the image, the smoke tests and the soak run. Its last minutes
 # are one thread's.
 release() { cargo build --release; }
-if [ "$only" != "  " ] && { wanted image || wanted smoke || wanted instructions; }; then only+="release "; fi
+if [ "$only" != "  " ] && { wanted image || wanted smoke || wanted soak || wanted instructions; }; then only+="release "; fi
 
 step fmt "rustfmt" cargo fmt --all --check
 begin release release
@@ -145,9 +146,10 @@ begin image image
 step loom "loom models of how tables are published and reclaimed" \
     env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target/loom" cargo test --no-default-features --lib tables::model
 step instructions "instructions per packet, against what is committed" /usr/bin/python3 benches/instructions.py
-end memcheck "wire and tables under valgrind memcheck"
+end memcheck "wire, tables and reassembly under valgrind memcheck"
 end image "the container image, and one pcap case inside it"
 loud=1 step smoke "smoke on namespaces, with a stock Linux as peer" /usr/bin/python3 tests/smoke/run.py
+loud=1 step soak "every tunnel at once for a minute, every packet accounted for" /usr/bin/python3 tests/soak/run.py --seconds 60
 
 [ -z "$lost" ] || echo "failed:$lost"
 echo "$passed passed, $failed failed"
