@@ -378,7 +378,8 @@ fn decap_tables(tables: &Tables, encap: Encapsulation, tunnels: u32) {
     for n in 0..tunnels {
         let id = 16 + n;
         let entry =
-            Tunnel { interface: IfId(id), up: true, remote: FAR + n, resync: 1, ..Tunnel::NONE };
+            Tunnel { interface: IfId(id), up: true, remote: FAR + n, resync: 1, ..Tunnel::NONE }
+                .finished();
         tables.tunnels.set(id as usize, entry, &guard);
         let key = DecapKey::ipv4(TableId(0), FAR + n, SOURCE, protocol, None);
         tables.decap.insert(key, id, &guard).unwrap();
