@@ -14,7 +14,7 @@ use super::{BsdArgs, Failure, Session};
 use crate::config::address::{interface_address, network};
 use crate::ids::Family;
 use crate::model::api::Call;
-use crate::model::op::{GreKeys, Op};
+use crate::model::op::{GreKeys, InterfaceChange, Op};
 use crate::model::spec::{
     Dscp, EcnMode, EncapLimit, MssClamp, OuterDf, PERIOD, ProbeSpec, ReversePath, Timing, UdpSpec,
 };
@@ -157,17 +157,7 @@ struct Change {
     delete: bool,
     tunnel: Option<(IpAddr, IpAddr)>,
     clear_tunnel: bool,
-    up: Option<bool>,
-    link0: Option<bool>,
-    link1: Option<bool>,
-    mtu: Option<u16>,
-    ttl: Option<u8>,
-    dscp: Option<Dscp>,
-    ecn: Option<EcnMode>,
-    df: Option<OuterDf>,
-    mss: Option<MssClamp>,
-    encaplimit: Option<EncapLimit>,
-    pmtu: Option<bool>,
+    interface: InterfaceChange,
     gre: Gre,
     keepalive: Option<Option<Timing>>,
     probe: Option<Option<ProbeSpec>>,
@@ -223,12 +213,12 @@ impl Change {
             "destroy" => self.destroy = true,
             "alias" => self.alias = true,
             "-alias" | "delete" => self.delete = true,
-            "up" => self.up = Some(true),
-            "down" => self.up = Some(false),
-            "link0" => self.link0 = Some(true),
-            "-link0" => self.link0 = Some(false),
-            "link1" => self.link1 = Some(true),
-            "-link1" => self.link1 = Some(false),
+            "up" => self.interface.up = Some(true),
+            "down" => self.interface.up = Some(false),
+            "link0" => self.interface.link0 = Some(true),
+            "-link0" => self.interface.link0 = Some(false),
+            "link1" => self.interface.link1 = Some(true),
+            "-link1" => self.interface.link1 = Some(false),
             "deletetunnel" => self.clear_tunnel = true,
             "tunnel" => {
                 let local = address(words.after(word, "the outer source and destination")?)?;
@@ -240,15 +230,19 @@ impl Change {
                 self.netmask = true;
             }
             "prefixlen" => self.prefix_len = Some(prefix_len(words)?),
-            "mtu" => self.mtu = Some(words.number(word, "a number of bytes up to 65535")?),
-            "ttl" => self.ttl = Some(words.number(word, "a number from 1 to 255")?),
-            "dscp" => self.dscp = Some(dscp(words.after(word, DSCP)?)?),
-            "ecn" => self.ecn = Some(ecn(words.after(word, ECN)?)?),
-            "df" => self.df = Some(df(words.after(word, DF)?)?),
-            "pmtu" => self.pmtu = Some(true),
-            "-pmtu" => self.pmtu = Some(false),
-            "mss" => self.mss = Some(mss(words.after(word, MSS)?)?),
-            "encaplimit" => self.encaplimit = Some(encaplimit(words.after(word, LIMIT)?)?),
+            "mtu" => {
+                self.interface.mtu = Some(words.number(word, "a number of bytes up to 65535")?)
+            }
+            "ttl" => self.interface.ttl = Some(words.number(word, "a number from 1 to 255")?),
+            "dscp" => self.interface.dscp = Some(dscp(words.after(word, DSCP)?)?),
+            "ecn" => self.interface.ecn = Some(ecn(words.after(word, ECN)?)?),
+            "df" => self.interface.df = Some(df(words.after(word, DF)?)?),
+            "pmtu" => self.interface.pmtu = Some(true),
+            "-pmtu" => self.interface.pmtu = Some(false),
+            "mss" => self.interface.mss = Some(mss(words.after(word, MSS)?)?),
+            "encaplimit" => {
+                self.interface.encaplimit = Some(encaplimit(words.after(word, LIMIT)?)?)
+            }
             "udp" => self.udp = Some(Some(udp(words)?)),
             "-udp" => self.udp = Some(None),
             "key" => self.gre.key = Some(keys(words)?),
@@ -374,29 +368,9 @@ impl Change {
     /// Last of the changes, so that `down` holds against an address, which
     /// brings the interface up.
     fn numbers(&self, name: &str) -> Option<Op> {
-        let Change { up, link0, link1, mtu, ttl, dscp, ecn, df, mss, encaplimit, pmtu, .. } = *self;
-        let any = up.or(link0).or(link1).or(pmtu).is_some()
-            || mtu.is_some()
-            || ttl.is_some()
-            || dscp.is_some()
-            || ecn.is_some()
-            || df.is_some()
-            || mss.is_some()
-            || encaplimit.is_some();
-        any.then(|| Op::SetInterface {
-            name: name.to_owned(),
-            up,
-            link0,
-            link1,
-            mtu,
-            ttl,
-            dscp,
-            ecn,
-            df,
-            mss,
-            encaplimit,
-            pmtu,
-        })
+        let change = self.interface;
+        (change != InterfaceChange::default())
+            .then(|| Op::SetInterface { name: name.to_owned(), change })
     }
 }
 

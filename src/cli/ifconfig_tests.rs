@@ -22,20 +22,7 @@ fn address_op(name: &str, address: &str, len: Option<u8>, peer: Option<&str>, al
 }
 
 fn interface_op(name: &str) -> Op {
-    Op::SetInterface {
-        name: name.into(),
-        up: None,
-        link0: None,
-        link1: None,
-        mtu: None,
-        ttl: None,
-        dscp: None,
-        ecn: None,
-        df: None,
-        mss: None,
-        encaplimit: None,
-        pmtu: None,
-    }
+    Op::SetInterface { name: name.into(), change: InterfaceChange::default() }
 }
 
 fn gre_op(
@@ -57,7 +44,7 @@ fn udp_op(port: u16, source: Option<u16>, checksum: bool) -> Op {
 macro_rules! set {
     ($name:literal, $($field:ident: $value:expr),+) => {{
         let mut op = interface_op($name);
-        if let Op::SetInterface { $($field,)+ .. } = &mut op { $(*$field = Some($value);)+ }
+        if let Op::SetInterface { change, .. } = &mut op { $(change.$field = Some($value);)+ }
         op
     }};
 }

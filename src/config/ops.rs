@@ -3,7 +3,7 @@
 
 use ipnet::IpNet;
 
-use crate::model::op::{Located, Op};
+use crate::model::op::{InterfaceChange, Located, Op};
 use crate::model::spec::{ReversePath, State};
 
 /// The changes, in an order in which each finds what it needs, and where each is
@@ -47,20 +47,8 @@ pub fn ops(state: &State) -> Vec<Located> {
 }
 
 fn interface(name: &str, mtu: u16, up: bool) -> Op {
-    Op::SetInterface {
-        name: name.to_owned(),
-        up: Some(up),
-        mtu: Some(mtu),
-        link0: None,
-        link1: None,
-        ttl: None,
-        dscp: None,
-        ecn: None,
-        df: None,
-        mss: None,
-        encaplimit: None,
-        pmtu: None,
-    }
+    let change = InterfaceChange { up: Some(up), mtu: Some(mtu), ..Default::default() };
+    Op::SetInterface { name: name.to_owned(), change }
 }
 
 /// What a port asks of sources.

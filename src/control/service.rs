@@ -14,7 +14,7 @@ use super::ping::{PingRequest, PingToken};
 use super::views::WorkerPlan;
 use crate::config::{self, Config};
 use crate::model::api::{ApiError, Call, ErrorCode, MAX_PING_MS};
-use crate::model::op::{Located, Op, Outcome, Problem};
+use crate::model::op::{InterfaceChange, Located, Op, Outcome, Problem};
 use crate::model::spec::Settings;
 use crate::model::view::{PoolView, PortView, WorkerView};
 use crate::stats::export::Snapshot;
@@ -137,7 +137,7 @@ impl<H: Hardware> Service<H> {
     /// The MTUs that ops ask of ports.
     fn asked_mtus(&self, ops: &[Located]) -> Vec<AskedMtu> {
         let asked = |located: &Located| match &located.op {
-            Op::SetInterface { name, mtu: Some(new), .. } => {
+            Op::SetInterface { name, change: InterfaceChange { mtu: Some(new), .. } } => {
                 let (at, old) = (located.at.clone(), self.hardware.mtu(name)?);
                 Some(AskedMtu { at, port: name.clone(), old, new: *new })
             }

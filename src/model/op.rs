@@ -78,43 +78,13 @@ pub enum Op {
         /// The tunnel.
         name: String,
     },
-    /// Flags and numbers of an interface; what is absent stays.
+    /// Flags and numbers of an interface.
     SetInterface {
         /// The interface.
         name: String,
-        /// `up` / `down`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        up: Option<bool>,
-        /// `link0` / `-link0`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        link0: Option<bool>,
-        /// `link1` / `-link1`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        link1: Option<bool>,
-        /// `mtu 1400`; 0 means back to the default.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        mtu: Option<u16>,
-        /// `ttl 64`, tunnels only.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        ttl: Option<u8>,
-        /// `dscp copy` / `dscp uniform` / `dscp 46`, tunnels only.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        dscp: Option<Dscp>,
-        /// `ecn normal` / `ecn compatibility`, tunnels only.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        ecn: Option<EcnMode>,
-        /// `df copy` / `df set`, tunnels only.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        df: Option<OuterDf>,
-        /// `mss auto` / `mss 1360` / `mss off`, tunnels only.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        mss: Option<MssClamp>,
-        /// `encaplimit 4` / `encaplimit off`, tunnels only.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        encaplimit: Option<EncapLimit>,
-        /// `pmtu` / `-pmtu`, tunnels only.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pmtu: Option<bool>,
+        /// Which of them.
+        #[serde(flatten)]
+        change: InterfaceChange,
     },
     /// The UDP header around a tunnel's packets, or none: all of it.
     SetUdp {
@@ -226,6 +196,45 @@ pub enum Op {
     },
 }
 
+/// Flags and numbers of an interface; what is absent stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InterfaceChange {
+    /// `up` / `down`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up: Option<bool>,
+    /// `link0` / `-link0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link0: Option<bool>,
+    /// `link1` / `-link1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link1: Option<bool>,
+    /// `mtu 1400`; 0 means back to the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
+    /// `ttl 64`, tunnels only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u8>,
+    /// `dscp copy` / `dscp uniform` / `dscp 46`, tunnels only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dscp: Option<Dscp>,
+    /// `ecn normal` / `ecn compatibility`, tunnels only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ecn: Option<EcnMode>,
+    /// `df copy` / `df set`, tunnels only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub df: Option<OuterDf>,
+    /// `mss auto` / `mss 1360` / `mss off`, tunnels only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mss: Option<MssClamp>,
+    /// `encaplimit 4` / `encaplimit off`, tunnels only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encaplimit: Option<EncapLimit>,
+    /// `pmtu` / `-pmtu`, tunnels only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pmtu: Option<bool>,
+}
+
 /// Both keys of a GRE tunnel; one that is absent is taken away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -307,5 +316,23 @@ mod tests {
         assert_eq!((*peer, *alias), (Some(IpAddr::from([12, 0, 0, 2])), false));
         let back = serde_json::to_string(&located).expect("prints");
         assert_eq!(serde_json::from_str::<Located>(&back).expect("parses"), located);
+    }
+
+    #[test]
+    fn flags_and_numbers_are_flat_too_and_each_has_to_be_known() {
+        let json = r#"{"at":"port[0]","op":"set-interface","name":"gre0","up":true,"mtu":1400,"mss":"auto"}"#;
+        let located: Located = serde_json::from_str(json).expect("parses");
+        let Op::SetInterface { change, .. } = &located.op else { panic!("{located:?}") };
+        let expected = InterfaceChange {
+            up: Some(true),
+            mtu: Some(1400),
+            mss: Some(MssClamp::Auto),
+            ..InterfaceChange::default()
+        };
+        assert_eq!(*change, expected);
+        assert_eq!(serde_json::to_string(&located).expect("prints"), json);
+        for bad in [json.replace("up", "bogus"), json.replace("1400", "-1")] {
+            assert!(serde_json::from_str::<Located>(&bad).is_err(), "{bad}");
+        }
     }
 }

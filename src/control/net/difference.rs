@@ -13,7 +13,7 @@ use super::key::Key;
 use super::refusal::{Refusal, place};
 use crate::config::ops::door;
 use crate::model::api::{ApiError, ErrorCode};
-use crate::model::op::{Located, Op, Problem};
+use crate::model::op::{InterfaceChange, Located, Op, Problem};
 use crate::model::spec::{NeighbourSpec, PortSpec, PublishSpec, State};
 
 impl Net {
@@ -232,24 +232,13 @@ fn port(have: &PortSpec, want: &PortSpec, at: &str, ops: &mut Ops) {
     if have.rpf != want.rpf {
         ops.add(at, door(name, want.rpf));
     }
-    let up = (have.up != want.up).then_some(want.up);
-    let mtu = (have.mtu != want.mtu).then_some(want.mtu);
-    if up.is_some() || mtu.is_some() {
-        let op = Op::SetInterface {
-            name: name.clone(),
-            up,
-            mtu,
-            link0: None,
-            link1: None,
-            ttl: None,
-            dscp: None,
-            ecn: None,
-            df: None,
-            mss: None,
-            encaplimit: None,
-            pmtu: None,
-        };
-        ops.add(at, op);
+    let change = InterfaceChange {
+        up: (have.up != want.up).then_some(want.up),
+        mtu: (have.mtu != want.mtu).then_some(want.mtu),
+        ..InterfaceChange::default()
+    };
+    if change != InterfaceChange::default() {
+        ops.add(at, Op::SetInterface { name: name.clone(), change });
     }
 }
 

@@ -211,7 +211,7 @@ impl<'a> Edit<'a> {
                 self.set_endpoints(name, Some((*local, *remote)))
             }
             Op::ClearEndpoints { name } => self.set_endpoints(name, None),
-            Op::SetInterface { name, .. } => self.set_interface(name, op),
+            Op::SetInterface { name, change } => self.set_interface(name, change),
             Op::SetGre { .. } => self.set_gre(op),
             Op::SetKeepalive { name, keepalive } => {
                 self.set_liveness(name, |config| config.keepalive = *keepalive)

@@ -12,7 +12,7 @@ use super::refusal::{Fault, Refusal};
 use super::values::{self, LEAST_MTU, MAX_DATAGRAM};
 use crate::ids::Family;
 use crate::model::ip;
-use crate::model::op::Op;
+use crate::model::op::{InterfaceChange, Op};
 use crate::model::spec::{
     Dscp, MAX_RESYNC, MOST_ALLOWED, MSS_RANGE, MssClamp, ReversePath, TunnelKind, TunnelSpec,
     UdpSpec, VlanSpec,
@@ -256,47 +256,30 @@ impl Edit<'_> {
         Ok(())
     }
 
-    pub(super) fn set_interface(&mut self, name: &str, op: &Op) -> Done {
+    pub(super) fn set_interface(&mut self, name: &str, change: &InterfaceChange) -> Done {
         let key = self.existing(name).map_err(|r| r.on("name"))?;
-        if key.is_link() { self.set_link(key, name, op) } else { self.set_tunnel(name, op) }
+        if key.is_link() { self.set_link(key, name, change) } else { self.set_tunnel(name, change) }
     }
 
-    fn set_link(&mut self, key: Key, name: &str, op: &Op) -> Done {
-        let Op::SetInterface {
-            up,
-            link0,
-            link1,
-            mtu,
-            ttl,
-            dscp,
-            ecn,
-            df,
-            mss,
-            encaplimit,
-            pmtu,
-            ..
-        } = op
-        else {
-            return Ok(());
-        };
+    fn set_link(&mut self, key: Key, name: &str, change: &InterfaceChange) -> Done {
         for (given, what) in [
-            (link0.is_some(), "link0"),
-            (link1.is_some(), "link1"),
-            (ttl.is_some(), "ttl"),
-            (dscp.is_some(), "dscp"),
-            (ecn.is_some(), "ecn"),
-            (df.is_some(), "df"),
-            (mss.is_some(), "mss"),
-            (encaplimit.is_some(), "encaplimit"),
-            (pmtu.is_some(), "pmtu"),
+            (change.link0.is_some(), "link0"),
+            (change.link1.is_some(), "link1"),
+            (change.ttl.is_some(), "ttl"),
+            (change.dscp.is_some(), "dscp"),
+            (change.ecn.is_some(), "ecn"),
+            (change.df.is_some(), "df"),
+            (change.mss.is_some(), "mss"),
+            (change.encaplimit.is_some(), "encaplimit"),
+            (change.pmtu.is_some(), "pmtu"),
         ] {
             if given {
                 return Err(Refusal::NotATunnel(name.to_owned(), what).on(what));
             }
         }
         let mut config = self.link_config(key);
-        config.up = up.unwrap_or(config.up);
-        match *mtu {
+        config.up = change.up.unwrap_or(config.up);
+        match change.mtu {
             None => {}
             Some(0) => config.mtu = self.default_mtu(key),
             Some(mtu) => {
@@ -321,47 +304,30 @@ impl Edit<'_> {
         check_mtu(name, got, self.max_mtu(key))
     }
 
-    fn set_tunnel(&mut self, name: &str, op: &Op) -> Done {
-        let Op::SetInterface {
-            up,
-            link0,
-            link1,
-            mtu,
-            ttl,
-            dscp,
-            ecn,
-            df,
-            mss,
-            encaplimit,
-            pmtu,
-            ..
-        } = op
-        else {
-            return Ok(());
-        };
+    fn set_tunnel(&mut self, name: &str, change: &InterfaceChange) -> Done {
         let (key, kind, mut config) = self.tunnel_config(name)?;
         if kind == TunnelKind::Ipip {
-            if link0.is_some() {
+            if change.link0.is_some() {
                 return Err(Refusal::IpipLink(name.to_owned(), "link0").on("link0"));
             }
             // Clear is what it always is, so clearing it is no mistake.
-            if *link1 == Some(true) {
+            if change.link1 == Some(true) {
                 return Err(Refusal::IpipLink(name.to_owned(), "link1").on("link1"));
             }
         }
-        config.up = up.unwrap_or(config.up);
-        config.link0 = link0.unwrap_or(config.link0);
-        config.link1 = link1.unwrap_or(config.link1);
-        if let Some(mtu) = *mtu {
+        config.up = change.up.unwrap_or(config.up);
+        config.link0 = change.link0.unwrap_or(config.link0);
+        config.link1 = change.link1.unwrap_or(config.link1);
+        if let Some(mtu) = change.mtu {
             config.mtu = Some(mtu).filter(|mtu| *mtu != 0);
         }
-        config.ttl = ttl.unwrap_or(config.ttl);
-        config.dscp = dscp.unwrap_or(config.dscp);
-        config.ecn = ecn.unwrap_or(config.ecn);
-        config.df = df.unwrap_or(config.df);
-        config.mss = mss.unwrap_or(config.mss);
-        config.encaplimit = encaplimit.unwrap_or(config.encaplimit);
-        config.pmtu = pmtu.unwrap_or(config.pmtu);
+        config.ttl = change.ttl.unwrap_or(config.ttl);
+        config.dscp = change.dscp.unwrap_or(config.dscp);
+        config.ecn = change.ecn.unwrap_or(config.ecn);
+        config.df = change.df.unwrap_or(config.df);
+        config.mss = change.mss.unwrap_or(config.mss);
+        config.encaplimit = change.encaplimit.unwrap_or(config.encaplimit);
+        config.pmtu = change.pmtu.unwrap_or(config.pmtu);
         check_options(name, kind, &config)?;
         check_liveness(name, kind, &config)?;
         check_numbers(name, kind, &config)?;

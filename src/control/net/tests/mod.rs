@@ -29,7 +29,7 @@ use super::{Net, PortFacts, Soft};
 use crate::control::topology::Event;
 use crate::ids::{IfId, Mac, NextHopId, PortId};
 use crate::model::api::{ApiError, ErrorCode};
-use crate::model::op::{GreKeys, Located, Op, Outcome};
+use crate::model::op::{GreKeys, InterfaceChange, Located, Op, Outcome};
 use crate::model::spec::*;
 use crate::model::view::InterfaceView;
 use crate::tables::adjacency::{Adjacency, AdjacencyKind};
@@ -324,39 +324,10 @@ pub(super) fn endpoints(name: &str, local: &str, remote: &str) -> Op {
 }
 
 /// `set("gre0", |f| f.link1 = Some(true))`.
-#[derive(Default)]
-pub(super) struct Fields {
-    pub(super) up: Option<bool>,
-    pub(super) link0: Option<bool>,
-    pub(super) link1: Option<bool>,
-    pub(super) mtu: Option<u16>,
-    pub(super) ttl: Option<u8>,
-    pub(super) dscp: Option<Dscp>,
-    pub(super) ecn: Option<EcnMode>,
-    pub(super) df: Option<OuterDf>,
-    pub(super) mss: Option<MssClamp>,
-    pub(super) encaplimit: Option<EncapLimit>,
-    pub(super) pmtu: Option<bool>,
-}
-
-pub(super) fn set(name: &str, fill: impl FnOnce(&mut Fields)) -> Op {
-    let mut f = Fields::default();
-    fill(&mut f);
-    let Fields { up, link0, link1, mtu, ttl, dscp, ecn, df, mss, encaplimit, pmtu } = f;
-    Op::SetInterface {
-        name: name.into(),
-        up,
-        link0,
-        link1,
-        mtu,
-        ttl,
-        dscp,
-        ecn,
-        df,
-        mss,
-        encaplimit,
-        pmtu,
-    }
+pub(super) fn set(name: &str, fill: impl FnOnce(&mut InterfaceChange)) -> Op {
+    let mut change = InterfaceChange::default();
+    fill(&mut change);
+    Op::SetInterface { name: name.into(), change }
 }
 
 /// `gre("gre0", |g| g.key_in = Some(1))`: all options, those not filled off.
