@@ -43,8 +43,19 @@ def ipv4(source, destination, protocol, payload_len, ttl=64, df=False):
     return header[:10] + struct.pack("!H", checksum(header)) + header[12:]
 
 
-def ether(destination, source):
-    return bytes.fromhex((destination + source).replace(":", "")) + b"\x08\x00"
+def ether(destination, source, kind=0x0800):
+    return bytes.fromhex((destination + source).replace(":", "")) + struct.pack("!H", kind)
+
+
+def table(section, **keys):
+    """An entry of a list of sections, as a configuration file has it; without the keys that are None."""
+    return f"[[{section}]]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in keys.items() if value is not None)
+
+
+def toml(value):
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(inside)}" for key, inside in value.items()) + " }"
+    return json.dumps(value)
 
 
 class Work:
@@ -98,19 +109,22 @@ class Work:
             inner = ipv4(remote, number(LOCAL), self.kind, len(head) + length, df=True) + head + inner
         return ether(MAC_IN, MAC_HOST) + inner
 
-    def all_frames(self):
+    def all_frames(self, count=None):
+        """What comes in, or the first `count` frames of it."""
         self.random.seed(self.name)
-        return [self.frame(i) for i in range(self.frames)]
+        return [self.frame(i) for i in range(count or self.frames)]
+
+    addresses = (["10.0.0.1/24"], ["10.0.1.1/24"])  # of our two ports
+
+    def neighbours(self):
+        """{address: MAC address} behind the second port."""
+        return {f"10.0.1.{n}": HOP_MAC.format(n) for n in range(2, 10)}
 
     def tunnel_name(self, tunnel):
         return f"{'gre' if self.kind == GRE else 'ipip'}{tunnel}"
 
     def config(self):
         """Tunnels and the routes beside the big table, as a configuration file has them."""
-        def table(section, **keys):
-            values = {k: v for k, v in keys.items() if v is not None}
-            return f"[[{section}]]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items())
-
         def route(to, **target):
             return table("route", to=to, **target)
 
@@ -153,9 +167,12 @@ class Work:
             return HOP_MAC.format(3), (0 if self.tunnels == 1 else destination - (30 << 24) >> 8)
         return HOP_MAC.format(2), None
 
-    def expected(self, frame, ident):
-        """The frame that must leave for `frame`, by scapy. `ident` is the id of
-        an outer header: any will do in what no router may cut (RFC 6864)."""
+    def check_order(self, got):
+        """Raises if what came out was right one by one, but not one after the other."""
+
+    def expected(self, frame, out):
+        """The frame that must leave for `frame`, by scapy. From `out`, which left,
+        is the id of an outer header: any will do in what no router may cut (RFC 6864)."""
         from scapy_quiet import IP, Ether, GRE as ScapyGRE
         datagram = IP(frame[14:])
         if self.decap:
@@ -166,7 +183,7 @@ class Work:
         mac, tunnel = self.reached(number(datagram.dst))
         packet = datagram
         if tunnel is not None:
-            outer = IP(src=LOCAL, dst=dotted(self.remote(tunnel)), ttl=64, id=ident, flags="DF")
+            outer = IP(src=LOCAL, dst=dotted(self.remote(tunnel)), ttl=64, id=IP(out[14:]).id, flags="DF")
             packet = outer / (ScapyGRE(proto=0x0800) / datagram if self.kind == GRE else datagram)
         return bytes(Ether(src=MAC_OUT, dst=mac) / packet)
 

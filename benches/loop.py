@@ -71,5 +71,5 @@ class Loop:
         lab.on_close(self.process.thaw)
         self.process.fill()
         self.pacer.wait()
-        # The ring has room only once the process polls it.
-        wait_for(f"{self.process.name} to poll", lambda: not any(t["refused"] for t in self.pacer.run(10_000, 0.01)))
+        # The ring has room only once the process polls it. (`sum` reads all that the pacer answers; `any` may not.)
+        wait_for(f"{self.process.name} to poll", lambda: not sum(t["refused"] for t in self.pacer.run(10_000, 0.01)))

@@ -107,8 +107,8 @@ class Greyhound(Measured):
         self.work = work
         need_hugepages(lab, memory_mib(work.frames))
         self.path = lab.path("bench.sock")
-        neighbours = "\n".join(f'[[neighbour]]\naddress = "10.0.1.{n}"\nport = "en1"\n'
-                               f'mac = "{work_frames.HOP_MAC.format(n)}"' for n in range(2, 10))
+        neighbours = "\n".join(work_frames.table("neighbour", address=address, port="en1", mac=mac)
+                               for address, mac in work.neighbours().items())
         self.start(lab, f"""[dpdk]
 workers = {list(self.cores)}
 memory = "{memory_mib(work.frames)}M"
@@ -119,13 +119,13 @@ idle = "poll"
 name = "en0"
 device = "{source}"
 mac = "{work_frames.MAC_IN}"
-address = ["10.0.0.1/24"]
+address = {work_frames.toml(work.addresses[0])}
 up = false
 [[port]]
 name = "en1"
 device = "{sink}"
 mac = "{work_frames.MAC_OUT}"
-address = ["10.0.1.1/24"]
+address = {work_frames.toml(work.addresses[1])}
 {neighbours}
 {work.config()}
 [control]

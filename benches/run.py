@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """`make bench`: Greyhound beside its peers on the very same ports, and its other figures.
 
-The rows of rates (W1 to W8, O1, Z0, S1): source net_pcap (infinite_rx) with distinct
+The rows of rates (W1 to W8, K-..., O1, Z0, S1): source net_pcap (infinite_rx) with distinct
 64-byte frames, sink net_null. Both processes live on one core and take turns of a
 tenth of a second, since whoever shares the physical core moves absolute numbers by
 1.8: each turn of ours is compared with the turn of the peer next to it, and the
@@ -36,6 +36,7 @@ import built  # noqa: E402
 import charts  # noqa: E402
 import churn  # noqa: E402
 import frames as work_frames  # noqa: E402
+import kinds  # noqa: E402
 import latency  # noqa: E402
 import loss  # noqa: E402
 import native  # noqa: E402
@@ -56,7 +57,8 @@ DOCS = os.path.join(REPO, "docs")
 SAMPLE = 96
 SWEEP_TURNS = 5
 ETHERTYPE_ARP = b"\x08\x06"
-WORKS = {work.name: work for work in work_frames.WORKS}
+MULTICAST6 = b"\x33\x33"
+WORKS = {work.name: work for work in [*work_frames.WORKS, *kinds.WORKS]}
 OTHERS = {"P1": native.path, "F1": native.fib("lookup4", "lookup6"), "F2": native.fib("changes4", "changes6"),
           "F3": native.fib("load"), "L1": latency.measure, "Z1": loss.measure, "T1": tunnels.measure}
 QUICK = ("W1", "W2", "W4", "W5", "P1", "L1", "Z1", "T1")
@@ -66,7 +68,7 @@ PEERS = {"testpmd": peers.Testpmd, "ovs": ovs.OpenVSwitch}
 def sample(work, make):
     """The first frames, looped through `make`'s process into a pcap file:
     (what went in, what came out)."""
-    wanted = work.all_frames()[:SAMPLE]
+    wanted = work.all_frames(SAMPLE)
     with Lab() as lab:
         source, sink = lab.path("sample.pcap"), lab.path("out.pcap")
         work_frames.write_pcap(source, wanted)
@@ -77,36 +79,36 @@ def sample(work, make):
         process.proc.stop()
         got = work_frames.read_pcap(sink, 3 * SAMPLE)
     # Who has addresses announces them, too.
-    got = [frame for frame in got if frame[12:14] != ETHERTYPE_ARP][:SAMPLE]
+    got = [frame for frame in got if frame[12:14] != ETHERTYPE_ARP and frame[:2] != MULTICAST6][:SAMPLE]
     assert len(got) == SAMPLE, f"{work.name}: {process.name} let {len(got)} frames out for {SAMPLE}"
     return wanted, got
 
 
 def check_sample(work):
     """Ours: byte for byte and in order what scapy builds."""
-    from scapy_quiet import IP
     wanted, got = sample(work, peers.Greyhound)
     # Where the loop was cut open when the source came up is chance.
-    start = next((i for i in range(SAMPLE) if work.expected(wanted[i], IP(got[0][14:]).id) == got[0]), 0)
+    start = next((i for i in range(SAMPLE) if work.expected(wanted[i], got[0]) == got[0]), 0)
     for place, out in enumerate(got):
         frame = wanted[(start + place) % SAMPLE]
-        expected = work.expected(frame, IP(out[14:]).id)
+        expected = work.expected(frame, out)
         assert out == expected, (f"{work.name}: frame {place} of the sample differs\n in       {frame.hex()}\n"
                                  f" out      {out.hex()}\n expected {expected.hex()}")
+    work.check_order(got)
 
 
 def check_peer_sample(work, make):
     """A peer that routes must do the same work; while it learns flows it may
     lose packets, so only what came out is looked at."""
-    from scapy_quiet import IP
     wanted, got = sample(work, make)
     for out in got:
-        ident = IP(out[14:]).id
-        assert any(work.expected(frame, ident) == out for frame in wanted), f"{make.name} does other work: {out.hex()}"
+        assert any(work.expected(frame, out) == out for frame in wanted), f"{make.name} does other work: {out.hex()}"
 
 
-def start(lab, work, make, source):
-    """A process of the pair, forwarding, then frozen."""
+def start(lab, work, make):
+    """A process of the pair, forwarding."""
+    source = lab.path(f"{work.name}.pcap")
+    work_frames.write_pcap(source, work.all_frames())
     process = make(lab, work, f"net_pcap0,rx_pcap={source},infinite_rx=1", "net_null0,no-rx=1")
     lab.on_close(process.thaw)
     process.load()
@@ -114,27 +116,34 @@ def start(lab, work, make, source):
     return process
 
 
+def peer_of(work):
+    """What a peer does, and what makes its process."""
+    return (work.plain, peers.Greyhound) if work.peer == "plain" else (work, PEERS[work.peer])
+
+
 def measure(work, turns, calibrator):
     """One row: ratios of neighbouring turns, and rates."""
     with Lab() as lab:
-        source = lab.path(f"{work.name}.pcap")
-        work_frames.write_pcap(source, work.all_frames())
-        ours = start(lab, work, peers.Greyhound, source)
-        strays_before = ours.strays()
+        ours = start(lab, work, peers.Greyhound)
+        strays = {ours: ours.strays()}
         if work.peer == "itself":
             pair = churn.Churning(lab, ours), ours
             ours.freeze()
         else:
             ours.freeze()
-            pair = ours, start(lab, work, PEERS[work.peer], source)
+            pair = ours, start(lab, *peer_of(work))
+            strays[pair[1]] = pair[1].strays()
             pair[1].freeze()
         before = windows.steal(CORE)
         rounds = windows.alternate(pair, calibrator, turns)
         after = windows.steal(CORE)
+        for process, strays_before in strays.items():
+            process.thaw()
+            assert process.strays() == strays_before, (f"{work.name}: not every packet was forwarded: "
+                                                       f"{process.strays()} after {strays_before}")
+            process.freeze()
         ours.thaw()
-        worker, strays = ours.worker(), ours.strays()
-        assert strays == strays_before, (f"{work.name}: not every packet was forwarded: {strays} "
-                                         f"after {strays_before}")
+        worker = ours.worker()
     row = {"unit": "Mpps"} | windows.summary(rounds, calibrator.best)
     row["ns"], row["peer_ns"] = 1e3 / row["median"], 1e3 / row["peer_median"]
     row["steal"] = (after[0] - before[0]) / max(1, after[1] - before[1])
@@ -163,6 +172,8 @@ def measure_work(work, turns, calibrator):
     check_sample(work)
     if work.peer == "ovs":
         check_peer_sample(work, PEERS[work.peer])
+    if work.peer == "plain":
+        check_sample(work.plain)
     one = {"scaling": scaling.measure, "spread": spread.measure}.get(work.peer, measure)
     return [rows.rate(work, one(work, turns, calibrator))]
 
@@ -219,14 +230,16 @@ def draw_sweeps(turns, calibrator, out):
 def arguments():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--quick", action="store_true", help=f"{', '.join(QUICK)} and fewer turns; under 5 minutes")
-    args.add_argument("--only", default="", help="rows by id, comma separated")
+    args.add_argument("--only", default="", help="rows by id, comma separated; K: all K-...")
     args.add_argument("--turns", type=int, help="pairs of turns per row (21, quick: 9) and point of a chart (5)")
     args.add_argument("--charts", action="store_true", help="measure and draw the charts, too (without --only: do so anyway)")
     args.add_argument("--enforce", action="store_true", help="a missed bar is an error")
     args.add_argument("--out", default=built.FOLDER, help="where results.json goes")
     args = args.parse_args()
     everything = [*WORKS, *OTHERS]
-    args.names = args.only.replace(",", " ").split() or (QUICK if args.quick else everything)
+    asked = [[name for name in everything if name == word or (word == "K" and name.startswith("K-"))] or [word]
+             for word in args.only.replace(",", " ").split()]
+    args.names = [name for names in asked for name in names] or (QUICK if args.quick else everything)
     args.everything = not (args.only or args.quick)
     if unknown := set(args.names) - set(everything):
         sys.exit(f"no such row: {', '.join(sorted(unknown))}; there are {' '.join(everything)}")

@@ -17,8 +17,12 @@ KEYS = {"id", "unit", "median", "min", "max", "peer_median", "ratio", "bar", "me
 def smoke_bench_samples():
     """the bench's samples equal scapy's frames, and a wrong one is seen"""
     import frames
+    import kinds
     import run
 
+    every = [kinds.KindWork(work.name, work.around, work.decap, min(work.tunnels, 16), 256) for work in kinds.WORKS]
+    for work in [*every, every[0].plain]:
+        run.check_sample(work)
     for work in (frames.Work("W5", "decap", frames.GRE, 16, decap=True, frames=256),
                  frames.Work("W8", "routes", frames.GRE, 16, prefixes=500, frames=256)):
         run.check_sample(work)
@@ -63,12 +67,14 @@ def smoke_bench_pacer():
 
 
 def smoke_bench_row():
-    """one row is measured beside testpmd and written down"""
+    """a row is measured beside testpmd, one beside plain GRE, and both are written down"""
     with Lab() as lab:
-        done = subprocess.run([sys.executable, os.path.join(BENCHES, "run.py"), "--only", "W2", "--turns", "1",
+        done = subprocess.run([sys.executable, os.path.join(BENCHES, "run.py"), "--only", "W2 K-gre6-d", "--turns", "1",
                                "--out", lab.dir], capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stdout + done.stderr
         with open(os.path.join(lab.dir, "results.json")) as file:
-            (row,) = json.load(file)
-    assert KEYS <= set(row), row
-    assert row["id"] == "W2" and row["median"] > 0.1 and 0 < row["ratio"] < 2, row
+            rows = json.load(file)
+    assert [row["id"] for row in rows] == ["W2", "K-gre6-d"], rows
+    for row in rows:
+        assert KEYS <= set(row), row
+        assert row["median"] > 0.1 and 0 < row["ratio"] < 2, row
