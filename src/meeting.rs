@@ -1,5 +1,6 @@
-//! Where the fragments of a datagram meet: rings between all workers for frames
-//! that belong to another worker's reassembly (`datapath::reassemble`).
+//! Where packets meet that one worker has to have together: rings between all
+//! workers for fragments that belong to another's reassembly, and for what enters a
+//! tunnel that another numbers (`datapath::others`).
 //!
 //! A worker that ends drops its rings' giving ends, then takes until all others
 //! have: as in `spread`, nothing is lost. A full ring drops
@@ -21,7 +22,7 @@ pub const MOST_WORKERS: usize = 64;
 
 /// A frame on its way, and what the giver knows of it.
 pub struct Parcel<B> {
-    /// As received.
+    /// As received, or as it came out of a tunnel.
     pub buf: B,
     /// The port it came in by.
     pub origin: PortId,

@@ -16,6 +16,7 @@
 use std::net::IpAddr;
 use std::ops::{BitAnd, BitOr, BitOrAssign, Not};
 
+use super::ending::Ending;
 use super::headers::Headers;
 use super::headers6::Headers6;
 use super::verdict::Verdict;
@@ -181,6 +182,9 @@ pub(crate) struct Packets<B> {
     pub verdict: [Verdict; BURST],
     /// For packets to send: the port or VLAN interface they leave by.
     pub out_if: [IfId; BURST],
+    /// Packets whose headers are filled in when they leave, as `endings` say.
+    pub unended: Set,
+    pub endings: [Ending; BURST],
 }
 
 impl<B> Packets<B> {
@@ -195,6 +199,8 @@ impl<B> Packets<B> {
             hop: [NextHopId::NO_ROUTE; BURST],
             verdict: [Verdict::UNDECIDED; BURST],
             out_if: [IfId::NONE; BURST],
+            unended: Set::EMPTY,
+            endings: [Ending::NONE; BURST],
         }
     }
 
@@ -208,6 +214,7 @@ impl<B> Packets<B> {
         self.in_if = [in_if; BURST];
         self.hop = [NextHopId::NO_ROUTE; BURST];
         self.verdict = [Verdict::UNDECIDED; BURST];
+        self.unended = Set::EMPTY;
     }
 }
 

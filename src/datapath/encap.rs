@@ -9,20 +9,22 @@
 //!
 //! TTL, DSCP and DF are the template's unless [`flags`] say "copy"; the ECN
 //! field is copied unless they say not to (RFC 6040 §4.1). Checksum and sequence
-//! number of a GRE header are `gre`'s, a UDP header is `udp`'s.
+//! number of a GRE header and a UDP header are filled in later ([`Ending`]).
 
 use super::burst::{Packets, Slot};
-use super::forward::Family;
+use super::ecn;
+use super::ending::Ending;
+use super::forward::{Family, sender};
 use super::headers::{Headers, words};
 use super::rewrite::TAGGED_LEN;
-use super::{ecn, gre, udp};
+use super::verdict::Turn;
 use crate::buf::PacketBuf;
 use crate::tables::Tables;
 use crate::tables::adjacency::{Adjacency, REWRITE_ROOM, flags};
 use crate::wire::checksum::finish;
 use crate::wire::ether::ETHER_LEN;
 use crate::wire::gre::GRE_LEN;
-use crate::wire::ipv4::{FLAG_DF, IPV4_LEN, TTL_OFFSET};
+use crate::wire::ipv4::{FLAG_DF, IPV4_LEN, IPV4_MAX_TOTAL, TTL_OFFSET};
 use crate::wire::ipv6::{HOP_LIMIT_OFFSET, IPV6_LEN};
 
 /// What the outer header takes from the packet inside: words of its header in
@@ -143,40 +145,59 @@ impl Inner {
     }
 }
 
-/// Finishes a packet for a tunnel adjacency. `id` counts identifications. False
-/// if there is no room for the headers, or the underlay does not take that much.
+/// Finishes a packet for a tunnel adjacency, all but its [`Ending`] if it has one.
+/// False if there is no room for the headers, the underlay does not take that
+/// much, or another worker is to do it.
 #[inline(always)]
 pub(crate) fn apply<F: Family, B: PacketBuf>(
     packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
     slot: Slot,
     adjacency: &Adjacency,
-    id: &mut u16,
-    tables: &Tables,
 ) -> bool {
     let inner = F::carried(packets, slot);
     let l3 = usize::from(packets.l3[slot.at()]);
+    let most = usize::from(adjacency.underlay_mtu);
     let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
-    put(buf, l3, inner, adjacency, usize::from(adjacency.underlay_mtu), id, tables)
+    // The lengths of the usual stacks are constants, and so is the copy.
+    match [adjacency.l2_len, adjacency.rewrite_len] {
+        [ETHER, GRE] => fill(buf, l3, GRE.into(), ETHER_LEN, inner, adjacency, most, turn.id),
+        [ETHER, IPIP] => fill(buf, l3, IPIP.into(), ETHER_LEN, inner, adjacency, most, turn.id),
+        _ => unusual(packets, turn, slot, inner, adjacency),
+    }
 }
 
-/// Puts the tunnel's headers before the datagram that starts at `l3`, if all of
-/// it is then `most` bytes at most. False if not, or if there is no room.
-#[inline(always)]
+/// [`apply`] for VLAN tags, options of GRE, UDP.
+#[inline(never)]
+fn unusual<C: Carried, B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    slot: Slot,
+    inner: C,
+    adjacency: &Adjacency,
+) -> bool {
+    if sender(packets, turn, slot, adjacency).is_some() {
+        return false;
+    }
+    let l3 = usize::from(packets.l3[slot.at()]);
+    let most = usize::from(adjacency.underlay_mtu);
+    let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
+    let ending = headers(buf, l3, inner, adjacency, most, turn.id, turn.tables);
+    ending.map(|ending| packets.end(slot, ending, &turn.tables.sequences)).is_some()
+}
+
+/// Puts the tunnel's headers before the datagram that starts at `l3`, whatever its
+/// size. False if there is no room.
 pub(crate) fn put<C: Carried, B: PacketBuf>(
     buf: &mut B,
     l3: usize,
     inner: C,
     adjacency: &Adjacency,
-    most: usize,
     id: &mut u16,
     tables: &Tables,
 ) -> bool {
-    // The lengths of the usual stacks are constants, and so is the copy.
-    match [adjacency.l2_len, adjacency.rewrite_len] {
-        [ETHER, GRE] => fill(buf, l3, GRE.into(), ETHER_LEN, inner, adjacency, most, id),
-        [ETHER, IPIP] => fill(buf, l3, IPIP.into(), ETHER_LEN, inner, adjacency, most, id),
-        _ => other(buf, l3, inner, adjacency, most, id, tables),
-    }
+    let ending = headers(buf, l3, inner, adjacency, IPV4_MAX_TOTAL, id, tables);
+    ending.map(|ending| ending.fill(buf, &tables.sequences)).is_some()
 }
 
 /// Lengths of the usual stacks.
@@ -184,9 +205,8 @@ const ETHER: u8 = ETHER_LEN as u8;
 const IPIP: u8 = (ETHER_LEN + IPV4_LEN) as u8;
 const GRE: u8 = (ETHER_LEN + IPV4_LEN + GRE_LEN) as u8;
 
-/// [`put`] for the unusual: VLAN tags, options of GRE, UDP.
-#[inline(never)]
-fn other<C: Carried, B: PacketBuf>(
+/// The headers of any stack, and what is left to fill in.
+fn headers<C: Carried, B: PacketBuf>(
     buf: &mut B,
     l3: usize,
     inner: C,
@@ -194,15 +214,14 @@ fn other<C: Carried, B: PacketBuf>(
     most: usize,
     id: &mut u16,
     tables: &Tables,
-) -> bool {
+) -> Option<Ending> {
     let (ahead, l2) = (usize::from(adjacency.rewrite_len), usize::from(adjacency.l2_len));
     let flow = match adjacency.encap.in_udp() {
         true => tables.flow.datagram(buf.data().get(l3..l3 + inner.total()).unwrap_or_default()),
         false => 0,
     };
     fill(buf, l3, ahead.min(REWRITE_ROOM), l2.min(TAGGED_LEN), inner, adjacency, most, id)
-        && gre::finish(buf, adjacency, &tables.sequences)
-        && udp::finish(buf, adjacency, flow)
+        .then(|| Ending::of(adjacency, flow))
 }
 
 #[allow(clippy::too_many_arguments)] // three of them constants where it matters

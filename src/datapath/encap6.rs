@@ -12,10 +12,11 @@
 
 use super::burst::{Packets, Slot};
 use super::encap::{Carried, front_of};
-use super::forward::Family;
+use super::ending::Ending;
+use super::forward::{Family, sender};
 use super::rewrite::TAGGED_LEN;
 use super::verdict::Turn;
-use super::{ecn, gre, lookup, udp};
+use super::{ecn, lookup};
 use crate::buf::PacketBuf;
 use crate::tables::Tables;
 use crate::tables::adjacency::{Adjacency, AdjacencyKind, REWRITE_ROOM, flags};
@@ -25,8 +26,9 @@ use crate::wire::ipv6::{
     HOP_LIMIT_OFFSET, IPV6_LEN, IPV6_MAX_PAYLOAD, PAYLOAD_LENGTH_OFFSET, chain,
 };
 
-/// Finishes a packet for an adjacency with an outer IPv6. False if there is no
-/// room for the headers, or the underlay does not take that much.
+/// Finishes a packet for an adjacency with an outer IPv6, all but its [`Ending`] if
+/// it has one. False if there is no room for the headers, the underlay does not take
+/// that much, or another worker is to do it.
 #[inline(always)]
 pub(crate) fn apply<F: Family, B: PacketBuf>(
     packets: &mut Packets<B>,
@@ -34,45 +36,79 @@ pub(crate) fn apply<F: Family, B: PacketBuf>(
     slot: Slot,
     adjacency: &Adjacency,
 ) -> bool {
+    const IP: usize = ETHER_LEN + IPV6_LEN;
+    const LIMITED: usize = IP + 8;
     let inner = F::carried(packets, slot);
     let flow = lookup::flow(packets, &turn.tables.flow, slot);
     let l3 = usize::from(packets.l3[slot.at()]);
-    let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
     let most = usize::from(adjacency.underlay_mtu);
-    put(buf, l3, inner, flow, adjacency, most, turn.tables)
+    let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
+    let fill = |buf: &mut B, ahead, l2| fill(buf, l3, ahead, l2, inner, flow, adjacency, most);
+    // The lengths of the usual stacks are constants, and so is the copy.
+    match usize::from(adjacency.rewrite_len) {
+        _ if usize::from(adjacency.l2_len) != ETHER_LEN || has_ending(adjacency) => {
+            unusual(packets, turn, slot, inner, flow, adjacency)
+        }
+        IP => fill(buf, IP, ETHER_LEN),
+        LIMITED => fill(buf, LIMITED, ETHER_LEN),
+        ahead if ahead == IP + GRE_LEN => fill(buf, IP + GRE_LEN, ETHER_LEN),
+        ahead if ahead == LIMITED + GRE_LEN => fill(buf, LIMITED + GRE_LEN, ETHER_LEN),
+        ahead => fill(buf, ahead.min(REWRITE_ROOM), ETHER_LEN),
+    }
 }
 
-/// Puts the tunnel's headers before the datagram that starts at `l3`, if all of
-/// it is then `most` bytes at most. False if not, or if there is no room.
+/// [`apply`] for VLAN tags, options of GRE, UDP.
+#[inline(never)]
+fn unusual<C: Carried, B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &Turn<'_>,
+    slot: Slot,
+    inner: C,
+    flow: u32,
+    adjacency: &Adjacency,
+) -> bool {
+    if sender(packets, turn, slot, adjacency).is_some() {
+        return false;
+    }
+    let l3 = usize::from(packets.l3[slot.at()]);
+    let most = usize::from(adjacency.underlay_mtu);
+    let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
+    let ending = headers(buf, l3, inner, flow, adjacency, most);
+    ending.map(|ending| packets.end(slot, ending, &turn.tables.sequences)).is_some()
+}
+
+/// Something is filled in when the outer header is there.
 #[inline(always)]
+fn has_ending(adjacency: &Adjacency) -> bool {
+    adjacency.flags & (flags::GRE_CHECKSUM | flags::GRE_SEQUENCE) != 0 || adjacency.encap.in_udp()
+}
+
+/// Puts the tunnel's headers before the datagram that starts at `l3`, whatever its
+/// size. False if there is no room.
 pub(crate) fn put<C: Carried, B: PacketBuf>(
     buf: &mut B,
     l3: usize,
     inner: C,
     flow: u32,
     adjacency: &Adjacency,
-    most: usize,
     tables: &Tables,
 ) -> bool {
-    const IP: usize = ETHER_LEN + IPV6_LEN;
-    const LIMITED: usize = IP + 8;
-    let fill = |buf: &mut B, ahead, l2| fill(buf, l3, ahead, l2, inner, flow, adjacency, most);
+    let ending = headers(buf, l3, inner, flow, adjacency, usize::MAX);
+    ending.map(|ending| ending.fill(buf, &tables.sequences)).is_some()
+}
+
+/// The headers of any stack, and what is left to fill in.
+fn headers<C: Carried, B: PacketBuf>(
+    buf: &mut B,
+    l3: usize,
+    inner: C,
+    flow: u32,
+    adjacency: &Adjacency,
+    most: usize,
+) -> Option<Ending> {
     let (ahead, l2) = (usize::from(adjacency.rewrite_len), usize::from(adjacency.l2_len));
-    // The lengths of the usual stacks are constants, and so is the copy.
-    let options = adjacency.flags & (flags::GRE_CHECKSUM | flags::GRE_SEQUENCE) != 0
-        || adjacency.encap.in_udp();
-    match ahead {
-        _ if l2 != ETHER_LEN || options => {
-            fill(buf, ahead.min(REWRITE_ROOM), l2.min(TAGGED_LEN))
-                && gre::finish(buf, adjacency, &tables.sequences)
-                && udp::finish(buf, adjacency, flow)
-        }
-        IP => fill(buf, IP, ETHER_LEN),
-        LIMITED => fill(buf, LIMITED, ETHER_LEN),
-        ahead if ahead == IP + GRE_LEN => fill(buf, IP + GRE_LEN, ETHER_LEN),
-        ahead if ahead == LIMITED + GRE_LEN => fill(buf, LIMITED + GRE_LEN, ETHER_LEN),
-        _ => fill(buf, ahead.min(REWRITE_ROOM), ETHER_LEN),
-    }
+    fill(buf, l3, ahead.min(REWRITE_ROOM), l2.min(TAGGED_LEN), inner, flow, adjacency, most)
+        .then(|| Ending::of(adjacency, flow))
 }
 
 /// The adjacency that a packet with a limit on nesting meets instead of its

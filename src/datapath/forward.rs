@@ -233,7 +233,7 @@ fn finish<F: Family, B: PacketBuf>(
     let done = match adjacency.kind {
         AdjacencyKind::Tunnel => {
             mss::inwards(packets, slot, adjacency);
-            encap::apply::<F, B>(packets, slot, adjacency, turn.id, turn.tables)
+            encap::apply::<F, B>(packets, turn, slot, adjacency)
         }
         AdjacencyKind::Tunnel6 => {
             mss::inwards(packets, slot, adjacency);
@@ -256,8 +256,9 @@ fn finish<F: Family, B: PacketBuf>(
     }
 }
 
-/// A packet that did not get its headers: with them it is more than the underlay
-/// takes, and the tunnel cuts outside; or there is no room.
+/// A packet that did not get its headers: another worker numbers what enters this
+/// tunnel; with them it is more than the underlay takes, and the tunnel cuts
+/// outside; or there is no room.
 #[cold]
 fn not_done<B: PacketBuf>(
     packets: &mut Packets<B>,
@@ -265,6 +266,9 @@ fn not_done<B: PacketBuf>(
     slot: Slot,
     adjacency: &Adjacency,
 ) {
+    if let Some(sender) = sender(packets, turn, slot, adjacency) {
+        return turn.others.pass(packets, slot, sender);
+    }
     let headers = usize::from(adjacency.rewrite_len.saturating_sub(adjacency.l2_len));
     let outer = packets.total(slot) + headers;
     if cuts_outer(adjacency) && outer > usize::from(adjacency.underlay_mtu) {
@@ -272,6 +276,21 @@ fn not_done<B: PacketBuf>(
     } else {
         packets.drop_out(turn, slot, DropReason::NoHeadroom, adjacency.out_if);
     }
+}
+
+/// The other worker that sends what enters a numbered tunnel: with one for each,
+/// numbers are in order (RFC 2890 §2.2). What was made here goes from here: it may
+/// have no route to be looked up by there.
+pub(crate) fn sender<B>(
+    packets: &Packets<B>,
+    turn: &Turn<'_>,
+    slot: Slot,
+    adjacency: &Adjacency,
+) -> Option<usize> {
+    let numbered = adjacency.flags & flags::GRE_SEQUENCE != 0 && adjacency.kind.is_tunnel();
+    let sender = turn.others.sender(adjacency.out_if);
+    let other = numbered && turn.others.is_other(sender);
+    (other && !packets.headers.originated.contains(slot)).then_some(sender)
 }
 
 /// The rule that keeps a forwarded packet out of a tunnel because of its
@@ -392,7 +411,10 @@ fn odd<F: Family, B: PacketBuf>(
         return packets.punt(turn, slot, PuntReason::Resolve);
     }
     if packets.total(slot) > usize::from(adjacency.mtu) {
-        packets.verdict[slot.at()] = Verdict::CUT;
+        match sender(packets, turn, slot, adjacency) {
+            Some(sender) => turn.others.pass(packets, slot, sender),
+            None => packets.verdict[slot.at()] = Verdict::CUT,
+        }
         return;
     }
     finish::<F, B>(packets, turn, slot, adjacency, tally);

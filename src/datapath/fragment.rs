@@ -23,7 +23,7 @@ use crate::buf::{Burst, PacketBuf, PacketIo};
 use crate::tables::adjacency::{Adjacency, AdjacencyKind};
 use crate::wire::EmitError;
 use crate::wire::ipv4::fragment::{Fragment, FragmentPlan};
-use crate::wire::ipv4::{IPV4_LEN, IPV4_MAX_TOTAL, TTL_OFFSET};
+use crate::wire::ipv4::{IPV4_LEN, TTL_OFFSET};
 use crate::wire::ipv6::chain::FRAGMENT_LEN;
 use crate::wire::ipv6::fragment::FragmentPlan6;
 
@@ -211,12 +211,12 @@ fn wrap<C: Carried, B: PacketBuf>(
     adjacency: &Adjacency,
     turn: &mut Turn<'_>,
 ) -> bool {
-    let (most, tables) = (IPV4_MAX_TOTAL, turn.tables);
+    let tables = turn.tables;
     if adjacency.kind == AdjacencyKind::Tunnel6 {
         let flow = tables.flow.datagram(buf.data().get(l3..).unwrap_or_default());
-        return encap6::put(buf, l3, inner, flow, adjacency, most, tables);
+        return encap6::put(buf, l3, inner, flow, adjacency, tables);
     }
-    encap::put(buf, l3, inner, adjacency, most, turn.id, tables)
+    encap::put(buf, l3, inner, adjacency, turn.id, tables)
 }
 
 /// What is cut goes as IP in IP into a tunnel of minimal encapsulation.

@@ -5,16 +5,17 @@
 //!   in    a header that is not the plain one: parsed, checksum verified over
 //!         all of the outer payload, key handed to the lookup; the number is
 //!         judged when all else about the packet is good
-//!   out   the template is in front: number taken, then everything summed
+//!   out   the template is in front: number taken, then everything summed (`ending`)
 //! ```
 
 use super::burst::{Packets, Slot};
 use super::decap::Between;
 use super::drop::DropReason;
+use super::ending::Ending;
 use super::verdict::Turn;
 use crate::buf::PacketBuf;
 use crate::ids::Family;
-use crate::tables::adjacency::{Adjacency, flags};
+use crate::tables::adjacency::flags;
 use crate::tables::sequence::Sequences;
 use crate::tables::tunnel::Tunnel;
 use crate::wire::checksum::checksum;
@@ -65,29 +66,23 @@ pub(crate) fn in_sequence<B: PacketBuf>(
 
 /// Fills in number and checksum of the header that was put in front of a
 /// datagram, where the tunnel has them. The buffer ends with the datagram.
-#[inline]
-pub(crate) fn finish<B: PacketBuf>(
-    buf: &mut B,
-    adjacency: &Adjacency,
-    sequences: &Sequences,
-) -> bool {
-    const OPTIONS: u8 = flags::GRE_CHECKSUM | flags::GRE_SEQUENCE;
-    if adjacency.flags & OPTIONS == 0 {
-        return true;
+pub(crate) fn finish<B: PacketBuf>(buf: &mut B, ending: &Ending, sequences: &Sequences) {
+    if ending.gre == 0 {
+        return;
     }
-    let udp = if adjacency.encap.in_udp() { UDP_LEN } else { 0 };
-    let from = usize::from(adjacency.l2_len) + adjacency.outer_len() + udp;
-    let header = usize::from(adjacency.rewrite_len).saturating_sub(from);
-    let Some(packet) = buf.data_mut().get_mut(from..) else { return false };
-    if adjacency.flags & flags::GRE_SEQUENCE != 0 {
-        let word = packet.get_mut(..header).and_then(|header| header.last_chunk_mut());
-        let Some(word) = word else { return false };
-        *word = sequences.get(adjacency.out_if.index()).next().to_be_bytes();
+    let udp = if ending.udp { UDP_LEN } else { 0 };
+    let from = usize::from(ending.l2_len) + usize::from(ending.outer_len) + udp;
+    let header = usize::from(ending.rewrite_len).saturating_sub(from);
+    let packet = buf.data_mut().get_mut(from..).unwrap_or_default();
+    if ending.gre & flags::GRE_SEQUENCE != 0
+        && let Some(word) = packet.get_mut(..header).and_then(|header| header.last_chunk_mut())
+    {
+        *word = sequences.get(ending.tunnel.index()).next().to_be_bytes();
     }
-    if adjacency.flags & flags::GRE_CHECKSUM != 0 {
+    if ending.gre & flags::GRE_CHECKSUM != 0 {
         let sum = checksum(packet).to_be_bytes();
-        let Some(field) = packet.get_mut(GRE_LEN..GRE_LEN + 2) else { return false };
-        field.copy_from_slice(&sum);
+        if let Some(field) = packet.get_mut(GRE_LEN..GRE_LEN + 2) {
+            field.copy_from_slice(&sum);
+        }
     }
-    true
 }

@@ -35,7 +35,7 @@ pub(crate) fn apply<B: PacketBuf>(
 ) -> bool {
     if packets.headers.marks.fragment.contains(slot) {
         count_fallback(turn, adjacency);
-        return encap::apply::<V4, B>(packets, slot, adjacency, turn.id, turn.tables);
+        return encap::apply::<V4, B>(packets, turn, slot, adjacency);
     }
     put(packets, slot, adjacency).is_some()
 }

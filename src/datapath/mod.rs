@@ -34,6 +34,7 @@ mod door;
 mod ecn;
 mod encap;
 mod encap6;
+mod ending;
 mod forward;
 mod fragment;
 mod gre;
@@ -49,6 +50,7 @@ mod local6;
 mod lookup;
 mod minimal;
 mod mss;
+mod others;
 mod punt;
 mod reassemble;
 mod rewrite;
@@ -74,6 +76,7 @@ pub(crate) use headers::{GROUPS, Headers, LANES, Lanes, Row, WORDS};
 pub(crate) use ipv4::judge_lanes;
 pub(crate) use keepalive::PROBE_IDENT;
 use laps::Laps;
+use others::Others;
 use punt::Punter;
 use reassemble::Reassembly;
 use tx::Outputs;
@@ -87,11 +90,17 @@ pub(crate) struct Path<I: PacketIo> {
     packets: Box<Packets<I::Buf>>,
     opened: Box<decap::Opened>,
     outputs: Outputs<I::Buf>,
+    own: Own,
+    laps: Laps,
+}
+
+/// What a worker's turns go on with.
+struct Own {
     punter: Punter,
     reassembly: Box<Reassembly>,
+    others: Others,
     id: u16,
     isa: Isa,
-    laps: Laps,
 }
 
 /// The shared things a burst is handled against.
@@ -104,27 +113,30 @@ pub(crate) struct Shared<'t> {
 
 impl<I: PacketIo> Path<I> {
     pub(crate) fn new(io: &mut I, end: WorkerEnd, first_id: u16) -> Path<I> {
-        let reassembly = Box::new(Reassembly::new(room(io), io.ticks_per_second()));
-        Path {
-            reassembly,
-            packets: Box::new(Packets::new()),
-            opened: Box::new(decap::Opened::new()),
-            outputs: Outputs::new(),
+        let own = Own {
+            reassembly: Box::new(Reassembly::new(room(io), io.ticks_per_second())),
+            others: Others::NONE,
             punter: Punter::new(end, io.ticks_per_second(), io.ticks()),
             id: first_id,
             isa: Isa::detect(),
+        };
+        Path {
+            packets: Box::new(Packets::new()),
+            opened: Box::new(decap::Opened::new()),
+            outputs: Outputs::new(),
+            own,
             laps: Laps::default(),
         }
     }
 
     /// Tells the time, once per turn.
     pub(crate) fn set_now(&mut self, ticks: u64) {
-        self.punter.now = ticks;
+        self.own.punter.now = ticks;
     }
 
     /// True when control has handed something over: one acquire load.
     pub(crate) fn has_injected(&self) -> bool {
-        self.punter.end.has_injected()
+        self.own.punter.end.has_injected()
     }
 
     /// The burst to receive into: empty.
@@ -135,7 +147,7 @@ impl<I: PacketIo> Path<I> {
     /// Handles the frames in the burst, received on `port`.
     pub(crate) fn receive(&mut self, io: &mut I, shared: Shared<'_>, port: PortId) {
         let count = self.packets.burst.len() as u64;
-        let bytes = self.isa.run(Receive { path: self, io, shared, port });
+        let bytes = self.own.isa.run(Receive { path: self, io, shared, port });
         let ledger = shared.counters.ledger(port);
         ledger.received.add(count);
         ledger.received_bytes.add(bytes);
@@ -145,15 +157,15 @@ impl<I: PacketIo> Path<I> {
     /// which counted them.
     pub(crate) fn take_over(&mut self, io: &mut I, shared: Shared<'_>, port: PortId) {
         shared.counters.ledger(port).taken.add(self.packets.burst.len() as u64);
-        self.isa.run(Receive { path: self, io, shared, port });
+        self.own.isa.run(Receive { path: self, io, shared, port });
     }
 
     /// Handles a burst of what control handed over; gives how many packets.
     pub(crate) fn inject(&mut self, io: &mut I, shared: Shared<'_>) -> usize {
-        let Path { packets, opened, outputs, punter, reassembly, id, isa, laps } = self;
+        let Path { packets, opened, outputs, own, laps } = self;
         // These are not what a burst's time is asked for.
         laps.stop();
-        let mut turn = turn(shared, PortId::CONTROL, punter, reassembly, id, *isa);
+        let mut turn = turn(shared, PortId::CONTROL, own);
         let mut waiting = inject::Waiting::NONE;
         let taken = inject::take(io, outputs, packets, &mut turn, &mut waiting);
         let inject::Waiting { pending, directed } = waiting;
@@ -169,7 +181,7 @@ impl<I: PacketIo> Path<I> {
     /// come from the workers they arrived at.
     pub(crate) fn with_meeting(&mut self, end: MeetingEnd<I::Buf>) {
         let (number, workers) = end.place();
-        self.reassembly.share(number, workers);
+        self.own.others.share(number, workers);
         self.outputs.meeting = Some(end);
     }
 
@@ -180,11 +192,11 @@ impl<I: PacketIo> Path<I> {
 
     /// Handles what another worker gave of one port's; gives how many packets.
     pub(crate) fn meet(&mut self, io: &mut I, shared: Shared<'_>, inlet: usize) -> usize {
-        let Path { packets, opened, outputs, punter, reassembly, id, isa, laps } = self;
+        let Path { packets, opened, outputs, own, laps } = self;
         let waiting = outputs.meeting.as_ref().and_then(|meeting| meeting.waiting(inlet));
         let Some(origin) = waiting else { return 0 };
         laps.stop();
-        let mut turn = turn(shared, origin, punter, reassembly, id, *isa);
+        let mut turn = turn(shared, origin, own);
         let mut pending = Set::EMPTY;
         let taken = inject::take_parcels(outputs, packets, &mut turn, inlet, &mut pending);
         rounds(packets, opened, &mut turn, pending, laps, &|| io.ticks());
@@ -194,18 +206,17 @@ impl<I: PacketIo> Path<I> {
 
     /// True when fragments have waited too long for others.
     pub(crate) fn is_due(&self) -> bool {
-        self.reassembly.is_due(self.punter.now)
+        self.own.reassembly.is_due(self.own.punter.now)
     }
 
     /// Gives those up.
     pub(crate) fn expire(&mut self, shared: Shared<'_>) {
-        let Path { punter, reassembly, id, isa, .. } = self;
-        reassemble::expire(&mut turn(shared, PortId::CONTROL, punter, reassembly, id, *isa));
+        reassemble::expire(&mut turn(shared, PortId::CONTROL, &mut self.own));
     }
 
     /// Gives no other worker anything any more.
     pub(crate) fn close(&mut self) {
-        self.reassembly.share(0, 1);
+        self.own.others.share(0, 1);
         self.outputs.meeting.iter_mut().for_each(MeetingEnd::close);
     }
 
@@ -216,7 +227,7 @@ impl<I: PacketIo> Path<I> {
 
     /// Drops what waits here.
     pub(crate) fn end(&mut self, shared: Shared<'_>) {
-        self.reassembly.end(shared);
+        self.own.reassembly.end(shared);
     }
 
     /// Sends all that waits in the outputs.
@@ -242,11 +253,11 @@ impl<I: PacketIo> simd::Job for Receive<'_, '_, I> {
     #[inline(always)]
     fn run(self) -> u64 {
         let Receive { path, io, shared, port } = self;
-        let Path { packets, opened, outputs, punter, reassembly, id, isa, laps } = path;
+        let Path { packets, opened, outputs, own, laps } = path;
         let stages = &shared.counters.stages;
         let count = packets.burst.len();
         laps.begin(|| io.ticks());
-        let mut turn = turn(shared, port, punter, reassembly, id, *isa);
+        let mut turn = turn(shared, port, own);
         let mut pending = Set::EMPTY;
         let bytes = classify::classify(packets, &mut turn, &mut pending);
         laps.lap(Stage::Classify, stages, || io.ticks());
@@ -259,18 +270,25 @@ impl<I: PacketIo> simd::Job for Receive<'_, '_, I> {
 }
 
 #[inline(always)]
-fn turn<'t>(
-    shared: Shared<'t>,
-    origin: PortId,
-    punter: &'t mut Punter,
-    reassembly: &'t mut Reassembly,
-    id: &'t mut u16,
-    isa: Isa,
-) -> Turn<'t> {
+fn turn<'t>(shared: Shared<'t>, origin: PortId, own: &'t mut Own) -> Turn<'t> {
     let Shared { tables, counters, guard } = shared;
+    let Own { punter, reassembly, others, id, isa } = own;
     let interfaces = tables.interfaces.load(guard);
     let ledger = counters.ledger(origin);
-    Turn { tables, guard, interfaces, counters, origin, ledger, punter, reassembly, id, isa }
+    let isa = *isa;
+    Turn {
+        tables,
+        guard,
+        interfaces,
+        counters,
+        origin,
+        ledger,
+        punter,
+        reassembly,
+        others,
+        id,
+        isa,
+    }
 }
 
 /// The largest datagram that a buffer takes; what a usual one takes if there is

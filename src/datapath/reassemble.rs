@@ -25,7 +25,7 @@ use super::classify::{gather_at, gather6_at};
 use super::drop::DropReason;
 use super::punt::Notice;
 use super::verdict::{Turn, Verdict};
-use crate::buf::{BURST, PacketBuf};
+use crate::buf::PacketBuf;
 use crate::exchange::PuntReason;
 use crate::ids::{NextHopId, PortId};
 use crate::wire::IPPROTO_ICMPV6;
@@ -46,38 +46,18 @@ const PER_TURN: usize = 32;
 /// One worker's reassembly.
 pub(crate) struct Reassembly {
     table: Table,
-    /// Which of so many workers this is.
-    number: usize,
-    workers: usize,
-    /// To whom the fragments of this burst go that are another worker's.
-    to: [u8; BURST],
 }
 
 impl Reassembly {
     /// For datagrams of up to `room` bytes; all of them are this worker's.
     pub(crate) fn new(room: usize, ticks_per_second: u64) -> Reassembly {
         let timeouts = TIMEOUTS.map(|seconds| seconds * ticks_per_second);
-        Reassembly { table: Table::new(room, timeouts), number: 0, workers: 1, to: [0; BURST] }
-    }
-
-    /// From now on this is one of several workers.
-    pub(crate) fn share(&mut self, number: usize, workers: usize) {
-        (self.number, self.workers) = (number, workers.max(1));
-    }
-
-    /// The worker that a packet with [`Verdict::PASSED`] goes to.
-    pub(crate) fn goes_to(&self, slot: Slot) -> usize {
-        self.to[slot.at()].into()
+        Reassembly { table: Table::new(room, timeouts) }
     }
 
     /// True if some datagram's time is over.
     pub(crate) fn is_due(&self, now: u64) -> bool {
         self.table.late(now).is_some()
-    }
-
-    /// Whose a datagram with this hash is. (A bucket is by the lower bits.)
-    fn owner(&self, hash: u32) -> usize {
-        ((u64::from(hash) * self.workers as u64) >> 32) as usize
     }
 
     /// Gives up everything: the worker ends.
@@ -106,11 +86,9 @@ pub(crate) fn take<B: PacketBuf>(
     };
     let key = Key { in_if: packets.in_if[slot.at()], of: piece.of };
     let hash = &turn.tables.flow;
-    let owner = turn.reassembly.owner(key.hash(hash));
-    if owner != turn.reassembly.number && is_frame(packets, turn, slot) {
-        turn.reassembly.to[slot.at()] = owner as u8;
-        packets.verdict[slot.at()] = Verdict::PASSED;
-        return;
+    let owner = turn.others.owner(key.hash(hash));
+    if turn.others.is_other(owner) && is_frame(packets, turn, slot) {
+        return turn.others.pass(packets, slot, owner);
     }
     let group = packets.headers.group.contains(slot);
     let arrival = Arrival { now: turn.punter.now, origin: turn.origin, group };

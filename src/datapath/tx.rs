@@ -39,7 +39,7 @@ pub(crate) struct Outputs<B> {
     waiting: u32,
     /// Buffers to be freed.
     dead: Burst<B>,
-    /// Where fragments go that another worker is to have.
+    /// Where packets go that another worker is to have.
     pub(crate) meeting: Option<MeetingEnd<B>>,
 }
 
@@ -69,10 +69,13 @@ impl<B: PacketBuf> Outputs<B> {
             return;
         }
         let mut burst = std::mem::take(&mut packets.burst);
-        for (index, buf) in burst.drain(..).enumerate() {
+        for (index, mut buf) in burst.drain(..).enumerate() {
             let slot = Slot::new(index);
             let verdict = packets.verdict[slot.at()];
             if let Some(port) = verdict.port() {
+                if packets.unended.contains(slot) {
+                    packets.endings[slot.at()].fill(&mut buf, &turn.tables.sequences);
+                }
                 let out_if = packets.out_if[slot.at()];
                 self.push(io, turn.counters, port, buf, turn.origin, out_if);
             } else if verdict == Verdict::CUT {
@@ -101,6 +104,9 @@ impl<B: PacketBuf> Outputs<B> {
         let output = &mut self.ports[port];
         if n == 0 || !verdicts || !interfaces || !output.burst.is_empty() {
             return false;
+        }
+        if !packets.unended.is_empty() {
+            packets.end_all(&turn.tables.sequences);
         }
         let bytes = packets.burst.iter().map(|buf| buf.data().len() as u64).sum();
         output.runs.push(Run { origin: turn.origin, out_if, packets: n, bytes });
@@ -137,7 +143,7 @@ impl<B: PacketBuf> Outputs<B> {
         output.burst.push(buf);
     }
 
-    /// Gives a fragment to the worker that puts its datagram together.
+    /// Gives a packet to the worker whose it is.
     #[cold]
     fn pass_on<I: PacketIo<Buf = B>>(
         &mut self,
@@ -157,7 +163,7 @@ impl<B: PacketBuf> Outputs<B> {
             six: packets.six.contains(slot),
         };
         let refused = match &mut self.meeting {
-            Some(meeting) => meeting.give(turn.reassembly.goes_to(slot), parcel).err(),
+            Some(meeting) => meeting.give(turn.others.goes_to(slot), parcel).err(),
             None => Some(parcel.buf),
         };
         match refused {

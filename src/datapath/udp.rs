@@ -13,9 +13,9 @@
 
 use super::burst::{Packets, Slot};
 use super::drop::DropReason;
+use super::ending::Ending;
 use super::verdict::Turn;
 use crate::buf::PacketBuf;
-use crate::tables::adjacency::{Adjacency, AdjacencyKind};
 use crate::wire::ipv4::{ADDRESSES_OFFSET, IPV4_LEN};
 use crate::wire::ipv6::{self, IPV6_LEN};
 use crate::wire::udp::{self, UDP_LEN, UdpHeader};
@@ -74,34 +74,31 @@ fn ends(six: bool) -> std::ops::Range<usize> {
     if six { ipv6::ADDRESSES_OFFSET..IPV6_LEN } else { ADDRESSES_OFFSET..IPV4_LEN }
 }
 
-/// Fills in the UDP header of what was put in front of a datagram of this flow,
-/// where the tunnel has one; the last of all, since it sums what is behind. The
-/// buffer ends with the datagram.
-#[inline]
-pub(crate) fn finish<B: PacketBuf>(buf: &mut B, adjacency: &Adjacency, flow: u32) -> bool {
-    if !adjacency.encap.in_udp() {
-        return true;
+/// Fills in the UDP header of what was put in front of a datagram, where the
+/// tunnel has one; the last of all, since it sums what is behind. The buffer ends
+/// with the datagram.
+pub(crate) fn finish<B: PacketBuf>(buf: &mut B, ending: &Ending) {
+    if !ending.udp {
+        return;
     }
-    let packet = buf.data_mut().get_mut(usize::from(adjacency.l2_len)..).unwrap_or_default();
-    let Some((outer, datagram)) = packet.split_at_mut_checked(adjacency.outer_len()) else {
-        return false;
-    };
+    let packet = buf.data_mut().get_mut(usize::from(ending.l2_len)..).unwrap_or_default();
+    let (outer, datagram) =
+        packet.split_at_mut_checked(usize::from(ending.outer_len)).unwrap_or_default();
     let length = datagram.len() as u16;
-    let Ok((header, _)) = UdpHeader::mut_from_prefix(datagram) else { return false };
+    let Ok((header, _)) = UdpHeader::mut_from_prefix(datagram) else { return };
     header.length.set(length);
     if header.source.get() == 0 {
-        header.source.set(flow_port(flow));
+        header.source.set(flow_port(ending.flow));
     }
     if header.checksum.get() != 0 {
         header.checksum.set(0);
-        let ends = outer.get(ends(adjacency.kind == AdjacencyKind::Tunnel6));
-        let sum = !udp::sum(ends.unwrap_or_default(), datagram);
+        let ends = outer.get(ends(ending.six)).unwrap_or_default();
+        let sum = !udp::sum(ends, datagram);
         // 0 would say that there is none (RFC 768).
         let sum = if sum == 0 { u16::MAX } else { sum };
-        let Ok((header, _)) = UdpHeader::mut_from_prefix(datagram) else { return false };
+        let Ok((header, _)) = UdpHeader::mut_from_prefix(datagram) else { return };
         header.checksum.set(sum);
     }
-    true
 }
 
 /// The source port of a flow: one of the 16 384 dynamic ports (RFC 8086 §3.2.1),

@@ -10,6 +10,7 @@ use crate::tables::epoch::Guard;
 
 use super::burst::{Packets, Slot};
 use super::drop::DropReason;
+use super::others::Others;
 use super::punt::{Notice, Punter};
 use super::reassemble::Reassembly;
 use crate::buf::PacketBuf;
@@ -31,7 +32,7 @@ impl Verdict {
     pub(crate) const GONE: Verdict = Verdict(u8::MAX - 1);
     /// To be cut into fragments, which are then sent.
     pub(crate) const CUT: Verdict = Verdict(u8::MAX - 2);
-    /// To be given to the worker that puts its datagram together.
+    /// To be given to another worker, whose it is (`others`).
     pub(crate) const PASSED: Verdict = Verdict(u8::MAX - 3);
 
     /// Finished; to be sent on this port.
@@ -60,6 +61,7 @@ pub(crate) struct Turn<'t> {
     pub ledger: &'t Ledger,
     pub punter: &'t mut Punter,
     pub reassembly: &'t mut Reassembly,
+    pub others: &'t mut Others,
     /// Last identification given to a datagram made here (V4-04).
     pub id: &'t mut u16,
     /// The vector instructions to use.

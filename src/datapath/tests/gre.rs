@@ -3,7 +3,9 @@
 
 use super::packets::{Datagram, frame, read, routed};
 use super::testbed::*;
+use crate::buf::heap::TestBuf;
 use crate::ids::IfId;
+use crate::meeting::meet;
 use crate::tables::adjacency::flags::{GRE_CHECKSUM, GRE_SEQUENCE};
 use crate::tables::adjacency::{Adjacency, Encapsulation};
 
@@ -171,4 +173,40 @@ fn pieces_of_a_datagram_have_a_number_each() {
         pieces.push(super::packets::read_ip(&inner));
     }
     assert_eq!(super::packets::reassemble(&pieces).bytes(), routed(&packet));
+}
+
+/// Two workers that both receive what goes into a numbered tunnel.
+#[test]
+fn one_worker_numbers_what_all_send_into_a_tunnel() {
+    let mut ends = meet::<TestBuf>(2, 256).into_iter();
+    let mut beds = [0, 1].map(|_| Testbed::meeting(ends.next().unwrap()));
+    for bed in &mut beds {
+        bed.route("25.0.0.0/8", adjacency(true, None, true));
+    }
+    let mut numbers = Vec::new();
+    for round in 0..20 {
+        for n in 0..10 {
+            // Some have to be cut.
+            let packet = Datagram::udp("10.0.0.163", "25.1.2.3", if n % 5 == 4 { 1470 } else { n });
+            beds[(round + n) % 2].receive(EN0, &packet.frame());
+        }
+        assert_eq!(beds[1].turns(), Sent::new(), "tunnel 10 is worker 0's");
+        for (_, frame) in beds[0].turns() {
+            let (_, outer) = read(&frame);
+            let number = u32::from_be_bytes(*outer.payload[8..].first_chunk().unwrap());
+            let inner = outer.payload[12..].to_vec();
+            assert_eq!(outer.payload, gre(true, None, Some(number), &inner));
+            numbers.push(number);
+        }
+    }
+    assert_eq!(numbers, (0..20 * 12).collect::<Vec<u32>>());
+    assert_eq!((beds[0].interface(GRE0)[1], beds[1].interface(GRE0)[1]), (240, 0));
+    for bed in &beds {
+        assert_eq!((bed.counters.imbalance(), bed.drops()), (0, vec![]));
+        assert_eq!(bed.interface(EN0_IF)[0], 100);
+    }
+    let (handed, taken) =
+        (&beds[1].counters.ledger(EN0).handed, &beds[0].counters.ledger(EN0).taken);
+    assert_eq!((handed.get(), taken.get()), (100, 100));
+    beds.into_iter().for_each(std::mem::forget);
 }

@@ -84,6 +84,29 @@ def gre_carries_ipv6(c):
     too_big(c, udp6(dst=FAR6, n=1429), 1476, "gre0")
 
 
+@case("Numbers leave in order, whatever the packets of a burst are: both families, cut before or behind the header, "
+      "with a sum over all of it (GR-11)", bursts=(1, 7, 64))
+def gre_sequence_order(c):
+    options = "link1 = true\nsequence = true\nchecksum = true\n"
+    c.config = changed(GRE4, "link1 = true\n", options) + f"""
+[[route]]
+to = "{FAR}/32"
+interface = "gre0"
+"""
+    number = 0
+    for n in (0, None, 1500, None, 7, 1457, None):
+        packet = udp6(dst=FAR6, n=9) if n is None else udp(dst=FAR, n=n, id=n + 1)
+        c.rx("en0", at_c0(packet) if n is not None else lan6(packet))
+        parts = [hop6(packet)] if n is None else pieces(hop(packet), 1468)
+        c.cut("en0", len(parts))
+        for part in parts:
+            proto = 0x86DD if n is None else 0x0800
+            header = GRE(proto=proto, chksum_present=1, seqnum_present=1, seqence_number=number)
+            carried = IP(src=C1, dst=A, proto=47, flags="DF", tos=0, id=0) / header / Raw(raw(part))
+            c.tx("en1", net6(IP(raw(carried))), "en0", tunnel=("gre0", len(raw(part))), free_id=(0,))
+            number += 1
+
+
 @case("6in4: protocol 41, outer DF clear and an identification each, both ways; 1481 bytes are too many (S4-02)")
 def six_in_four(c):
     c.config = SIX_IN_FOUR
