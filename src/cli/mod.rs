@@ -23,6 +23,7 @@ pub mod check;
 pub mod client;
 pub mod env;
 pub mod failure;
+pub mod filter;
 pub mod ifconfig;
 pub mod ndp;
 pub mod netstat;
@@ -91,6 +92,9 @@ pub enum Verb {
     /// Show, set and publish link addresses of IPv6 neighbours, as BSD's ndp
     #[command(after_help = ndp::EXAMPLES)]
     Ndp(BsdArgs),
+    /// Add, delete and show packet filters
+    #[command(after_help = filter::EXAMPLES)]
+    Filter(BsdArgs),
     /// Show interface counters and routes, as BSD's netstat
     #[command(after_help = netstat::EXAMPLES)]
     Netstat(BsdArgs),
@@ -223,6 +227,7 @@ fn dispatch(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Fa
         Verb::Route(args) => bsd(route::run, name, args, session),
         Verb::Arp(args) => bsd(arp::run, name, args, session),
         Verb::Ndp(args) => bsd(ndp::run, name, args, session),
+        Verb::Filter(args) => bsd(filter::run, name, args, session),
         Verb::Netstat(args) => bsd(netstat::run, name, args, session),
         Verb::Ping(args) => bsd(ping::run, name, args, session),
         Verb::Ping6(args) => bsd(ping::run6, name, args, session),
@@ -263,6 +268,7 @@ impl Verb {
             Verb::Route(_) => "route",
             Verb::Arp(_) => "arp",
             Verb::Ndp(_) => "ndp",
+            Verb::Filter(_) => "filter",
             Verb::Netstat(_) => "netstat",
             Verb::Ping(_) => "ping",
             Verb::Ping6(_) => "ping6",

@@ -14,8 +14,8 @@ use super::words::Usage;
 use super::{Failure, Session};
 use crate::model::api::Call;
 use crate::model::view::{
-    AddressView, ControlView, DropsView, InterfaceView, NeighbourView, PortView, RouteView,
-    TunnelView, WorkerView,
+    AddressView, ControlView, DropsView, FilterView, InterfaceView, NeighbourView, PortView,
+    RouteView, TunnelView, WorkerView,
 };
 
 /// Arguments of `show`.
@@ -56,6 +56,8 @@ pub enum What {
     Workers,
     /// Drops by origin and reason, and where every packet went
     Drops,
+    /// Packet filters in order, and what met them
+    Filters,
     /// The running state as a configuration file
     Config,
 }
@@ -67,6 +69,7 @@ Examples:
   greyhound show tunnels gre0
   greyhound show routes --all
   greyhound show drops
+  greyhound show filters
   greyhound show neighbours --json
   greyhound show config > gateway.toml    a file that reproduces the running state";
 
@@ -84,6 +87,7 @@ pub fn run(args: &ShowArgs, session: &mut Session<'_>) -> Result<(), Failure> {
         What::Neighbours => list(Call::ShowNeighbours, neighbours, json, session),
         What::Workers => list(Call::ShowWorkers, workers, json, session),
         What::Drops => drops(json, session),
+        What::Filters => list(Call::ShowFilters, filters, json, session),
         What::Config => config(json, session),
     }
 }
@@ -167,6 +171,15 @@ fn ports(views: &[PortView]) -> String {
         true => what.render("no ports"),
         false => format!("{}\n{}", what.render(""), traffic.render("")),
     }
+}
+
+/// Also what the `filter` verb shows.
+pub fn filters(views: &[FilterView]) -> String {
+    let mut table = Table::new(&["RULE", ">PACKETS", ">BYTES"]);
+    for view in views {
+        table.row([view.rule.to_string(), view.packets.to_string(), view.bytes.to_string()]);
+    }
+    table.render("no filters")
 }
 
 fn interfaces(views: &[InterfaceView]) -> String {

@@ -107,6 +107,7 @@ pub fn parse_in(text: &str, folder: Option<&Path>) -> Result<Config, Vec<Problem
         files,
         neighbours: document.each("neighbour", sections::neighbour),
         published: document.each("arp", sections::publish),
+        filters: document.each("filter", sections::filter),
     };
     let mut problems = document.problems;
     // A field that could not be read looks as if it were missing: said once.
@@ -136,6 +137,7 @@ fn state(draft: validate::Draft, icmp: crate::model::spec::IcmpSpec) -> State {
         routes,
         neighbours: values(draft.neighbours),
         published: values(draft.published),
+        filters: values(draft.filters),
         icmp,
     }
 }

@@ -4,7 +4,7 @@
 use ipnet::IpNet;
 
 use crate::model::op::{InterfaceChange, Located, Op};
-use crate::model::spec::{ReversePath, State};
+use crate::model::spec::{FilterSpec, ReversePath, State};
 
 /// The changes, in an order in which each finds what it needs, and where each is
 /// written (`port[0].address[1]`). The ports themselves exist: a start opens
@@ -42,6 +42,9 @@ pub fn ops(state: &State) -> Vec<Located> {
     for (number, publish) in state.published.iter().enumerate() {
         push(format!("arp[{number}]"), Op::Publish { publish: publish.clone() });
     }
+    for (number, filter) in state.filters.iter().enumerate() {
+        push(format!("filter[{number}]"), add_filter(filter));
+    }
     push("icmp".to_owned(), Op::SetIcmp { icmp: state.icmp.clone() });
     ops
 }
@@ -49,6 +52,11 @@ pub fn ops(state: &State) -> Vec<Located> {
 fn interface(name: &str, mtu: u16, up: bool) -> Op {
     let change = InterfaceChange { up: Some(up), mtu: Some(mtu), ..Default::default() };
     Op::SetInterface { name: name.to_owned(), change }
+}
+
+/// A rule behind those that are there.
+pub(crate) fn add_filter(filter: &FilterSpec) -> Op {
+    Op::AddFilter { filter: Box::new(filter.clone()), before: None }
 }
 
 /// What a port asks of sources.

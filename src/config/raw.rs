@@ -63,6 +63,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ("routes_file", &["path"]),
     ("neighbour", &["address", "port", "mac"]),
     ("arp", &["address", "port", "mac", "publish"]),
+    ("filter", &["name", "in", "from", "to", "protocol", "sport", "dport", "action", "log"]),
     ("icmp", &["error_rate", "error_burst", "echo", "time_exceeded"]),
     ("control", &["socket"]),
     ("metrics", &["enabled", "listen"]),

@@ -11,9 +11,9 @@ use super::sections::{DEFAULT_DESCRIPTORS, DEFAULT_METRICS, DEFAULT_MTU, DEFAULT
 use crate::ids::Family;
 use crate::model::ip;
 use crate::model::spec::{
-    DpdkSettings, Dscp, EcnMode, EncapLimit, GreOptions, Hugepages, IcmpSpec, Idle, MssClamp,
-    OuterDf, PathSpec, PathWay, PortSpec, ProbeSpec, ReversePath, RouteSpec, RouteTarget, Spread,
-    State, Timing, TunnelSpec, UdpSpec,
+    DpdkSettings, Dscp, EcnMode, EncapLimit, FilterSpec, GreOptions, Hugepages, IcmpSpec, Idle,
+    MssClamp, OuterDf, PathSpec, PathWay, PortSpec, ProbeSpec, ReversePath, RouteSpec, RouteTarget,
+    Spread, State, Timing, TunnelSpec, UdpSpec,
 };
 
 /// A file that reproduces the configuration.
@@ -133,7 +133,23 @@ impl Page {
             self.text_if("mac", publish.mac);
             self.bare("publish", true);
         }
+        for filter in &state.filters {
+            self.filter(filter);
+        }
         self.icmp(&state.icmp);
+    }
+
+    fn filter(&mut self, filter: &FilterSpec) {
+        self.head("[[filter]]");
+        self.text("name", &filter.name);
+        self.text_if("in", filter.interface.as_ref());
+        self.text_if("from", filter.from);
+        self.text_if("to", filter.to);
+        self.text_if("protocol", filter.protocol);
+        self.text_if("sport", filter.sport);
+        self.text_if("dport", filter.dport);
+        self.text("action", filter.action);
+        self.bare_if("log", unless(filter.log, false));
     }
 
     fn port(&mut self, port: &PortSpec) {

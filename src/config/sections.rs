@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv6Net};
 use toml::Value;
@@ -13,13 +14,14 @@ use super::address::{address, interface_address, network};
 use super::raw::{Document, Fields, number, shown, text};
 use crate::ids::{Family, Mac};
 use crate::model::api::DEFAULT_SOCKET;
+use crate::model::filter::{PORTS, PROTOCOL};
 use crate::model::ip;
 use crate::model::spec::{
-    DEFAULT_RESYNC, DpdkSettings, Dscp, EcnMode, EncapLimit, GRE_IN_UDP, GreOptions, Hugepages,
-    IcmpSpec, Idle, MAX_RESYNC, MOST_ALLOWED, MOST_PATHS, MSS_RANGE, MssClamp, NeighbourSpec,
-    OuterDf, PERIOD, PathSpec, PathWay, Period, PortSpec, ProbeSpec, PublishSpec, QueueSettings,
-    ReversePath, RouteSpec, RouteTarget, Settings, Spread, Timing, TunnelKind, TunnelSpec, UdpSpec,
-    VlanSpec,
+    DEFAULT_RESYNC, DpdkSettings, Dscp, EcnMode, EncapLimit, FilterAction, FilterSpec, GRE_IN_UDP,
+    GreOptions, Hugepages, IcmpSpec, Idle, MAX_RESYNC, MOST_ALLOWED, MOST_PATHS, MSS_RANGE,
+    MssClamp, NeighbourSpec, OuterDf, PERIOD, PathSpec, PathWay, Period, PortSpec, ProbeSpec,
+    PublishSpec, QueueSettings, ReversePath, RouteSpec, RouteTarget, Settings, Spread, Timing,
+    TunnelKind, TunnelSpec, UdpSpec, VlanSpec,
 };
 
 /// Where metrics are served unless the file says otherwise.
@@ -636,6 +638,46 @@ pub fn publish(fields: &mut Fields) -> Option<PublishSpec> {
         );
     }
     Some(PublishSpec { address: address?, port, mac })
+}
+
+/// `[[filter]]`.
+pub fn filter(fields: &mut Fields) -> Option<FilterSpec> {
+    let net = |fields: &mut Fields, key| {
+        let expected = "a network such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
+        fields.parsed(key, expected, |text| network(text).map_err(|e| e.to_string()))
+    };
+    let name = fields.required("name", "a name such as \"no-telnet\"");
+    let actions = FilterAction::WORDS;
+    if !fields.has("action") {
+        fields.problem("action", "missing, expected \"accept\", \"drop\" or \"reject\"");
+    }
+    let action = fields.word("action", &actions);
+    let rest = FilterSpec {
+        name: String::new(),
+        interface: fields.text("in", "an interface's name"),
+        from: net(fields, "from"),
+        to: net(fields, "to"),
+        protocol: word_or_number(fields, "protocol", PROTOCOL),
+        sport: word_or_number(fields, "sport", PORTS),
+        dport: word_or_number(fields, "dport", PORTS),
+        action: FilterAction::Accept,
+        log: fields.flag("log", false),
+    };
+    Some(FilterSpec { name: name?, action: action?, ..rest })
+}
+
+/// A value that is written as a string, or as a number where it is just one.
+fn word_or_number<T: FromStr<Err = String>>(
+    fields: &mut Fields,
+    key: &'static str,
+    expected: &str,
+) -> Option<T> {
+    let read = match fields.any(key)? {
+        Value::Integer(number) => number.to_string().parse(),
+        Value::String(text) => text.parse(),
+        other => Err(format!("{} is not {expected}", shown(&other))),
+    };
+    read.map_err(|message| fields.problem(key, message)).ok()
 }
 
 /// `[icmp]`.

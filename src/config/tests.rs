@@ -696,6 +696,68 @@ fn far_ends_of_a_multipoint_tunnel_are_read_and_printed() {
     }
 }
 
+prop_compose! {
+    fn any_filter()(
+        placed: bool, from in prop::option::of((any::<[u8; 4]>(), 0u8..=32)), to in prop::option::of((any::<[u16; 8]>(), 0u8..=128)),
+        protocol in prop::option::of(any::<u8>()), sport in prop::option::of((any::<u16>(), any::<u16>())),
+        action in 0usize..3, log: bool,
+    ) -> FilterSpec {
+        let protocol = protocol.map(Protocol);
+        let ports = sport.filter(|_| protocol.is_some_and(Protocol::has_ports));
+        let from = from.map(|(address, len)| IpNet::new_assert(address.into(), len).trunc());
+        let to = to.map(|(address, len)| IpNet::new_assert(address.into(), len).trunc());
+        FilterSpec {
+            name: String::new(),
+            interface: placed.then(|| "en0".to_owned()),
+            // One family.
+            to: to.filter(|_| from.is_none()),
+            from,
+            protocol,
+            sport: ports.map(|(a, b)| PortRange { least: a.min(b), most: a.max(b) }),
+            dport: ports.map(|(a, _)| PortRange { least: a, most: a }),
+            action: FilterAction::WORDS[action].1,
+            log,
+        }
+    }
+}
+
+#[test]
+fn filters_are_read_in_order_and_mistakes_are_named() {
+    let head = "[[filter]]\nname = \"a\"\naction = \"drop\"\n";
+    let text = format!(
+        "{PORTS}\n{head}in = \"en1\"\nfrom = \"10/8\"\nprotocol = \"tcp\"\ndport = 22\nsport = \"1024-65535\"\n\
+         [[filter]]\nname = \"b\"\nprotocol = 89\naction = \"accept\"\nlog = true\n"
+    );
+    let state = parse(&text).unwrap().state;
+    let words: Vec<String> = state.filters.iter().map(ToString::to_string).collect();
+    let first = "a in en1 from 10.0.0.0/8 proto tcp sport 1024-65535 dport 22 drop";
+    assert_eq!(words, [first, "b proto 89 accept log"]);
+    let added = ops::ops(&state).into_iter().filter(|op| matches!(op.op, Op::AddFilter { .. }));
+    let places: Vec<String> = added.map(|op| op.at).collect();
+    assert_eq!(places, ["filter[0]", "filter[1]"]);
+    for (wrong, at, said) in [
+        ("[[filter]]\nname = \"a\"".to_owned(), "filter[0].action", "missing"),
+        ("[[filter]]\naction = \"drop\"".to_owned(), "filter[0].name", "missing"),
+        (head.replace("drop", "deny"), "filter[0].action", "`deny`"),
+        (head.replace("\"a\"", "\"a b\""), "filter[0].name", "`a b`"),
+        (format!("{head}in = \"en9\""), "filter[0].in", "`en9`"),
+        (format!("{head}from = \"10.0.0.1/8\""), "filter[0].from", "10.0.0.1/8"),
+        (format!("{head}protocol = 256"), "filter[0].protocol", "256"),
+        (format!("{head}protocol = \"tcp\"\ndport = \"9-8\""), "filter[0].dport", "9-8"),
+        (format!("{head}dport = 22"), "filter[0].dport", "protocol"),
+        (format!("{head}port = 22"), "filter[0].port", "unknown key"),
+        (format!("{head}{head}"), "filter[1].name", "filter[0]"),
+    ] {
+        let problems = parse(&format!("{PORTS}\n{wrong}\n")).expect_err(&wrong);
+        assert_eq!(problems.len(), 1, "{wrong}: {problems:#?}");
+        assert_eq!(problems[0].at, at, "{wrong}");
+        assert!(problems[0].message.contains(said), "{wrong}: {}", problems[0]);
+    }
+    let many: String = (0..257).map(|n| head.replace("\"a\"", &format!("\"a{n}\""))).collect();
+    let problems = parse(&format!("{PORTS}\n{many}")).unwrap_err();
+    assert!(problems[0].message.contains("257 filters"), "{problems:?}");
+}
+
 fn any_dscp() -> impl Strategy<Value = Dscp> {
     prop_oneof![Just(Dscp::Copy), Just(Dscp::Uniform), (0u8..64).prop_map(Dscp::Fixed)]
 }
@@ -741,6 +803,7 @@ fn any_route(number: u8) -> impl Strategy<Value = RouteSpec> {
 
 prop_compose! {
     fn any_state()(
+        filters in prop::collection::vec(any_filter(), 0..4),
         ports in (1u8..5).prop_flat_map(|n| (0..n).map(any_port).collect::<Vec<_>>()),
         tunnels in (0u8..5).prop_flat_map(|n| (0..n).map(any_tunnel).collect::<Vec<_>>()),
         routes in (0u8..5).prop_flat_map(|n| (0..n).map(any_route).collect::<Vec<_>>()),
@@ -762,6 +825,7 @@ prop_compose! {
             }).collect(),
             neighbours: (0..entries).map(|last| NeighbourSpec { address: address(last), port: port.clone(), mac: mac(last) }).collect(),
             published: (0..entries).map(|last| PublishSpec { address: address(last), port: port.clone(), mac: named.then(|| mac(last)) }).collect(),
+            filters: filters.into_iter().enumerate().map(|(n, filter)| FilterSpec { name: format!("rule-{n}"), ..filter }).collect(),
             icmp: IcmpSpec { error_rate: icmp.0, error_burst: icmp.1, echo: icmp.2, time_exceeded: icmp.3 },
             ports, tunnels, routes,
         }

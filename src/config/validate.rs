@@ -14,8 +14,8 @@ use crate::ids::{MAX_INTERFACES, MAX_PORTS};
 use crate::model::ip;
 use crate::model::op::Problem;
 use crate::model::spec::{
-    DpdkSettings, GreOptions, NeighbourSpec, PathSpec, PathWay, PortSpec, PublishSpec, RouteSpec,
-    RouteTarget, TunnelKind, TunnelSpec, VlanSpec,
+    DpdkSettings, FilterSpec, GreOptions, MOST_FILTERS, NeighbourSpec, PathSpec, PathWay, PortSpec,
+    PublishSpec, RouteSpec, RouteTarget, TunnelKind, TunnelSpec, VlanSpec,
 };
 
 /// A section's objects with their numbers in the file: those that could not be
@@ -32,6 +32,7 @@ pub struct Draft {
     pub files: Vec<RoutesFile>,
     pub neighbours: Items<NeighbourSpec>,
     pub published: Items<PublishSpec>,
+    pub filters: Items<FilterSpec>,
 }
 
 impl Draft {
@@ -127,6 +128,7 @@ pub fn check(draft: &Draft, unread: bool) -> Vec<Problem> {
     checker.routes();
     checker.neighbours();
     checker.published();
+    checker.filters();
     checker.problems
 }
 
@@ -300,6 +302,31 @@ impl Checker<'_> {
             }
             if let Some(port) = &tunnel.port {
                 self.known_link(&format!("tunnel[{number}]"), port);
+            }
+        }
+    }
+
+    fn filters(&mut self) {
+        let draft = self.draft;
+        let known = draft.interface_names();
+        if draft.filters.len() > MOST_FILTERS {
+            let message =
+                format!("{} filters: expected {MOST_FILTERS} at most", draft.filters.len());
+            self.problem("filter".into(), message);
+        }
+        let names = draft.filters.iter().map(|(_, filter)| (&filter.name, "filter", ".name"));
+        self.problems.extend(duplicates(names, |name, first| {
+            format!("`{name}` is the name of filter[{first}] already")
+        }));
+        for (number, filter) in &draft.filters {
+            if let Err((field, message)) = filter.check() {
+                self.problem(format!("filter[{number}].{field}"), message);
+            }
+            let name = filter.interface.as_deref().unwrap_or_default();
+            if filter.interface.is_some() && !known.contains(name) && !self.unread {
+                let message =
+                    format!("no interface `{name}`: expected a port, VLAN or tunnel of this file");
+                self.problem(format!("filter[{number}].in"), message);
             }
         }
     }

@@ -27,13 +27,15 @@ use super::ping::{Ping, PingError, PingRequest, PingToken};
 use super::topology::{Actions, Event, Link, OuterPath, Topology, TunnelWay, Way};
 use super::tunnel_errors::{Sent, TunnelErrors};
 use super::views::{Totals, WorkerPlan};
+use crate::datapath::drop::DropReason;
 use crate::exchange::{Cause, ControlEnd, InjectKind, PuntReason, PuntSlot};
 use crate::ids::{Family, IfId, Mac};
 use crate::model::api::ApiError;
 use crate::model::op::{Located, Outcome};
 use crate::model::spec::{IcmpSpec, State};
 use crate::model::view::{
-    DropsView, InterfaceView, NeighbourView, PingView, RouteView, TablesView, WorkerView,
+    DropsView, FilterView, InterfaceView, NeighbourView, PingView, RouteView, TablesView,
+    WorkerView,
 };
 use crate::stats::counters::{ControlCounters, WorkerCounters};
 use crate::tables::Tables;
@@ -121,6 +123,9 @@ impl Control {
                 self.totals.begin(id);
                 self.engines.tunnels.begin(id);
             }
+        }
+        for number in self.net.fresh_filters() {
+            self.totals.begin_filter(number);
         }
         let mut hands = Hands { net: &mut self.net, ends: &mut self.ends };
         for event in &events {
@@ -275,6 +280,11 @@ impl Control {
         DropsView { drops, origins, control: self.counters.view() }
     }
 
+    /// Packet filters in order, and what met them.
+    pub fn filters(&self) -> Vec<FilterView> {
+        self.net.filters().map(|(number, rule)| self.totals.filter(number, rule)).collect()
+    }
+
     /// The workers; `ticks_per_second` is their clock's.
     pub fn workers(&self, plans: &[WorkerPlan], ticks_per_second: u64) -> Vec<WorkerView> {
         self.totals.workers(plans, ticks_per_second)
@@ -311,6 +321,12 @@ impl Engines {
                     self.neighbours.on_unresolved(hands, now, slot.in_if, slot.originated, bytes);
                 if let Some(packet) = given_up {
                     self.icmp.unreachable(hands, now, &packet);
+                }
+            }
+            Cause::Notice(DropReason::Filtered) => {
+                let interface = hands.net.name(slot.in_if).unwrap_or("?");
+                if let Some((filter, action)) = hands.net.filter(slot.mtu) {
+                    self.door.on_filtered(now, interface, filter, action, bytes);
                 }
             }
             Cause::Notice(reason) if reason.keeps_out() => {

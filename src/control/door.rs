@@ -1,5 +1,6 @@
-//! What doors kept out, as lines of the log: which interface, which source, which
-//! reason (RFC 2827 §3, RFC 1812 §5.3.8), a few a second and a count of the rest.
+//! What doors kept out and what met a filter that logs, as lines of the log: which
+//! interface, which source, which reason or rule (RFC 2827 §3, RFC 1812 §5.3.8,
+//! §5.3.9), a few a second and a count of the rest.
 //! The drops themselves are counted on the workers.
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,6 +8,8 @@ use std::time::Duration;
 
 use super::tally::TokenBucket;
 use crate::datapath::drop::DropReason;
+use crate::model::spec::FilterAction;
+use crate::wire::destination;
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
 
@@ -36,14 +39,36 @@ impl DoorLog {
         datagram: &[u8],
     ) -> bool {
         let Some(source) = source(datagram) else { return false };
-        if !self.bucket.take(now) {
-            self.unwritten += 1;
-            return false;
-        }
-        let unwritten = std::mem::take(&mut self.unwritten);
+        let Some(unwritten) = self.line(now) else { return false };
         let reason = reason.label();
         tracing::warn!(interface, %source, reason, unwritten, "a packet was kept out");
         true
+    }
+
+    /// Takes a copy of a packet that met a filter with `log`; true if it got a
+    /// line.
+    pub(super) fn on_filtered(
+        &mut self,
+        now: Duration,
+        interface: &str,
+        filter: &str,
+        action: FilterAction,
+        datagram: &[u8],
+    ) -> bool {
+        let ends = source(datagram).zip(destination(datagram));
+        let Some((source, destination)) = ends else { return false };
+        let Some(unwritten) = self.line(now) else { return false };
+        tracing::info!(interface, %source, %destination, filter, %action, unwritten, "a packet met a filter");
+        true
+    }
+
+    /// One more line, if the rate allows: how many got none before it.
+    fn line(&mut self, now: Duration) -> Option<u64> {
+        if !self.bucket.take(now) {
+            self.unwritten += 1;
+            return None;
+        }
+        Some(std::mem::take(&mut self.unwritten))
     }
 }
 
@@ -71,6 +96,9 @@ mod tests {
         };
         assert_eq!((lines(0, 100), lines(1, 100), lines(60, 100)), (5, 1, 5));
         assert_eq!(log.unwritten, 95, "each line says how many got none before it");
+        let later = Duration::from_secs(120);
+        let filtered = log.on_filtered(later, "gre0", "no-ssh", FilterAction::Drop, &packet);
+        assert!(filtered && log.unwritten == 0, "both kinds share the lines");
         assert!(!log.on_notice(Duration::from_secs(99), "gre0", DropReason::ReversePath, &[0x45]));
     }
 }

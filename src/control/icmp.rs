@@ -85,6 +85,7 @@ impl Icmp {
             DropReason::PortUnreachable => Fault::Port,
             DropReason::ProtocolUnreachable => Fault::Protocol,
             DropReason::EncapsulationLimit => Fault::NestsNoMore,
+            DropReason::FilterRejected => Fault::Filtered,
             // Only of those whose first fragment is there (RFC 792, RFC 8200 §4.5).
             DropReason::FragmentTimeout => Fault::ReassemblyTime,
             _ => return,
@@ -260,6 +261,8 @@ pub(super) enum Fault {
     },
     TtlExceeded,
     ReassemblyTime,
+    /// A filter forbids it (RT-16).
+    Filtered,
     /// Only of IPv6.
     NestsNoMore,
 }
@@ -274,6 +277,7 @@ impl Fault {
             Fault::TooBig { mtu } => IcmpErrorKind::FragmentationNeeded { mtu },
             Fault::TtlExceeded => IcmpErrorKind::TtlExceeded,
             Fault::ReassemblyTime => IcmpErrorKind::ReassemblyTimeExceeded,
+            Fault::Filtered => IcmpErrorKind::AdministrativelyProhibited,
         }
     }
 
@@ -298,6 +302,7 @@ impl Fault {
             Fault::TooBig { mtu } => Icmp6ErrorKind::PacketTooBig { mtu: mtu.into() },
             Fault::TtlExceeded => Icmp6ErrorKind::HopLimitExceeded,
             Fault::ReassemblyTime => Icmp6ErrorKind::ReassemblyTimeExceeded,
+            Fault::Filtered => Icmp6ErrorKind::AdministrativelyProhibited,
         }
     }
 }

@@ -45,6 +45,7 @@ mod desired;
 mod difference;
 mod edit;
 mod edit_interfaces;
+mod filters;
 mod gateways;
 mod groups;
 mod hops;
@@ -167,6 +168,8 @@ pub struct Net {
     soft: HashMap<IfId, Soft>,
     /// Sets of paths of multipath routes, resolved.
     groups: Groups,
+    /// Numbers of packet filters.
+    filter_numbers: filters::Numbers,
     neighbours: BTreeMap<(IfId, IpAddr), Neighbour>,
     /// Neighbours that are reached on their link: those with a host route.
     active: HashMap<IpAddr, IfId>,
@@ -192,6 +195,7 @@ impl Net {
             tunnels: HashMap::new(),
             soft: HashMap::new(),
             groups: Groups::default(),
+            filter_numbers: filters::Numbers::new(&tables),
             neighbours: BTreeMap::new(),
             active: HashMap::new(),
             stacked: BTreeSet::new(),
@@ -238,6 +242,8 @@ impl Net {
                 &self.installed,
                 &self.tables,
             );
+            let reserved =
+                reserved.and_then(|()| self.filter_numbers.reserve(edit.desired, &self.tables));
             reserved.or_else(|refusal| {
                 edit.problem(String::new(), &refusal);
                 edit.verdict()
@@ -288,6 +294,7 @@ impl Net {
         self.tables.collect();
         self.links.reclaim();
         self.hops.reclaim();
+        self.filter_numbers.reclaim();
     }
 
     /// What is known of a neighbour's link address; configured before learned.

@@ -235,6 +235,7 @@ impl<H: Hardware> Service<H> {
             Call::ShowNeighbours => value(&self.control.neighbours(now)),
             Call::ShowWorkers => value(&self.workers()),
             Call::ShowDrops => value(&self.control.drops()),
+            Call::ShowFilters => value(&self.control.filters()),
             Call::ShowConfig => value(&self.running_config()),
             Call::Ping { .. } => unreachable!("answered when its reply is here"),
         }
@@ -276,6 +277,7 @@ impl<H: Hardware> Service<H> {
             interfaces: self.control.interfaces(),
             workers: self.workers(),
             drops: self.control.drops(),
+            filters: self.control.filters(),
             neighbours: self.control.neighbours(now),
             tables: self.control.tables(),
             pools: self.hardware.pools(),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::datapath::drop::DropReason;
 use crate::exchange::PuntReason;
 use crate::ids::{IfId, ORIGINS, PortId};
-use crate::model::view::{DropView, OriginView, StageView, Traffic, WorkerView};
+use crate::model::spec::FilterSpec;
+use crate::model::view::{DropView, FilterView, OriginView, StageView, Traffic, WorkerView};
 use crate::stats::counters::{Counter, Ledger, Stage, StageCounters, WorkerCounters};
 
 /// The counters of all workers, read together.
@@ -16,12 +17,14 @@ pub struct Totals {
     /// What an interface number had counted when the interface that has it now
     /// was created: numbers are reused, counters are not reset under a writer.
     baselines: HashMap<IfId, Traffic>,
+    /// The same of filters: packets and bytes.
+    filter_baselines: HashMap<u16, (u64, u64)>,
 }
 
 impl Totals {
     /// Over these workers' counters.
     pub fn new(workers: Vec<Arc<WorkerCounters>>) -> Totals {
-        Totals { workers, baselines: HashMap::new() }
+        Totals { workers, ..Totals::default() }
     }
 
     /// An interface was created: it starts from zero.
@@ -63,6 +66,24 @@ impl Totals {
             fallback: now.fallback - base.fallback,
             ecn_anomalies: now.ecn_anomalies - base.ecn_anomalies,
         }
+    }
+
+    /// A filter was added: it starts from zero.
+    pub fn begin_filter(&mut self, number: u16) {
+        let now = self.filter_counted(number);
+        self.filter_baselines.insert(number, now);
+    }
+
+    fn filter_counted(&self, number: u16) -> (u64, u64) {
+        let counters = self.workers.iter().filter_map(|w| w.filters.get(usize::from(number)));
+        counters.fold((0, 0), |sum, c| (sum.0 + c.packets.get(), sum.1 + c.bytes.get()))
+    }
+
+    /// A filter and the packets and bytes that met it since it was added.
+    pub fn filter(&self, number: u16, rule: &FilterSpec) -> FilterView {
+        let now = self.filter_counted(number);
+        let base = self.filter_baselines.get(&number).copied().unwrap_or_default();
+        FilterView { rule: rule.clone(), packets: now.0 - base.0, bytes: now.1 - base.1 }
     }
 
     fn ledgers(&self, origin: PortId) -> impl Iterator<Item = &Ledger> {
@@ -183,6 +204,23 @@ mod tests {
         totals.begin(IfId(3));
         count(2);
         assert_eq!(totals.traffic(IfId(3)).rx_packets, 2);
+    }
+
+    #[test]
+    fn a_filter_on_a_used_number_starts_from_zero() {
+        let counters = Arc::new(WorkerCounters::new(1));
+        let mut totals = Totals::new(vec![Arc::clone(&counters)]);
+        let rule: FilterSpec =
+            serde_json::from_str(r#"{"name":"a","action":"drop"}"#).expect("a rule");
+        let count = |n| {
+            counters.filters[3].packets.add(n);
+            counters.filters[3].bytes.add(10 * n);
+        };
+        count(5);
+        totals.begin_filter(3);
+        count(2);
+        let view = totals.filter(3, &rule);
+        assert_eq!((view.packets, view.bytes), (2, 20));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who may come in: the inner sources of a tunnel (`allow`, `rpf`), the port its
 //! packets have to arrive on (`port`), and the reverse-path check of ports and
-//! VLANs (`rpf`; RFC 1812 §5.3.8, RFC 2827, RFC 3704).
+//! VLANs (`rpf`; RFC 1812 §5.3.8, RFC 2827, RFC 3704). Packet filters stand behind
+//! the last of these ([`filter`]).
 //!
 //! Everything here is apart from the way that packets mostly go: a tunnel that
 //! asks nothing is [`Tunnel::plain`], and without a check on any port nobody is
@@ -11,6 +12,7 @@ use std::net::IpAddr;
 
 use super::burst::{Packets, Set, Slot};
 use super::drop::DropReason;
+use super::filter;
 use super::keepalive;
 use super::verdict::Turn;
 use crate::buf::PacketBuf;
@@ -56,11 +58,23 @@ pub(crate) fn inner<B: PacketBuf>(
     Ok(())
 }
 
-/// Looks at the sources of packets that arrived on ports and VLANs with a
-/// reverse-path check; gives those that may go on.
+/// Looks at what arrived: the reverse path of ports and VLANs that ask for it,
+/// then the filters of all interfaces; gives those that may go on.
 #[cold]
 #[inline(never)]
 pub(crate) fn outer<B: PacketBuf>(packets: &mut Packets<B>, turn: &mut Turn<'_>, all: Set) -> Set {
+    let good = match turn.interfaces.reverse_path.is_empty() {
+        true => all,
+        false => reached(packets, turn, all),
+    };
+    match &turn.interfaces.filters {
+        Some(filters) => filter::apply(packets, turn, filters, good),
+        None => good,
+    }
+}
+
+/// Those whose sources are where they came from.
+fn reached<B: PacketBuf>(packets: &mut Packets<B>, turn: &mut Turn<'_>, all: Set) -> Set {
     let mut good = all;
     for slot in (all & !packets.headers.originated).slots() {
         let check = turn.interfaces.reverse_path(packets.in_if[slot.at()]);

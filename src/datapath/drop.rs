@@ -124,6 +124,12 @@ reasons! {
         SourceNotAllowed = "source_not_allowed",
         /// Source that is not reached by the interface it came in by (RFC 1812 5.3.8, RFC 3704 2).
         ReversePath = "reverse_path",
+        /// A filter says so, silently (RFC 1812 5.3.9).
+        Filtered = "filtered",
+        /// A filter says so, and that the sender is told (RFC 1812 5.3.9).
+        FilterRejected = "filter_rejected",
+        /// Headers cut or piled up so that filters could not see what the packet carries (RFC 1858 3, RFC 7112 5).
+        FilterEvasion = "filter_evasion",
         /// The tunnel is administratively down or not fully configured.
         TunnelDown = "tunnel_down",
         /// Minimal forwarding header cut short (RFC 2004 3.1).
@@ -188,11 +194,14 @@ reasons! {
 }
 
 impl DropReason {
-    /// Kept out at the door for where it came from: silent, but in the log.
+    /// Kept out at the door: a notice of it is for the log, not for the sender.
     pub(crate) const fn keeps_out(self) -> bool {
         matches!(
             self,
-            DropReason::WrongArrival | DropReason::SourceNotAllowed | DropReason::ReversePath
+            DropReason::WrongArrival
+                | DropReason::SourceNotAllowed
+                | DropReason::ReversePath
+                | DropReason::Filtered
         )
     }
 }

@@ -103,7 +103,7 @@ pub(crate) fn sort<B: PacketBuf>(
             Err(reason) => packets.drop(turn, slot, reason),
         }
     }
-    if !turn.interfaces.reverse_path.is_empty() {
+    if !turn.interfaces.is_open() {
         good = door::outer(packets, turn, good);
     }
     (good & !marks.own, good & marks.own)

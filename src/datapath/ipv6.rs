@@ -48,7 +48,7 @@ fn sort<B: PacketBuf>(packets: &mut Packets<B>, turn: &mut Turn<'_>, pending: Se
             Err(reason) => packets.drop(turn, slot, reason),
         }
     }
-    if !turn.interfaces.reverse_path.is_empty() {
+    if !turn.interfaces.is_open() {
         good = door::outer(packets, turn, good);
     }
     (good & !packets.headers6.own, good & packets.headers6.own)

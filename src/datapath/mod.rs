@@ -35,6 +35,7 @@ mod ecn;
 mod encap;
 mod encap6;
 mod ending;
+mod filter;
 mod forward;
 mod fragment;
 mod gre;

@@ -119,6 +119,8 @@ pub enum Call {
     ShowWorkers,
     /// [`super::view::DropsView`].
     ShowDrops,
+    /// `Vec<FilterView>`, in the order in which packets meet them.
+    ShowFilters,
     /// The running state as a configuration file: a string.
     ShowConfig,
     /// Send one echo request and wait for what comes: [`super::view::PingView`].

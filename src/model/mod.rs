@@ -6,6 +6,7 @@
 //! transaction serve them all.
 
 pub mod api;
+pub mod filter;
 pub mod ip;
 pub mod liveness;
 pub mod op;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::filter::FilterSpec;
 use super::spec::{
     Dscp, EcnMode, EncapLimit, IcmpSpec, MssClamp, NeighbourSpec, OuterDf, ProbeSpec, PublishSpec,
     ReversePath, RouteSpec, Timing, TunnelSpec, UdpSpec, VlanSpec,
@@ -189,6 +190,21 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         family: Option<Family>,
     },
+    /// `filter add`: a rule that no other has the name of.
+    AddFilter {
+        /// The rule. Boxed: of a million ops most are routes.
+        filter: Box<FilterSpec>,
+        /// The rule it comes in front of; default: behind all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<String>,
+    },
+    /// `filter delete`.
+    DeleteFilter {
+        /// The rule.
+        name: String,
+    },
+    /// `filter flush`: all rules.
+    FlushFilters,
     /// ICMP behaviour.
     SetIcmp {
         /// All of it.

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+pub use super::filter::{FilterAction, FilterSpec, MOST_FILTERS, PortRange, Protocol};
 pub use super::liveness::{PERIOD, Period, ProbeSpec, Timing};
 use crate::ids::{Family, Mac};
 
@@ -587,6 +588,8 @@ pub struct State {
     pub neighbours: Vec<NeighbourSpec>,
     /// `[[arp]]`.
     pub published: Vec<PublishSpec>,
+    /// `[[filter]]`, in the order in which packets meet them.
+    pub filters: Vec<FilterSpec>,
     /// `[icmp]`.
     pub icmp: IcmpSpec,
 }

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::liveness::Period;
+use super::spec::FilterSpec;
 use crate::ids::Mac;
 
 /// Traffic of an interface, all workers together.
@@ -478,6 +479,17 @@ pub struct DropsView {
     pub origins: Vec<OriginView>,
     /// Control.
     pub control: ControlView,
+}
+
+/// A rule of the packet filters, and what met it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterView {
+    /// The rule.
+    pub rule: FilterSpec,
+    /// Packets whose first rule it was.
+    pub packets: u64,
+    /// Bytes of their datagrams.
+    pub bytes: u64,
 }
 
 /// Answer to one `ping` probe.

@@ -26,6 +26,7 @@ use crate::datapath::drop::DropReason;
 use crate::exchange::PuntReason;
 use crate::ids::{IfId, MAX_INTERFACES, ORIGINS, PortId};
 use crate::model::view::ControlView;
+use crate::tables::filter::FILTER_NUMBERS;
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -212,6 +213,15 @@ pub struct StageCounters {
     pub packets: Counter,
 }
 
+/// Packets that met a filter's rule.
+#[derive(Debug, Default)]
+pub struct FilterCounters {
+    /// How many.
+    pub packets: Counter,
+    /// Bytes of their datagrams.
+    pub bytes: Counter,
+}
+
 /// All counters of one worker.
 #[derive(Debug)]
 pub struct WorkerCounters {
@@ -225,6 +235,8 @@ pub struct WorkerCounters {
     pub stages: StageCounters,
     /// Keepalives of far ends answered.
     pub keepalives: Counter,
+    /// What filters met, by a rule's number.
+    pub filters: Box<[FilterCounters]>,
     interfaces: Box<[InterfaceCounters]>,
 }
 
@@ -239,6 +251,7 @@ impl WorkerCounters {
             poll: LoopCounters::default(),
             stages: StageCounters::default(),
             keepalives: Counter::default(),
+            filters: (0..FILTER_NUMBERS).map(|_| FilterCounters::default()).collect(),
             interfaces: (0..interfaces).map(|_| InterfaceCounters::default()).collect(),
         }
     }

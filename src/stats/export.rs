@@ -13,8 +13,8 @@ use prometheus::{CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registr
 
 use crate::datapath::drop::DropReason;
 use crate::model::view::{
-    CheckView, ControlView, DropsView, InterfaceView, LivenessView, NeighbourView, OriginView,
-    PathCounts, PoolView, PortView, RttView, TablesView, WorkerView,
+    CheckView, ControlView, DropsView, FilterView, InterfaceView, LivenessView, NeighbourView,
+    OriginView, PathCounts, PoolView, PortView, RttView, TablesView, WorkerView,
 };
 
 /// Everything a scrape tells.
@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub workers: Vec<WorkerView>,
     /// Where every packet went.
     pub drops: DropsView,
+    /// Packet filters.
+    pub filters: Vec<FilterView>,
     /// Neighbours and published entries.
     pub neighbours: Vec<NeighbourView>,
     /// FIB, adjacency and tunnel tables.
@@ -54,6 +56,7 @@ pub fn render(snapshot: &Snapshot) -> prometheus::Result<String> {
     drops(&page, &snapshot.drops)?;
     conservation(&page, &snapshot.drops.origins)?;
     control(&page, &snapshot.drops.control)?;
+    filters(&page, &snapshot.filters)?;
     neighbours(&page, &snapshot.neighbours)?;
     tables(&page, &snapshot.tables)?;
     pools(&page, &snapshot.pools)?;
@@ -322,6 +325,16 @@ fn liveness(page: &Page, all: &[InterfaceView]) -> prometheus::Result<()> {
     )
 }
 
+fn filters(page: &Page, all: &[FilterView]) -> prometheus::Result<()> {
+    let each = |field: fn(&FilterView) -> u64| {
+        all.iter().map(move |view| (vec![view.rule.name.as_str()], field(view)))
+    };
+    let what = "Packets whose first rule it was.";
+    page.counters(("filter_packets_total", what), &["filter"], each(|view| view.packets))?;
+    let what = "Bytes of datagrams whose first rule it was.";
+    page.counters(("filter_bytes_total", what), &["filter"], each(|view| view.bytes))
+}
+
 fn workers(page: &Page, workers: &[WorkerView]) -> prometheus::Result<()> {
     let names: Vec<String> = workers.iter().map(|w| w.worker.to_string()).collect();
     let each = || names.iter().map(String::as_str).zip(workers);
@@ -552,6 +565,11 @@ mod tests {
             interfaces: vec![interface("en0", false), interface("gre0", true)],
             ports: vec![PortView { name: "en0".into(), rx_packets: 9, ..PortView::default() }],
             workers: vec![WorkerView::default()],
+            filters: vec![FilterView {
+                rule: serde_json::from_str(r#"{"name":"no-ssh","action":"drop"}"#).expect("a rule"),
+                packets: 6,
+                bytes: 7,
+            }],
             drops: DropsView {
                 origins: vec![origin],
                 drops: vec![drop],
@@ -571,6 +589,8 @@ mod tests {
             r#"greyhound_tunnel_path_errors_refused_total{tunnel="gre0"} 0"#,
             r#"greyhound_interface_sent_bytes_total{interface="en0"} 6"#,
             r#"greyhound_port_received_packets_total{port="en0"} 9"#,
+            r#"greyhound_filter_packets_total{filter="no-ssh"} 6"#,
+            r#"greyhound_filter_bytes_total{filter="no-ssh"} 7"#,
             r#"greyhound_dropped_packets_total{origin="en0",reason="no_route"} 2"#,
             r#"greyhound_dropped_packets_total{origin="en0",reason="martian_source"} 0"#,
         ] {

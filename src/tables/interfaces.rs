@@ -1,8 +1,11 @@
 //! What the path knows of ports: an immutable snapshot of some tens of entries,
 //! swapped whole by one atomic pointer when anything in it changes.
 
+use std::sync::Arc;
+
 use arrayvec::ArrayVec;
 
+use super::filter::Filters;
 use crate::ids::{IfId, MAX_PORTS, Mac, PortId};
 use crate::model::spec::ReversePath;
 
@@ -66,6 +69,8 @@ pub struct Interfaces {
     /// Ports and VLANs on which the source of a packet is looked at, mostly
     /// none, by number.
     pub reverse_path: Vec<(IfId, ReversePath)>,
+    /// Packet filters, if there are any.
+    pub filters: Option<Arc<Filters>>,
     /// Answer ICMP echo requests.
     pub echo: bool,
 }
@@ -74,6 +79,12 @@ impl Interfaces {
     /// The entry of a port; `None` for a port that is not configured.
     pub fn port(&self, port: PortId) -> Option<&PortEntry> {
         self.ports.get(port.index())
+    }
+
+    /// Nobody is looked at on arrival: no reverse-path check, no filter.
+    #[inline(always)]
+    pub fn is_open(&self) -> bool {
+        self.reverse_path.is_empty() & self.filters.is_none()
     }
 
     /// The reverse-path check of a port or VLAN.

@@ -32,6 +32,7 @@ pub mod door;
 pub mod epoch;
 pub mod fib4;
 pub mod fib6;
+pub mod filter;
 pub mod group;
 pub mod interfaces;
 mod prefixes;

@@ -110,12 +110,13 @@ fn ic01_ic09_ic10_each_drop_has_its_error() {
         (DropReason::PortUnreachable, DESTINATION_UNREACHABLE, 3, 0),
         (DropReason::FragmentationNeeded, DESTINATION_UNREACHABLE, 4, 1476),
         (DropReason::FragmentTimeout, TIME_EXCEEDED, 1, 0),
+        (DropReason::FilterRejected, DESTINATION_UNREACHABLE, 13, 0),
     ] {
         let quote = packet.clone();
         let expected = Error { from: OWN, to: HOST, ttl: 64, kind, code, rest, quote };
         assert_eq!(b.about(reason, &packet), [expected], "{reason:?}");
     }
-    assert_eq!((b.counters.originated.get(), b.counters.punts_taken.get()), (7, 0));
+    assert_eq!((b.counters.originated.get(), b.counters.punts_taken.get()), (8, 0));
 }
 
 #[test]
@@ -133,6 +134,7 @@ fn other_drops_and_punts_are_none_of_its_business() {
                 | DropReason::FragmentationNeeded
                 | DropReason::EncapsulationLimit
                 | DropReason::FragmentTimeout
+                | DropReason::FilterRejected
         );
         assert_eq!(b.about(*reason, &packet).len(), usize::from(answered), "{reason:?}");
     }

@@ -45,12 +45,23 @@ pub(super) fn check(edit: &mut Edit<'_>, touched: &BTreeMap<Object, Item>) {
             Object::Published(address) if desired.published.contains_key(&address) => {
                 faults.extend(not_a_host(desired, address, &Role::Published));
             }
-            Object::Neighbour(_) | Object::Published(_) | Object::Icmp => {}
+            Object::Neighbour(_) | Object::Published(_) | Object::Filters | Object::Icmp => {}
+        }
+        if let Object::Link(key) | Object::Tunnel(key) = object {
+            faults.extend(is_filtered(desired, key));
         }
         for fault in faults {
             edit.problem_with(object, &fault);
         }
     }
+}
+
+/// An interface does not go while a filter names it: that would let through what
+/// comes by the next of its name.
+fn is_filtered(desired: &Desired, key: Key) -> Option<Fault> {
+    let rule = desired.filters.iter().find(|rule| rule.interface == Some(key))?;
+    let (interface, filter) = (desired.names.name(key), rule.spec.name.clone());
+    (!desired.exists(key)).then(|| Refusal::IsFiltered { interface, filter }.on(""))
 }
 
 /// What somebody else's address is used as.

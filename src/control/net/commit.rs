@@ -88,7 +88,7 @@ impl Net {
                 Item::Neighbour(address, old) => {
                     self.fixed_changed(*address, *old, &mut work);
                 }
-                Item::Icmp(_) => work.snapshot = true,
+                Item::Icmp(_) | Item::Filters(_) => work.snapshot = true,
                 Item::Published(..) => {}
             }
         }

@@ -15,8 +15,8 @@ use super::paths::{MOST_PATHS, Path, SetId, Sets};
 use crate::ids::{Family, Mac, PortId, TableId};
 use crate::model::ip;
 use crate::model::spec::{
-    Dscp, EcnMode, EncapLimit, GreOptions, IcmpSpec, MssClamp, OuterDf, ProbeSpec, ReversePath,
-    Timing, TunnelKind, UdpSpec,
+    Dscp, EcnMode, EncapLimit, FilterSpec, GreOptions, IcmpSpec, MssClamp, OuterDf, ProbeSpec,
+    ReversePath, Timing, TunnelKind, UdpSpec,
 };
 use crate::tables::door::Door;
 use crate::tables::tunnel::Received;
@@ -280,6 +280,15 @@ impl TunnelConfig {
     }
 }
 
+/// A rule of the packet filters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FilterConfig {
+    /// As written.
+    pub(super) spec: FilterSpec,
+    /// The interface it names.
+    pub(super) interface: Option<Key>,
+}
+
 /// Where a static route leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Target {
@@ -304,6 +313,8 @@ pub(super) enum Item {
     Route(IpNet, Option<Target>),
     Neighbour(IpAddr, Option<(Key, Mac)>),
     Published(IpAddr, Option<(Key, Option<Mac>)>),
+    /// All rules, in order.
+    Filters(Vec<FilterConfig>),
     Icmp(IcmpSpec),
 }
 
@@ -315,6 +326,7 @@ pub(super) enum Object {
     Neighbour(IpAddr),
     Published(IpAddr),
     Link(Key),
+    Filters,
     Icmp,
 }
 
@@ -327,6 +339,7 @@ impl Item {
             Item::Route(to, _) => Object::Route(*to),
             Item::Neighbour(address, _) => Object::Neighbour(*address),
             Item::Published(address, _) => Object::Published(*address),
+            Item::Filters(_) => Object::Filters,
             Item::Icmp(_) => Object::Icmp,
         }
     }
@@ -468,6 +481,7 @@ pub(super) struct Desired {
     pub(super) sets: Sets,
     pub(super) neighbours: BTreeMap<IpAddr, (Key, Mac)>,
     pub(super) published: BTreeMap<IpAddr, (Key, Option<Mac>)>,
+    pub(super) filters: Vec<FilterConfig>,
     pub(super) icmp: IcmpSpec,
     pub(super) index: Index,
 }
@@ -483,6 +497,7 @@ impl Desired {
             sets: Sets::default(),
             neighbours: BTreeMap::new(),
             published: BTreeMap::new(),
+            filters: Vec::new(),
             icmp: IcmpSpec::default(),
             index: Index::default(),
         }
@@ -514,6 +529,7 @@ impl Desired {
             Item::Published(address, entry) => {
                 Item::Published(address, set(&mut self.published, address, entry))
             }
+            Item::Filters(rules) => Item::Filters(std::mem::replace(&mut self.filters, rules)),
             Item::Icmp(icmp) => Item::Icmp(std::mem::replace(&mut self.icmp, icmp)),
         }
     }

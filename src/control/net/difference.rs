@@ -11,7 +11,7 @@ use super::desired::{Object, Target};
 use super::edit::pointing_at;
 use super::key::Key;
 use super::refusal::{Refusal, place};
-use crate::config::ops::door;
+use crate::config::ops::{add_filter, door};
 use crate::model::api::{ApiError, ErrorCode};
 use crate::model::op::{InterfaceChange, Located, Op, Problem};
 use crate::model::spec::{NeighbourSpec, PortSpec, PublishSpec, State};
@@ -72,6 +72,12 @@ impl Net {
         for (at, publish) in wanted.published.iter().enumerate() {
             if published.get(&publish.address) != Some(&publish) {
                 ops.add(&format!("arp[{at}]"), Op::Publish { publish: publish.clone() });
+            }
+        }
+        if running.filters != wanted.filters {
+            ops.add("", Op::FlushFilters);
+            for (at, filter) in wanted.filters.iter().enumerate() {
+                ops.add(&format!("filter[{at}]"), add_filter(filter));
             }
         }
         if running.icmp != wanted.icmp {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::desired::{Desired, Item, LinkConfig, Object, Target, TunnelConfig};
+use super::desired::{Desired, FilterConfig, Item, LinkConfig, Object, Target, TunnelConfig};
 use super::key::{Key, Named};
 use super::paths::{MOST_PATHS, Path};
 use super::refusal::{Fault, Refusal, place};
@@ -18,7 +18,9 @@ use crate::ids::Family;
 use crate::model::api::{ApiError, ErrorCode};
 use crate::model::ip;
 use crate::model::op::{Located, Op, Outcome, Problem};
-use crate::model::spec::{NeighbourSpec, PathSpec, PathWay, PublishSpec, RouteSpec, RouteTarget};
+use crate::model::spec::{
+    FilterSpec, MOST_FILTERS, NeighbourSpec, PathSpec, PathWay, PublishSpec, RouteSpec, RouteTarget,
+};
 
 pub(super) type Done = Result<(), Fault>;
 
@@ -238,6 +240,12 @@ impl<'a> Edit<'a> {
                 self.flush_arp(*family);
                 Ok(())
             }
+            Op::AddFilter { filter, before } => self.add_filter(filter, before.as_deref()),
+            Op::DeleteFilter { name } => self.delete_filter(name),
+            Op::FlushFilters => {
+                self.put(Item::Filters(Vec::new()));
+                Ok(())
+            }
             Op::SetIcmp { icmp } => {
                 self.put(Item::Icmp(icmp.clone()));
                 Ok(())
@@ -292,7 +300,7 @@ impl<'a> Edit<'a> {
                     self.note(|| format!("the published entry {address} on {name} is gone too"));
                     self.put(Item::Published(address, None));
                 }
-                Object::Link(_) | Object::Tunnel(_) | Object::Icmp => {}
+                Object::Link(_) | Object::Tunnel(_) | Object::Filters | Object::Icmp => {}
             }
         }
         if key.is_link() {
@@ -417,6 +425,39 @@ impl<'a> Edit<'a> {
         Ok(())
     }
 
+    fn add_filter(&mut self, spec: &FilterSpec, before: Option<&str>) -> Done {
+        let wrong = |(field, message)| Refusal::Filter(spec.name.clone(), message).on(field);
+        spec.check().map_err(wrong)?;
+        let named = spec.interface.as_deref().map(|name| self.existing(name)).transpose();
+        let interface = named.map_err(|refusal| refusal.on("in"))?;
+        let mut rules = self.desired.filters.clone();
+        if rules.iter().any(|rule| rule.spec.name == spec.name) {
+            return Err(Refusal::FilterExists(spec.name.clone()).on("name"));
+        }
+        if rules.len() >= MOST_FILTERS {
+            return Err(Refusal::TooManyFilters.into());
+        }
+        let at = before.map_or(Ok(rules.len()), |before| self.filter_at(before));
+        let at = at.map_err(|refusal| refusal.on("before"))?;
+        rules.insert(at, FilterConfig { spec: spec.clone(), interface });
+        self.put(Item::Filters(rules));
+        Ok(())
+    }
+
+    fn delete_filter(&mut self, name: &str) -> Done {
+        let at = self.filter_at(name).map_err(|refusal| refusal.on("name"))?;
+        let mut rules = self.desired.filters.clone();
+        rules.remove(at);
+        self.put(Item::Filters(rules));
+        Ok(())
+    }
+
+    /// The place of a rule.
+    fn filter_at(&self, name: &str) -> Result<usize, Refusal> {
+        let at = self.desired.filters.iter().position(|rule| rule.spec.name == name);
+        at.ok_or_else(|| Refusal::NoFilter(name.to_owned()))
+    }
+
     fn publish(&mut self, spec: &PublishSpec) -> Done {
         if let Some(mac) = spec.mac {
             values::station(mac).map_err(|r| r.on("mac"))?;
@@ -484,6 +525,7 @@ fn subject(op: &Op) -> Vec<&str> {
         }
         Op::PutNeighbour { neighbour } => neighbour.port.iter().flat_map(|n| ["", n]).collect(),
         Op::Publish { publish } => publish.port.iter().flat_map(|n| ["", n]).collect(),
+        Op::AddFilter { filter, .. } => filter.interface.iter().flat_map(|n| ["", n]).collect(),
         _ => Vec::new(),
     }
 }

@@ -174,7 +174,8 @@ impl Net {
     }
 
     /// Publishes ports and own addresses anew if anything in them changed.
-    fn publish_snapshot(&self, changed: bool, guard: &Guard) {
+    fn publish_snapshot(&mut self, changed: bool, guard: &Guard) {
+        let filters = self.filters_now();
         let (own, own_complete) = self.own_fast(Family::V4, |address| match address {
             IpAddr::V4(address) => Some(address.to_bits()),
             IpAddr::V6(_) => None,
@@ -188,16 +189,26 @@ impl Net {
         let same6 = own6 == current.own6 && own6_complete == current.own6_complete;
         let ports = self.desired.index.udp.keys().copied();
         let udp: ArrayVec<u16, UDP_PORTS> = ports.take(UDP_PORTS).collect();
-        if !changed && same && same6 && udp == current.udp {
+        if !changed && same && same6 && udp == current.udp && filters == current.filters {
             return;
         }
         let reverse_path =
             if changed { self.reverse_paths() } else { current.reverse_path.clone() };
         let ports = if changed { self.port_entries() } else { current.ports.clone() };
         let echo = self.desired.icmp.echo;
-        let snapshot =
-            Interfaces { ports, own, own_complete, own6, own6_complete, reverse_path, udp, echo };
+        let snapshot = Interfaces {
+            ports,
+            own,
+            own_complete,
+            own6,
+            own6_complete,
+            reverse_path,
+            udp,
+            filters,
+            echo,
+        };
         self.tables.interfaces.replace(snapshot, guard);
+        self.forget_filters(guard);
     }
 
     /// Own addresses of one family, as numbers: outer sources of tunnels first,

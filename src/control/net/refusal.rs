@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::paths::MOST_PATHS;
 use crate::ids::Mac;
 use crate::model::api::ErrorCode;
-use crate::model::spec::MOST_ALLOWED;
+use crate::model::spec::{MOST_ALLOWED, MOST_FILTERS};
 use crate::tables::decap::DecapFull;
 use crate::tables::fib4::FibFull;
 use crate::tables::fib6::Fib6Full;
@@ -133,6 +133,18 @@ pub(super) enum Refusal {
     TooManyAllowed(String, usize),
     #[error("{link} cannot go: packets of {tunnel} have to arrive on it (`port`)")]
     IsArrival { link: String, tunnel: String },
+    #[error("filter {0}: {1}")]
+    Filter(String, String),
+    #[error("there is a filter `{0}` already: expected another name")]
+    FilterExists(String),
+    #[error("there is no filter `{0}`")]
+    NoFilter(String),
+    #[error("there are {MOST_FILTERS} filters, as many as there can be")]
+    TooManyFilters,
+    #[error("filters change too quickly: workers still use those before, try again")]
+    FiltersInUse,
+    #[error("{interface} cannot go: the filter {filter} is about it")]
+    IsFiltered { interface: String, filter: String },
     #[error("{0} is a part of {1}: expected {1}, whose `nbma` it is made from")]
     IsPart(String, String),
     #[error("{0} has several far ends (nbma): {1}")]
@@ -182,6 +194,7 @@ impl Refusal {
             Refusal::NoInterface(_)
             | Refusal::NoAddress(..)
             | Refusal::NoRoute(_)
+            | Refusal::NoFilter(_)
             | Refusal::NoEntry(_) => ErrorCode::NotFound,
             _ => ErrorCode::Refused,
         }

@@ -85,7 +85,7 @@ fn next_hops(desired: &Desired, links: &Links, before: &BTreeMap<Object, Item>) 
                 others += if watched { 4 } else { 2 };
             }
             Object::Neighbour(_) => others += 1,
-            Object::Link(_) | Object::Published(_) | Object::Icmp => {}
+            Object::Link(_) | Object::Published(_) | Object::Filters | Object::Icmp => {}
         }
     }
     let family = family(links, before);

@@ -171,7 +171,7 @@ impl Net {
                         events.push(Event::Watched { tunnel, watch });
                     }
                 }
-                Item::Route(..) => {}
+                Item::Route(..) | Item::Filters(_) => {}
             }
         }
         events.extend(forget);

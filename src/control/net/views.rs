@@ -68,6 +68,7 @@ impl Net {
                     mac: *mac,
                 })
                 .collect(),
+            filters: desired.filters.iter().map(|rule| rule.spec.clone()).collect(),
             icmp: desired.icmp.clone(),
         }
     }

@@ -1,6 +1,7 @@
 //! One case per drop reason the path can give; the list is complete or the
 //! last test fails.
 
+use super::filter::{filter, rule};
 use super::packets::{Datagram, addr, frame, pattern, tagged};
 use super::testbed::*;
 use super::testbed6::{EN0_6, EN1_6, FAR6, HOST6, six, tunnel6, udp6};
@@ -9,7 +10,7 @@ use crate::buf::heap::TestBuf;
 use crate::datapath::drop::DropReason::{self, *};
 use crate::exchange::{Cause, InjectKind};
 use crate::ids::IfId;
-use crate::model::spec::ReversePath as Check;
+use crate::model::spec::{FilterAction, FilterSpec, ReversePath as Check};
 use crate::tables::adjacency::{Adjacency, AdjacencyKind};
 use crate::tables::door::Door;
 use crate::tables::tunnel::Tunnel;
@@ -266,6 +267,24 @@ fn cases() -> Vec<Case> {
             b.interfaces(|interfaces| interfaces.reverse_path = vec![(EN0_IF, Check::Strict)]);
             pass6(b, &udp6("2001:db8:1::9", "2001:db8:1::8", 10));
         }),
+        case(Filtered, Rx(EN0_IF), |b| {
+            let logged = FilterSpec { log: true, ..rule("in en0 proto udp", FilterAction::Drop) };
+            filter(b, &[logged]);
+            pass(b, host_to("198.18.0.1"));
+        }),
+        case(Filtered, Rx(GRE0), |b| {
+            let logged = FilterSpec { log: true, ..rule("in gre0", FilterAction::Drop) };
+            filter(b, &[logged]);
+            from_tunnel(b, "198.51.100.2", &inner());
+        }),
+        case(FilterRejected, Rx(EN0_IF), |b| {
+            filter(b, &[rule("to 2001:db8::/32", FilterAction::Reject)]);
+            pass6(b, &udp6(HOST6, "2001:db8:1::8", 10));
+        }),
+        case(FilterEvasion, Rx(EN0_IF), |b| {
+            filter(b, &[rule("in en0", FilterAction::Accept)]);
+            pass(b, Datagram::new("10.0.0.163", "198.18.0.1", 6, pattern(40)).fragment(1, false));
+        }),
         case(TunnelDown, Rx(GRE_DOWN), |b| from_tunnel(b, "198.51.100.4", &inner())),
         case(GreTruncated, Rx(EN1_IF), |b| {
             outer_in(b, &Datagram::new("198.51.100.2", "203.0.113.1", 47, vec![0, 0, 8]));
@@ -498,6 +517,7 @@ fn control_is_told_of_the_drops_that_call_for_an_icmp_error_and_of_no_others() {
                 | PortUnreachable
                 | ProtocolUnreachable
                 | EncapsulationLimit
+                | FilterRejected
         );
         // Of what is kept out, the log gets samples.
         let expected = expected || case.reason.keeps_out();

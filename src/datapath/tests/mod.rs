@@ -8,6 +8,7 @@ mod decap;
 mod door;
 mod drops;
 mod encap;
+mod filter;
 mod forward;
 mod fragments;
 mod fuzz;

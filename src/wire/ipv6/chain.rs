@@ -55,6 +55,48 @@ pub fn upper(datagram: &[u8]) -> Result<Upper, BadChain> {
     Err(BadChain)
 }
 
+/// Where the headers of a packet end that only passes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passing {
+    /// The protocol there. In a later fragment: what the first one begins with
+    /// behind its fragment header.
+    pub protocol: u8,
+    /// Bytes in front of it, from the IPv6 header on.
+    pub at: usize,
+    /// Where in its datagram it lies, in units of 8 bytes.
+    pub offset: u16,
+    /// More fragments follow.
+    pub more: bool,
+}
+
+/// Walks the headers of `datagram`, which is for somebody else: what options and
+/// routing headers say is not ours to judge. Refused is what does not end in this
+/// packet, though it is its datagram's first one (RFC 7112 §5).
+pub fn passing(datagram: &[u8]) -> Result<Passing, BadChain> {
+    let protocol = *datagram.get(NEXT_HEADER_OFFSET).ok_or(BadChain)?;
+    let mut end = Passing { protocol, at: IPV6_LEN, offset: 0, more: false };
+    for _ in 0..=MOST_HEADERS {
+        let header = datagram.get(end.at..).unwrap_or_default();
+        let len = match end.protocol {
+            IPPROTO_HOP_BY_HOP | IPPROTO_DESTINATION_OPTIONS | IPPROTO_ROUTING => {
+                extension_len(header)?
+            }
+            IPPROTO_FRAGMENT => {
+                let [_, _, a, b, _, _, _, _, ..] = header else { return Err(BadChain) };
+                let word = u16::from_be_bytes([*a, *b]);
+                (end.offset, end.more) = (word >> 3, word & 1 != 0);
+                FRAGMENT_LEN
+            }
+            _ => return Ok(end),
+        };
+        (end.protocol, end.at) = (header[0], end.at + len);
+        if end.offset > 0 {
+            return Ok(end);
+        }
+    }
+    Err(BadChain)
+}
+
 /// A tunnel encapsulation limit (RFC 2473 §4.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {

@@ -8,6 +8,7 @@ mod cost;
 mod difference;
 mod doors;
 mod events;
+mod filters;
 mod groups;
 mod link;
 mod liveness;
