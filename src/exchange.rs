@@ -31,6 +31,8 @@ reasons! {
         Nd = "nd",
         /// A keepalive or probe of ours that came back.
         Liveness = "liveness",
+        /// A packet with the key of a tunnel that learns its far end, from elsewhere.
+        Learn = "learn",
     }
 }
 
@@ -62,7 +64,8 @@ pub struct PuntSlot {
     /// [`InjectKind::Originate`] after resolution.
     pub originated: bool,
     /// [`PuntReason::Arp`]: the frame from its Ethernet header on, VLAN tag
-    /// removed. Everything else: the datagram as received, TTL untouched, of the
+    /// removed. [`PuntReason::Learn`]: the outer and the inner source, 16 bytes
+    /// each, of IPv4 the mapped address. Everything else: the datagram as received, TTL untouched, of the
     /// family its first four bits say.
     pub bytes: Bytes,
 }

@@ -183,7 +183,11 @@ fn a_line_is_one_transaction() {
                 peer: Some([12, 0, 0, 2].into()),
                 alias: false,
             },
-            Op::SetEndpoints { name: name(), local: address(25), remote: address(163) },
+            Op::SetEndpoints {
+                name: name(),
+                local: address(25),
+                remote: Some(address(163).into())
+            },
         ])]
     );
     assert_eq!(fake.run("ifconfig gre create").quietly(), "gre0\n");

@@ -16,11 +16,12 @@ use crate::ids::Family;
 use crate::model::api::Call;
 use crate::model::op::{GreKeys, InterfaceChange, Op};
 use crate::model::spec::{
-    Dscp, EcnMode, EncapLimit, MssClamp, OuterDf, PERIOD, ProbeSpec, ReversePath, Timing, UdpSpec,
+    Dscp, EcnMode, EncapLimit, MssClamp, OuterDf, PERIOD, ProbeSpec, Remote, ReversePath, Timing,
+    UdpSpec,
 };
 use crate::model::view::{
-    AddressView, CheckView, InterfaceView, LivenessView, OuterPathView, PathCounts, RttView,
-    TunnelView,
+    AddressView, CheckView, FarView, InterfaceView, LivenessView, OuterPathView, PathCounts,
+    RttView, TunnelView,
 };
 
 /// What `--help` ends with.
@@ -42,6 +43,10 @@ Examples:
   ifconfig gre0 key 42 checksum        GRE with a key and checksums
   ifconfig gre0 keepalive 10 3         down when three keepalives in a row are lost
   ifconfig gre0 probe to 12.2 1        asks 12.0.0.2 each second, through the tunnel
+  ifconfig gre0 tunnel 10.25 far.example.net
+                                       wherever that host is
+  ifconfig gre0 tunnel 10.25 any key 7 learn
+                                       wherever packets with the key come from
   ifconfig gre0 deletetunnel           no outer addresses
   ifconfig gre0 destroy                away with it and all that pointed at it
   ifconfig -l                          names; -a, or nothing: all of them
@@ -51,6 +56,10 @@ Words:
   inet6 ADDR[/LEN] [prefixlen N] [alias | -alias | delete]
                    /64 unless it says otherwise
   tunnel SRC DST   deletetunnel   create   destroy   up   down
+                   DST: an address, the name of a host, or any (with learn)
+  learn | -learn   a packet with the tunnel's key moves its far end to where it
+                   came from; a key is no secret
+  resolve N        seconds after which a host name is looked up again
   link0 | -link0   GRE or MOBILE encapsulation (gre)
   link1 | -link1   underlay route by the outer destination, or by the address
                    with its last bit toggled
@@ -155,7 +164,7 @@ struct Change {
     netmask: bool,
     alias: bool,
     delete: bool,
-    tunnel: Option<(IpAddr, IpAddr)>,
+    tunnel: Option<(IpAddr, Option<Remote>)>,
     clear_tunnel: bool,
     interface: InterfaceChange,
     gre: Gre,
@@ -222,7 +231,7 @@ impl Change {
             "deletetunnel" => self.clear_tunnel = true,
             "tunnel" => {
                 let local = address(words.after(word, "the outer source and destination")?)?;
-                let remote = address(words.after("tunnel SRC", "the outer destination")?)?;
+                let remote = remote(words.after("tunnel SRC", "the outer destination")?)?;
                 self.tunnel = Some((local, remote));
             }
             "netmask" => {
@@ -239,6 +248,12 @@ impl Change {
             "df" => self.interface.df = Some(df(words.after(word, DF)?)?),
             "pmtu" => self.interface.pmtu = Some(true),
             "-pmtu" => self.interface.pmtu = Some(false),
+            "learn" => self.interface.learn = Some(true),
+            "-learn" => self.interface.learn = Some(false),
+            "resolve" => {
+                let expected = "a number of seconds from 5 to 3600";
+                self.interface.resolve_interval = Some(words.number(word, expected)?)
+            }
             "mss" => self.interface.mss = Some(mss(words.after(word, MSS)?)?),
             "encaplimit" => {
                 self.interface.encaplimit = Some(encaplimit(words.after(word, LIMIT)?)?)
@@ -324,11 +339,14 @@ impl Change {
                 ops.push(Op::SetAddress { name: of(), address, prefix_len, peer, alias });
             }
         }
-        match self.tunnel {
+        match &self.tunnel {
             Some(_) if self.clear_tunnel => {
                 return Err(Usage::Conflict("`tunnel` and `deletetunnel` exclude each other"));
             }
-            Some((local, remote)) => ops.push(Op::SetEndpoints { name: of(), local, remote }),
+            Some((local, remote)) => {
+                let (local, remote) = (*local, remote.clone());
+                ops.push(Op::SetEndpoints { name: of(), local, remote });
+            }
             None if self.clear_tunnel => ops.push(Op::ClearEndpoints { name: of() }),
             None => {}
         }
@@ -371,6 +389,17 @@ impl Change {
         let change = self.interface;
         (change != InterfaceChange::default())
             .then(|| Op::SetInterface { name: name.to_owned(), change })
+    }
+}
+
+/// An outer destination: an address, the name of a host, or `any`.
+fn remote(word: &str) -> Result<Option<Remote>, Usage> {
+    if word == "any" {
+        return Ok(None);
+    }
+    match word.parse() {
+        Ok(name) => Ok(Some(Remote::Name(name))),
+        Err(_) => Ok(Some(address(word)?.into())),
     }
 }
 
@@ -558,6 +587,12 @@ fn render_tunnel(out: &mut String, tunnel: &TunnelView) {
     if let (Some(local), Some(remote)) = (tunnel.local, tunnel.remote) {
         let inet = if local.is_ipv6() { "inet6" } else { "inet" };
         line(out, format_args!("tunnel {inet} {local} --> {remote}"));
+    } else if let (Some(local), Some(_)) = (tunnel.local, &tunnel.far) {
+        let inet = if local.is_ipv6() { "inet6" } else { "inet" };
+        line(out, format_args!("tunnel {inet} {local} --> any"));
+    }
+    if let Some(far) = &tunnel.far {
+        render_far(out, far);
     }
     line(out, format_args!("outer ttl {} dscp {} df {}", tunnel.ttl, tunnel.dscp, tunnel.df));
     if tunnel.ecn != "normal" {
@@ -594,6 +629,18 @@ fn render_tunnel(out: &mut String, tunnel: &TunnelView) {
     if let Some(liveness) = &tunnel.liveness {
         render_liveness(out, liveness);
     }
+}
+
+/// How a far end that moves is found, and what came of it.
+fn render_far(out: &mut String, far: &FarView) {
+    let FarView { name, found, moves, refused } = far;
+    let how = match (name, found) {
+        (Some(name), true) => format!("address of {name}"),
+        (Some(name), false) => format!("address of {name}, not known"),
+        (None, true) => "learned".to_owned(),
+        (None, false) => "to be learned".to_owned(),
+    };
+    line(out, format_args!("far end {how} (moves {moves} refused {refused})"));
 }
 
 fn render_liveness(out: &mut String, view: &LivenessView) {

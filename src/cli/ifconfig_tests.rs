@@ -70,7 +70,7 @@ fn doors_are_one_op_and_networks_are_all_that_follow() {
 }
 
 fn endpoints(name: &str, local: &str, remote: &str) -> Op {
-    let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+    let (local, remote) = (local.parse().unwrap(), remote.to_owned().try_into().ok());
     Op::SetEndpoints { name: name.into(), local, remote }
 }
 
@@ -88,6 +88,14 @@ fn lines_and_their_changes() {
         ("gre0 inet 12.1 12.2", vec![pair("gre0")]),
         ("ipip0 12.1 12.2", vec![pair("ipip0")]),
         ("gre0 tunnel 10.25 10.163", vec![endpoints("gre0", "10.0.0.25", "10.0.0.163")]),
+        (
+            "gre0 tunnel 10.25 far.example.net resolve 30",
+            vec![
+                endpoints("gre0", "10.0.0.25", "far.example.net"),
+                set!("gre0", resolve_interval: 30),
+            ],
+        ),
+        ("gre0 -learn", vec![set!("gre0", learn: false)]),
         ("gre0 deletetunnel", vec![Op::ClearEndpoints { name: "gre0".into() }]),
         (
             "gre0 10.1 10.25 link1 -link0",
@@ -243,12 +251,31 @@ fn a_tunnel_prints_as_in_netbsd() {
 }
 
 #[test]
+fn a_far_end_that_moves_says_how_and_is_any_until_it_is_known() {
+    let any = ops("gre0 tunnel 10.25 any key 7 learn");
+    let expected =
+        Op::SetEndpoints { name: "gre0".into(), local: "10.0.0.25".parse().unwrap(), remote: None };
+    assert_eq!((&any[0], any.len()), (&expected, 3));
+    assert!(parse(&words("gre0 tunnel 10.25 a_b")).is_err());
+    let lines = |far: FarView| {
+        let mut out = String::new();
+        render_far(&mut out, &far);
+        out
+    };
+    let learned = FarView { found: true, moves: 2, refused: 1, ..FarView::default() };
+    assert_eq!(lines(learned), "\tfar end learned (moves 2 refused 1)\n");
+    let named = FarView { name: Some("far.example".into()), ..FarView::default() };
+    assert_eq!(lines(named), "\tfar end address of far.example, not known (moves 0 refused 0)\n");
+}
+
+#[test]
 fn a_tunnel_that_does_not_run_says_why() {
     let counts = PathCounts { learned: 1, refused: 2, relayed: 3 };
     let tunnel = TunnelView {
         kind: "gre".into(),
         local: None,
         remote: None,
+        far: None,
         ttl: 64,
         dscp: "46".into(),
         ecn: "normal".into(),

@@ -25,6 +25,7 @@ fn gre0(underlay: Option<UnderlayView>, reason: Option<&str>) -> InterfaceView {
             kind: "gre".into(),
             local: Some("10.0.0.25".parse().unwrap()),
             remote: Some("10.0.0.163".parse().unwrap()),
+            far: None,
             ttl: 64,
             dscp: "copy".into(),
             ecn: "normal".into(),

@@ -26,6 +26,8 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "kind",
             "local",
             "remote",
+            "learn",
+            "resolve_interval",
             "address",
             "peer",
             "nbma",

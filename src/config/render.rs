@@ -11,9 +11,9 @@ use super::sections::{DEFAULT_DESCRIPTORS, DEFAULT_METRICS, DEFAULT_MTU, DEFAULT
 use crate::ids::Family;
 use crate::model::ip;
 use crate::model::spec::{
-    DpdkSettings, Dscp, EcnMode, EncapLimit, FilterSpec, GreOptions, Hugepages, IcmpSpec, Idle,
-    MssClamp, OuterDf, PathSpec, PathWay, PortSpec, ProbeSpec, ReversePath, RouteSpec, RouteTarget,
-    Spread, State, Timing, TunnelSpec, UdpSpec,
+    DEFAULT_RESOLVE, DpdkSettings, Dscp, EcnMode, EncapLimit, FilterSpec, GreOptions, Hugepages,
+    IcmpSpec, Idle, MssClamp, OuterDf, PathSpec, PathWay, PortSpec, ProbeSpec, ReversePath,
+    RouteSpec, RouteTarget, Spread, State, Timing, TunnelSpec, UdpSpec,
 };
 
 /// A file that reproduces the configuration.
@@ -169,7 +169,9 @@ impl Page {
         self.text("name", &tunnel.name);
         self.text("kind", tunnel.kind.prefix());
         self.text_if("local", tunnel.local);
-        self.text_if("remote", tunnel.remote);
+        self.text_if("remote", tunnel.remote.as_ref());
+        self.bare_if("learn", unless(tunnel.learn, false));
+        self.bare_if("resolve_interval", unless(tunnel.resolve_interval, DEFAULT_RESOLVE));
         self.text_if("address", tunnel.address);
         self.text_if("peer", tunnel.peer);
         if !tunnel.nbma.is_empty() {

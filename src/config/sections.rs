@@ -17,11 +17,12 @@ use crate::model::api::DEFAULT_SOCKET;
 use crate::model::filter::{PORTS, PROTOCOL};
 use crate::model::ip;
 use crate::model::spec::{
-    DEFAULT_RESYNC, DpdkSettings, Dscp, EcnMode, EncapLimit, FilterAction, FilterSpec, GRE_IN_UDP,
-    GreOptions, Hugepages, IcmpSpec, Idle, MAX_RESYNC, MOST_ALLOWED, MOST_PATHS, MSS_RANGE,
-    MssClamp, NeighbourSpec, OuterDf, PERIOD, PathSpec, PathWay, Period, PortSpec, ProbeSpec,
-    PublishSpec, QueueSettings, ReversePath, RouteSpec, RouteTarget, Settings, Spread, Timing,
-    TunnelKind, TunnelSpec, UdpSpec, VlanSpec,
+    DEFAULT_RESOLVE, DEFAULT_RESYNC, DpdkSettings, Dscp, EcnMode, EncapLimit, FilterAction,
+    FilterSpec, GRE_IN_UDP, GreOptions, HostName, Hugepages, IcmpSpec, Idle, MAX_RESYNC,
+    MOST_ALLOWED, MOST_PATHS, MSS_RANGE, MssClamp, NeighbourSpec, OuterDf, PERIOD, PathSpec,
+    PathWay, Period, PortSpec, ProbeSpec, PublishSpec, QueueSettings, RESOLVE_RANGE, Remote,
+    ReversePath, RouteSpec, RouteTarget, Settings, Spread, Timing, TunnelKind, TunnelSpec, UdpSpec,
+    VlanSpec,
 };
 
 /// Where metrics are served unless the file says otherwise.
@@ -37,6 +38,9 @@ pub const DEFAULT_TTL: u8 = 64;
 /// MTUs an interface can have: IPv4's least (RFC 791) to its largest datagram.
 /// What the device can do is known when it is opened.
 pub const MTU_RANGE: std::ops::RangeInclusive<i64> = 68..=65535;
+/// Seconds between two look-ups of a host name.
+const RESOLVE: std::ops::RangeInclusive<i64> =
+    *RESOLVE_RANGE.start() as i64..=*RESOLVE_RANGE.end() as i64;
 
 /// Most bytes of a Unix socket's path (`sun_path`, less its end mark).
 const SOCKET_PATH_MAX: usize = 107;
@@ -242,6 +246,21 @@ fn host(fields: &mut Fields, key: &'static str) -> Option<IpAddr> {
     fields.parsed(key, "an address such as \"10.0.0.25\"", unicast)
 }
 
+/// An outer destination: an address, or the name of a host.
+fn remote(fields: &mut Fields) -> Option<Remote> {
+    let expected = "an address such as \"10.0.0.25\", or the name of a host";
+    fields.parsed("remote", expected, |text| match text.parse::<HostName>() {
+        Ok(name) => Ok(Remote::Name(name)),
+        Err(no_name)
+            if text.starts_with(|first: char| first.is_ascii_alphabetic())
+                && !text.contains(':') =>
+        {
+            Err(no_name.to_string())
+        }
+        Err(_) => unicast(text).map(Remote::Address),
+    })
+}
+
 /// An inner address of a tunnel.
 fn host4(fields: &mut Fields, key: &'static str) -> Option<Ipv4Addr> {
     fields.parsed(key, "an address such as \"10.0.0.25\"", |text| match unicast(text)? {
@@ -316,7 +335,9 @@ pub fn tunnel(fields: &mut Fields) -> Option<TunnelSpec> {
         name: String::new(),
         kind: TunnelKind::Gre,
         local: host(fields, "local"),
-        remote: host(fields, "remote"),
+        remote: remote(fields),
+        learn: fields.flag("learn", false),
+        resolve_interval: fields.number("resolve_interval", RESOLVE).unwrap_or(DEFAULT_RESOLVE),
         address: host4(fields, "address"),
         peer: host4(fields, "peer"),
         nbma: nbma(fields),

@@ -181,7 +181,7 @@ fn short_forms_are_read() {
     );
     let state = parse(&text).unwrap().state;
     assert_eq!(state.tunnels[0].peer, Some("12.0.0.2".parse().unwrap()));
-    assert_eq!(state.tunnels[0].remote, Some("10.0.0.163".parse().unwrap()));
+    assert_eq!(state.tunnels[0].remote, Some("10.0.0.163".to_owned().try_into().unwrap()));
     assert_eq!(state.routes[0].to, "10.1.0.0/16".parse::<IpNet>().unwrap());
     assert_eq!(state.routes[1], RouteSpec { to: IpNet::default(), target: RouteTarget::Reject });
 }
@@ -278,6 +278,23 @@ const WRONG: &[(&str, &str, &str)] = &[
         "[[tunnel]]\nname = \"gre0\"\nlocal = \"1.1.1.1\"",
         "tunnel[0].remote",
         "missing, expected beside `local`",
+    ),
+    ("[[tunnel]]\nname = \"gre0\"\nremote = \"far.example\"", "tunnel[0].local", "missing"),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nlocal = \"1.1.1.1\"\nremote = \"a_b\"",
+        "tunnel[0].remote",
+        "neither an address nor the name of a host",
+    ),
+    ("[[tunnel]]\nname = \"gre0\"\nlocal = \"1.1.1.1\"\nlearn = true", "tunnel[0].learn", "`key`"),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nresolve_interval = 1",
+        "tunnel[0].resolve_interval",
+        "5 to 3600",
+    ),
+    (
+        "[[tunnel]]\nname = \"gre0\"\nlocal = \"1.1.1.1\"\nremote = \"a.b\"\nkey = 1\nlearn = true",
+        "tunnel[0].learn",
+        "not both",
     ),
     (
         "[[tunnel]]\nname = \"gre0\"\nlocal = \"1.1.1.1\"\nremote = \"1.1.1.1\"",
@@ -606,6 +623,7 @@ prop_compose! {
         dscp in any_dscp(), compatible: bool, copy_df: bool, up: bool, gre in any_options(), mss in any_mss(),
         over_v6: bool, inet6 in 0u16..3, allow in 0usize..=2, rpf in any_rpf(), on_port: bool, keepalive in proptest::option::of(any_timing()),
         probe in proptest::option::of(any_probe()), udp in proptest::option::of(any_udp()), limit: Option<u8>, pmtu: bool,
+        named: bool, resolve_interval in 5u16..=3600,
     ) -> TunnelSpec {
         let kind = if ipip { TunnelKind::Ipip } else { TunnelKind::Gre };
         let host = |net: u8, last: u8| std::net::Ipv4Addr::new(net, 0, number, last);
@@ -618,7 +636,9 @@ prop_compose! {
             name: format!("{}{number}", kind.prefix()),
             kind,
             local: ends.then(|| end(1)),
-            remote: ends.then(|| end(2)),
+            remote: ends.then(|| match named { true => "far.example.net".to_owned().try_into().unwrap(), false => end(2).into() }),
+            learn: ends && !ipip && !named && gre.key_in.is_some() && up,
+            resolve_interval,
             address: pair.then(|| host(101, 1)),
             peer: pair.then(|| host(101, 2)),
             nbma: Default::default(),

@@ -15,7 +15,7 @@ use crate::model::ip;
 use crate::model::op::Problem;
 use crate::model::spec::{
     DpdkSettings, FilterSpec, GreOptions, MOST_FILTERS, NeighbourSpec, PathSpec, PathWay, PortSpec,
-    PublishSpec, RouteSpec, RouteTarget, TunnelKind, TunnelSpec, VlanSpec,
+    PublishSpec, Remote, RouteSpec, RouteTarget, TunnelKind, TunnelSpec, VlanSpec,
 };
 
 /// A section's objects with their numbers in the file: those that could not be
@@ -285,7 +285,7 @@ impl Checker<'_> {
         );
         let outer = |t: &TunnelSpec| {
             let (kind, udp) = (t.kind.prefix(), t.udp.map(|udp| udp.port));
-            Some((kind, t.link0, t.local?, t.remote?, t.gre.key_in, udp))
+            Some((kind, t.link0, t.local?, t.remote.clone()?, t.gre.key_in, udp))
         };
         self.unique("tunnel", "remote", tunnels, outer, |(kind, _, local, remote, key, udp)| {
             let key = key.map_or(String::new(), |key| format!(" with key {key}"));
@@ -470,7 +470,8 @@ fn duplicates<'a, T: Hash + Eq + 'a>(
 fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<IpAddr>) -> Vec<(&'static str, String)> {
     let mut problems = Vec::new();
     let ipip = tunnel.kind == TunnelKind::Ipip;
-    for (field, address) in [("local", tunnel.local), ("remote", tunnel.remote)] {
+    let remote = tunnel.remote.as_ref().and_then(Remote::address);
+    for (field, address) in [("local", tunnel.local), ("remote", remote)] {
         if ipip && address.is_some_and(|address| address.is_ipv4()) && problems.is_empty() {
             let message = "an ipip tunnel over IPv4 has one pair for inside and outside: expected just `address` and `peer`";
             problems.push((field, message.into()));
@@ -488,11 +489,20 @@ fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<IpAddr>) -> Vec<(&'static 
             problems.push((field, "given beside `nbma`: expected one or the other".into()));
         }
     }
-    if let (Some(local), Some(remote)) = (tunnel.local, tunnel.remote)
+    if let (Some(local), Some(remote)) = (tunnel.local, remote)
         && local.is_ipv4() != remote.is_ipv4()
     {
         let message = format!("`{remote}` is not of the family of `local`, {local}");
         problems.push(("remote", message));
+    }
+    if tunnel.learn && (ipip || tunnel.gre.key_in.is_none()) {
+        let message = "the far end is learned by the key of its packets: expected a gre tunnel \
+                       with `key` or `key_in`";
+        problems.push(("learn", message.into()));
+    }
+    if tunnel.learn && tunnel.remote.as_ref().is_some_and(|remote| remote.name().is_some()) {
+        let message = "the far end is found by its name: expected that or `learn`, not both";
+        problems.push(("learn", message.into()));
     }
     for (field, set) in [("link0", !tunnel.link0), ("link1", tunnel.link1)] {
         if ipip && set {
@@ -515,7 +525,7 @@ fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<IpAddr>) -> Vec<(&'static 
         problems.push(("udp", message.into()));
     }
     let pairs = [
-        ("local", tunnel.local, "remote", tunnel.remote),
+        ("local", tunnel.local, "remote", remote),
         ("address", tunnel.address.map(IpAddr::V4), "peer", tunnel.peer.map(IpAddr::V4)),
     ];
     for (here, ours, there, theirs) in pairs {
@@ -527,12 +537,17 @@ fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<IpAddr>) -> Vec<(&'static 
                 problems.push((there, message));
             }
             (Some(_), None) if several => {}
+            // A name, or one that is to be learned.
+            (Some(_), None) if there == "remote" && (tunnel.remote.is_some() || tunnel.learn) => {}
+            (None, None) if there == "remote" && tunnel.remote.is_some() => {
+                problems.push((here, format!("missing, expected beside `{there}`")));
+            }
             (None, Some(_)) => problems.push((here, format!("missing, expected beside `{there}`"))),
             (Some(_), None) => problems.push((there, format!("missing, expected beside `{here}`"))),
             _ => {}
         }
     }
-    for (field, far) in [("remote", tunnel.remote), ("peer", tunnel.peer.map(IpAddr::V4))] {
+    for (field, far) in [("remote", remote), ("peer", tunnel.peer.map(IpAddr::V4))] {
         let said = problems.iter().any(|(place, _)| *place == field);
         if let Some(far) = far.filter(|far| own.contains(far) && !said) {
             let message =

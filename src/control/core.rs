@@ -18,8 +18,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::door::DoorLog;
+use super::far_ends::{FarEnds, InUse};
 use super::icmp::Icmp;
 use super::liveness::Liveness;
+use super::names::{Answer, Names, Question, Verdict};
 use super::neighbours::{Held, NeighbourConfig, Neighbours};
 use super::net::Soft;
 use super::net::{Net, PortFacts};
@@ -31,7 +33,7 @@ use crate::datapath::drop::DropReason;
 use crate::exchange::{Cause, ControlEnd, InjectKind, PuntReason, PuntSlot};
 use crate::ids::{Family, IfId, Mac};
 use crate::model::api::ApiError;
-use crate::model::op::{Located, Outcome};
+use crate::model::op::{Located, Op, Outcome};
 use crate::model::spec::{IcmpSpec, State};
 use crate::model::view::{
     DropsView, FilterView, InterfaceView, NeighbourView, PingView, RouteView, TablesView,
@@ -76,6 +78,8 @@ struct Engines {
     liveness: Liveness,
     ping: Ping,
     tunnels: TunnelErrors,
+    far_ends: FarEnds,
+    names: Names,
     door: DoorLog,
 }
 
@@ -102,6 +106,8 @@ impl Control {
             liveness: Liveness::new(Arc::clone(&counters)),
             ping: Ping::new(room.saturating_sub(ADDED_BY_PATH), Arc::clone(&counters)),
             tunnels: TunnelErrors::default(),
+            far_ends: FarEnds::new(Arc::clone(&counters)),
+            names: Names::default(),
             door: DoorLog::new(),
         };
         let port_names = ports.iter().map(|port| port.spec.name.clone()).collect();
@@ -122,6 +128,7 @@ impl Control {
             if let Some(id) = self.net.interface_named(name) {
                 self.totals.begin(id);
                 self.engines.tunnels.begin(id);
+                self.engines.far_ends.begin(id);
             }
         }
         for number in self.net.fresh_filters() {
@@ -134,6 +141,9 @@ impl Control {
             }
             if let Event::Watched { tunnel, watch } = event {
                 self.engines.liveness.watch(&mut hands, now, *tunnel, watch.clone());
+            }
+            if let Event::Sought { tunnel, sought } = event {
+                self.engines.names.seek(now, *tunnel, sought.clone());
             }
             self.engines.neighbours.on_event(&mut hands, now, event);
         }
@@ -173,10 +183,48 @@ impl Control {
     /// Takes one punt or notice of a worker, if there is one.
     fn take(&mut self, worker: usize, now: Duration) -> bool {
         let Some(slot) = self.ends[worker].receive() else { return false };
+        if slot.cause == Cause::Punt(PuntReason::Learn) {
+            let tunnel = slot.in_if;
+            let found = self.engines.far_ends.seen(&self.net, now, tunnel, slot.bytes.get());
+            self.ends[worker].give_back(slot);
+            if let Some(at) = found {
+                self.move_far_end(tunnel, at, now);
+            }
+            return true;
+        }
         let mut hands = Hands { net: &mut self.net, ends: &mut self.ends };
         self.engines.dispatch(&mut hands, now, &slot);
         self.ends[worker].give_back(slot);
         true
+    }
+
+    /// Names to be looked up now, for [`Control::answered`].
+    pub fn questions(&mut self, now: Duration) -> Vec<Question> {
+        self.engines.names.questions(now)
+    }
+
+    /// Takes what a name was found to lead to.
+    pub fn answered(&mut self, answer: Answer, now: Duration) {
+        let Question { tunnel, name, .. } = answer.question.clone();
+        let current = self.net.far_end(tunnel);
+        match self.engines.names.answered(now, answer, current) {
+            Verdict::Stays => {}
+            Verdict::At(at) => self.move_far_end(tunnel, at, now),
+            Verdict::Nowhere { why, news } => {
+                self.engines.far_ends.lost(tunnel);
+                if news {
+                    let tunnel = self.net.name(tunnel).unwrap_or("?");
+                    tracing::warn!(tunnel, %name, why, "the far end's name leads nowhere");
+                }
+            }
+        }
+    }
+
+    /// A tunnel's far end was found somewhere else.
+    fn move_far_end(&mut self, tunnel: IfId, at: IpAddr, now: Duration) {
+        let Some(name) = self.net.name(tunnel).map(str::to_owned) else { return };
+        let moved = self.transact(&[Op::Found { name: name.clone(), at }.into()], now);
+        self.engines.far_ends.moved(now, tunnel, &name, at, moved.map(|_| ()));
     }
 
     fn timers(&mut self, now: Duration) {
@@ -230,6 +278,9 @@ impl Control {
         if let Some(tunnel) = &mut view.tunnel {
             tunnel.liveness = self.engines.liveness.view(id, self.now);
             tunnel.path.counts = self.engines.tunnels.counts(id);
+            if let Some(far) = &mut tunnel.far {
+                (far.moves, far.refused) = self.engines.far_ends.counts(id);
+            }
         }
         if let Some(underlay) = view.tunnel.as_mut().and_then(|t| t.underlay.as_mut()) {
             let state = self
@@ -311,6 +362,8 @@ impl Engines {
                     self.icmp.on_local(hands, now, bytes, &mut self.ping, &mut self.tunnels);
                 }
             }
+            // Control's own: it takes a transaction.
+            Cause::Punt(PuntReason::Learn) => {}
             Cause::Punt(PuntReason::Resolve)
                 if let Some((link, below)) = hands.net.awaited_below(slot.next_hop) =>
             {

@@ -186,7 +186,7 @@ impl Neighbours {
                 }
                 self.review_published(world);
             }
-            Event::Icmp(_) | Event::Watched { .. } => {}
+            Event::Icmp(_) | Event::Watched { .. } | Event::Sought { .. } => {}
         }
     }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::api::Asked;
 use super::core::Control;
 use super::ping::{PingRequest, PingToken};
+use super::resolver::Resolver;
 use super::views::WorkerPlan;
 use crate::config::{self, Config};
 use crate::model::api::{ApiError, Call, ErrorCode, MAX_PING_MS};
@@ -56,6 +57,7 @@ pub struct Service<H> {
     scrapes: Receiver<Sender<Snapshot>>,
     /// Pings under way: the engine's number and who waits.
     pings: Vec<(PingToken, Sender<Answer>)>,
+    names: Resolver,
 }
 
 /// Most calls answered before control gets its turn again.
@@ -71,7 +73,8 @@ impl<H: Hardware> Service<H> {
         calls: Receiver<Asked>,
         scrapes: Receiver<Sender<Snapshot>>,
     ) -> Service<H> {
-        Service { control, hardware, settings, plans, calls, scrapes, pings: Vec::new() }
+        let (pings, names) = (Vec::new(), Resolver::system());
+        Service { control, hardware, settings, plans, calls, scrapes, pings, names }
     }
 
     /// One round: punts, timers, questions. Returns how much there was to do.
@@ -88,7 +91,17 @@ impl<H: Hardware> Service<H> {
             done += 1;
         }
         self.finish_pings(now);
+        self.look_up_names(now);
         done
+    }
+
+    fn look_up_names(&mut self, now: Duration) {
+        while let Some(answer) = self.names.answer() {
+            self.control.answered(answer, now);
+        }
+        for question in self.control.questions(now) {
+            self.names.ask(question);
+        }
     }
 
     /// Sleeps until somebody asks something, or for `most`.
@@ -311,6 +324,7 @@ mod tests {
     use super::*;
     use crate::control::net::PortFacts;
     use crate::ids::{Mac, PortId};
+    use crate::model::view::FarView;
     use crate::stats::counters::{ControlCounters, WorkerCounters};
     use crate::tables::{Tables, TablesConfig};
     use crossbeam::channel::unbounded;
@@ -398,6 +412,49 @@ mod tests {
     fn mtu(value: u16) -> Located {
         let op = serde_json::json!({"op": "set-interface", "name": "en0", "mtu": value});
         serde_json::from_value(op).unwrap()
+    }
+
+    #[test]
+    fn a_far_end_with_a_name_is_where_its_name_leads() {
+        let mut service = service();
+        let looked_up = |name: &str| match name {
+            "far.example" => Ok(vec!["2001:db8::7".parse().unwrap(), "192.0.2.7".parse().unwrap()]),
+            _ => Err("no such host".to_owned()),
+        };
+        service.names = Resolver::new(looked_up);
+        let op = |json| serde_json::from_value::<Located>(json).unwrap();
+        let ops = [
+            op(serde_json::json!({"op": "create", "name": "gre0"})),
+            op(
+                serde_json::json!({"op": "set-address", "name": "gre0", "address": "12.0.0.1", "peer": "12.0.0.2"}),
+            ),
+            op(
+                serde_json::json!({"op": "set-endpoints", "name": "gre0", "local": "10.0.0.1", "remote": "far.example"}),
+            ),
+        ];
+        service.transact(&ops, Duration::ZERO).unwrap();
+        let far = |service: &mut Service<Device>, settled: &dyn Fn(&FarView) -> bool| {
+            for _ in 0..10_000 {
+                service.turn(Duration::ZERO);
+                let tunnel = service.control.interface("gre0").unwrap().tunnel.unwrap();
+                let far = tunnel.far.unwrap();
+                if settled(&far) {
+                    return (tunnel.remote.map(|remote| remote.to_string()), far);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            panic!("no answer came");
+        };
+        let (remote, view) = far(&mut service, &|far| far.moves == 1);
+        assert_eq!((remote.as_deref(), view.found), (Some("192.0.2.7"), true));
+        let text = service.running_config();
+        assert!(text.contains("remote = \"far.example\""), "{text}");
+        let elsewhere = op(
+            serde_json::json!({"op": "set-endpoints", "name": "gre0", "local": "10.0.0.1", "remote": "no.example"}),
+        );
+        service.transact(&[elsewhere], Duration::ZERO).unwrap();
+        let (remote, view) = far(&mut service, &|far| far.refused == 1);
+        assert_eq!((remote, view.found), (None, false));
     }
 
     #[test]

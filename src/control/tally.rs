@@ -75,6 +75,9 @@ reasons! {
         KeepaliveUnexpected = "keepalive_unexpected",
         /// A keepalive or probe whose tunnel's next hop has no link address yet: it is asked for.
         ProbeUnresolved = "probe_unresolved",
+        /// A packet from elsewhere that did not move its tunnel's far end: too soon after the last
+        /// move, or to where it cannot be.
+        LearnRefused = "learn_refused",
         /// Echo request while answering is switched off.
         EchoOff = "echo_off",
         /// Echo request that is not answered (source-routed, RFC 7126 4.3).

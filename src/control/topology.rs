@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use super::liveness::GreEnds;
+use super::names::Sought;
 use super::net::Soft;
 use super::tunnel_errors::Sent;
 use crate::exchange::InjectKind;
@@ -214,6 +215,13 @@ pub enum Event {
     ForgetAll {
         /// Only those of this family.
         family: Option<Family>,
+    },
+    /// A tunnel's far end is to be found by a name, or by none any more.
+    Sought {
+        /// The tunnel.
+        tunnel: IfId,
+        /// What is sought.
+        sought: Option<Sought>,
     },
     /// Routes, addresses or tunnels changed: published entries may have become
     /// active or silent.

@@ -17,7 +17,7 @@ use super::classify::destination;
 use super::drop::DropReason;
 use super::tally::{Tally, Way};
 use super::verdict::Turn;
-use super::{door, ecn, gre, ipv4, keepalive, minimal, mss, udp};
+use super::{door, ecn, gre, ipv4, keepalive, learn, minimal, mss, udp};
 use crate::buf::{BURST, PacketBuf};
 use crate::exchange::PuntReason;
 use crate::ids::{Family, TableId};
@@ -41,13 +41,13 @@ const NOT_BASE: u16 = FLAG_CHECKSUM | FLAG_KEY | FLAG_SEQUENCE | RESERVED_MASK |
 /// Packets whose outer header is off, until they are admitted; by number.
 pub(crate) struct Opened {
     slots: Set,
-    keys: [DecapKey; BURST],
+    pub(super) keys: [DecapKey; BURST],
     homes: [Home; BURST],
     /// IPv6 outside or inside, or in UDP.
     six: Set,
     /// IPv6 outside, or in UDP: looked up by a hash of these ends.
-    hashed: Set,
-    ends: [Ends; BURST],
+    pub(super) hashed: Set,
+    pub(super) ends: [Ends; BURST],
     /// In UDP over IPv6 without a checksum, of those in UDP.
     unsummed: Set,
     /// The outer header has a congestion mark or might get one.
@@ -325,8 +325,9 @@ pub(crate) fn admit<'t, B: PacketBuf>(
             known.insert(slot);
         }
     }
-    for slot in (opened.slots & !known).slots() {
-        packets.drop(turn, slot, DropReason::UnknownTunnel);
+    let unknown = opened.slots & !known;
+    if !unknown.is_empty() {
+        learn::all(packets, turn, opened, unknown);
     }
     let mut tally = Tally::new(turn.counters, Way::Rx);
     let marks = packets.headers.marks;
@@ -398,11 +399,23 @@ fn check_apart<B: PacketBuf>(
     if hashed && opened.ends[slot.at()] != tunnel.ends() {
         return Err(DropReason::UnknownTunnel);
     }
+    summed(packets, slot, tunnel, opened)?;
+    check(packets, turn, slot, tunnel, opened, deepest)
+}
+
+/// Refuses UDP over IPv6 without a checksum where the tunnel does not take it.
+pub(super) fn summed<B>(
+    packets: &mut Packets<B>,
+    slot: Slot,
+    tunnel: &Tunnel,
+    opened: &Opened,
+) -> Result<(), DropReason> {
+    let hashed = opened.hashed.contains(slot);
     if hashed && tunnel.port != 0 && !tunnel.unsummed && opened.unsummed.contains(slot) {
         packets.in_if[slot.at()] = tunnel.interface;
         return Err(DropReason::UdpNoChecksum);
     }
-    check(packets, turn, slot, tunnel, opened, deepest)
+    Ok(())
 }
 
 /// The packet inside is for the tunnel's other end.
@@ -413,8 +426,7 @@ fn loops<B>(packets: &Packets<B>, slot: Slot, tunnel: &Tunnel) -> bool {
     tunnel.remote != 0 && packets.headers.dst.get(slot) == tunnel.remote
 }
 
-/// All checks on a packet out of a tunnel, one after the other. From here on it
-/// is one that arrived on the tunnel.
+/// All checks on a packet out of a tunnel, one after the other.
 #[cold]
 fn check<B: PacketBuf>(
     packets: &mut Packets<B>,
@@ -424,21 +436,7 @@ fn check<B: PacketBuf>(
     opened: &Opened,
     deepest: bool,
 ) -> Result<(), DropReason> {
-    let arrived = std::mem::replace(&mut packets.in_if[slot.at()], tunnel.interface);
-    if !tunnel.up {
-        return Err(DropReason::TunnelDown);
-    }
-    door::arrival(packets, turn, slot, tunnel, arrived)?;
-    if packets.six.contains(slot) {
-        if packets.headers6.bad.contains(slot) {
-            return Err(DropReason::InnerInvalid);
-        }
-    } else if packets.headers.marks.odd.contains(slot) {
-        ipv4::recheck(packets, slot).map_err(|_| DropReason::InnerInvalid)?;
-    }
-    if packets.ttl(slot) == 0 {
-        return Err(DropReason::InnerTtlZero);
-    }
+    sound(packets, turn, slot, tunnel)?;
     let to_far_end = loops(packets, slot, tunnel);
     if to_far_end {
         let local = match opened.hashed.contains(slot) {
@@ -465,6 +463,33 @@ fn check<B: PacketBuf>(
     }
     mss::outwards(packets, slot, tunnel);
     Ok(())
+}
+
+/// What is asked of any packet that is a tunnel's: the tunnel is up, the packet
+/// arrived where it has to, and has a sound packet inside. From here on it is one
+/// that arrived on the tunnel.
+pub(super) fn sound<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    slot: Slot,
+    tunnel: &Tunnel,
+) -> Result<(), DropReason> {
+    let arrived = std::mem::replace(&mut packets.in_if[slot.at()], tunnel.interface);
+    if !tunnel.up {
+        return Err(DropReason::TunnelDown);
+    }
+    door::arrival(packets, turn, slot, tunnel, arrived)?;
+    if packets.six.contains(slot) {
+        if packets.headers6.bad.contains(slot) {
+            return Err(DropReason::InnerInvalid);
+        }
+    } else if packets.headers.marks.odd.contains(slot) {
+        ipv4::recheck(packets, slot).map_err(|_| DropReason::InnerInvalid)?;
+    }
+    match packets.ttl(slot) {
+        0 => Err(DropReason::InnerTtlZero),
+        _ => Ok(()),
+    }
 }
 
 /// Carries the outer header's congestion mark inwards (RFC 6040 §4.2), and its

@@ -46,6 +46,7 @@ mod ipv4;
 mod ipv6;
 mod keepalive;
 mod laps;
+mod learn;
 mod local;
 mod local6;
 mod lookup;

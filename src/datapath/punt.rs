@@ -29,6 +29,8 @@ pub(crate) const ND_RATE: Rate = Rate { per_second: 10_000, burst: 200 };
 /// Keepalives and probes of ours that came back: 20 tunnels asked each tenth of a
 /// second, or 10,000 asked every two seconds, and as many again.
 pub(crate) const LIVENESS_RATE: Rate = Rate { per_second: 10_000, burst: 100 };
+/// Packets that may move a tunnel's far end; control moves fewer.
+pub(crate) const LEARN_RATE: Rate = Rate { per_second: 1_000, burst: 50 };
 /// Notices; control's own limit on ICMP errors is below it.
 pub(crate) const NOTICE_RATE: Rate = Rate { per_second: 5_000, burst: 390 };
 /// Notices of packets that were too big, apart from the others: a scan that
@@ -49,6 +51,7 @@ const _: () = assert!(
         + RESOLVE_RATE.burst
         + ND_RATE.burst
         + LIVENESS_RATE.burst
+        + LEARN_RATE.burst
         + NOTICE_RATE.burst
         + TOO_BIG_RATE.burst
         + REFUSED_RATE.burst
@@ -63,6 +66,7 @@ const fn rate(reason: PuntReason) -> Rate {
         PuntReason::Resolve => RESOLVE_RATE,
         PuntReason::Nd => ND_RATE,
         PuntReason::Liveness => LIVENESS_RATE,
+        PuntReason::Learn => LEARN_RATE,
     }
 }
 

@@ -10,5 +10,6 @@ pub mod filter;
 pub mod ip;
 pub mod liveness;
 pub mod op;
+pub mod remote;
 pub mod spec;
 pub mod view;

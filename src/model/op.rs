@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::filter::FilterSpec;
 use super::spec::{
     Dscp, EcnMode, EncapLimit, IcmpSpec, MssClamp, NeighbourSpec, OuterDf, ProbeSpec, PublishSpec,
-    ReversePath, RouteSpec, Timing, TunnelSpec, UdpSpec, VlanSpec,
+    Remote, ReversePath, RouteSpec, Timing, TunnelSpec, UdpSpec, VlanSpec,
 };
 use crate::ids::Family;
 
@@ -66,18 +66,29 @@ pub enum Op {
         address: IpAddr,
     },
     /// `ifconfig gre0 tunnel 10.25 10.163`: outer pair, both of one family.
+    /// `tunnel 10.25 far.example.net`, `tunnel 10.25 any`.
     SetEndpoints {
         /// The tunnel.
         name: String,
         /// Outer source.
         local: IpAddr,
-        /// Outer destination.
-        remote: IpAddr,
+        /// Outer destination; absent: learned (`any`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remote: Option<Remote>,
     },
     /// `ifconfig gre0 deletetunnel`.
     ClearEndpoints {
         /// The tunnel.
         name: String,
+    },
+    /// Where a tunnel's far end was found, by its name or by a packet of its.
+    /// Control's own, and no part of what is configured.
+    #[serde(skip)]
+    Found {
+        /// The tunnel.
+        name: String,
+        /// Its far end's outer address.
+        at: IpAddr,
     },
     /// Flags and numbers of an interface.
     SetInterface {
@@ -249,6 +260,12 @@ pub struct InterfaceChange {
     /// `pmtu` / `-pmtu`, tunnels only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pmtu: Option<bool>,
+    /// `learn` / `-learn`, tunnels only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learn: Option<bool>,
+    /// `resolve 60`, seconds, tunnels only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolve_interval: Option<u16>,
 }
 
 /// Both keys of a GRE tunnel; one that is absent is taken away.

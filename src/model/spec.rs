@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::filter::{FilterAction, FilterSpec, MOST_FILTERS, PortRange, Protocol};
 pub use super::liveness::{PERIOD, Period, ProbeSpec, Timing};
+pub use super::remote::{HostName, Remote};
 use crate::ids::{Family, Mac};
 
 /// A DPDK port.
@@ -249,9 +250,17 @@ pub struct TunnelSpec {
     /// Outer source: one of our own addresses, of the same family as `remote`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<IpAddr>,
-    /// Outer destination.
+    /// Outer destination, or the name of a host that has it. None beside `local`,
+    /// only with `learn`: the first packet tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remote: Option<IpAddr>,
+    pub remote: Option<Remote>,
+    /// A packet with this tunnel's key that comes from elsewhere moves its far end
+    /// there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub learn: bool,
+    /// Seconds after which a host name is looked up again.
+    #[serde(default = "default_resolve", skip_serializing_if = "is_default_resolve")]
+    pub resolve_interval: u16,
     /// Inner IPv4 address of this end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Ipv4Addr>,
@@ -322,6 +331,12 @@ pub struct TunnelSpec {
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub up: bool,
 }
+
+/// [`TunnelSpec::resolve_interval`] unless set. What `getaddrinfo` tells has no
+/// time to live.
+pub const DEFAULT_RESOLVE: u16 = 60;
+/// Least and largest [`TunnelSpec::resolve_interval`].
+pub const RESOLVE_RANGE: std::ops::RangeInclusive<u16> = 5..=3600;
 
 /// Most prefixes in a tunnel's [`TunnelSpec::allow`].
 pub const MOST_ALLOWED: usize = 16;
@@ -677,6 +692,15 @@ fn default_mtu() -> u16 {
 
 fn default_ttl() -> u8 {
     64
+}
+
+fn default_resolve() -> u16 {
+    DEFAULT_RESOLVE
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_default_resolve(seconds: &u16) -> bool {
+    *seconds == DEFAULT_RESOLVE
 }
 
 // serde hands these a reference.

@@ -113,8 +113,11 @@ pub struct TunnelView {
     pub kind: String,
     /// Outer source.
     pub local: Option<IpAddr>,
-    /// Outer destination.
+    /// Outer destination in use.
     pub remote: Option<IpAddr>,
+    /// Where that comes from, if it may change by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub far: Option<FarView>,
     /// Outer TTL.
     pub ttl: u8,
     /// `copy`, `uniform` or a number.
@@ -157,6 +160,21 @@ pub struct TunnelView {
     /// Whether its far end is there, where it is watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness: Option<LivenessView>,
+}
+
+/// A far end that moves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FarView {
+    /// The host name it is found by; none: it is learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `remote` was found, and is not just what is configured.
+    pub found: bool,
+    /// Times it moved.
+    pub moves: u64,
+    /// Packets that would have moved it and did not; times its name led nowhere.
+    pub refused: u64,
 }
 
 /// What is known of a tunnel's far end.

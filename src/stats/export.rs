@@ -234,7 +234,23 @@ fn tunnels(page: &Page, all: &[InterfaceView]) -> prometheus::Result<()> {
     let what = "Packets that came out with ECN fields that no sound tunnel combines (RFC 6040).";
     let anomalies = tunnels.clone().map(|i| (vec![i.name.as_str()], i.traffic.ecn_anomalies));
     page.counters(("tunnel_ecn_anomalies_total", what), &["tunnel"], anomalies)?;
+    far_ends(page, tunnels.clone())?;
     paths(page, tunnels)
+}
+
+/// How often far ends that move did.
+fn far_ends<'a>(
+    page: &Page,
+    tunnels: impl Iterator<Item = &'a InterfaceView> + Clone,
+) -> prometheus::Result<()> {
+    let all =
+        tunnels.filter_map(|i| Some((vec![i.name.as_str()], i.tunnel.as_ref()?.far.as_ref()?)));
+    let what = "Times a far end that is learned, or found by its name, moved.";
+    let moves = all.clone().map(|(tunnel, far)| (tunnel, far.moves));
+    page.counters(("tunnel_far_end_moves_total", what), &["tunnel"], moves)?;
+    let what = "Times it did not: too soon, where it cannot be, or its name led nowhere.";
+    let refused = all.map(|(tunnel, far)| (tunnel, far.refused));
+    page.counters(("tunnel_far_end_refused_total", what), &["tunnel"], refused)
 }
 
 /// What ICMP errors about tunnels' packets told and did.
@@ -545,7 +561,7 @@ mod tests {
             "mac": null, "addresses": [],
             "tunnel": tunnel.then(|| serde_json::json!({
                 "kind": "gre", "local": null, "remote": null, "ttl": 64, "dscp": "copy",
-                "df": "set", "underlay": null, "path": {"mtu": 1400, "learned": 2}
+                "df": "set", "underlay": null, "far": {"moves": 2, "refused": 1}, "path": {"mtu": 1400, "learned": 2}
             })),
             "traffic": {"rx_packets": 3, "rx_bytes": 4, "tx_packets": 5, "tx_bytes": 6,
                         "rx_dropped": 7, "tx_dropped": 8}
@@ -585,6 +601,8 @@ mod tests {
         for line in [
             r#"greyhound_tunnel_received_packets_total{tunnel="gre0"} 3"#,
             r#"greyhound_tunnel_path_mtu_bytes{tunnel="gre0"} 1400"#,
+            r#"greyhound_tunnel_far_end_moves_total{tunnel="gre0"} 2"#,
+            r#"greyhound_tunnel_far_end_refused_total{tunnel="gre0"} 1"#,
             r#"greyhound_tunnel_path_mtu_learned_total{tunnel="gre0"} 2"#,
             r#"greyhound_tunnel_path_errors_refused_total{tunnel="gre0"} 0"#,
             r#"greyhound_interface_sent_bytes_total{interface="en0"} 6"#,

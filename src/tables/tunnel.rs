@@ -79,6 +79,13 @@ impl DecapKey {
         (self.0 >> 32) as u32
     }
 
+    /// The same from anybody: the key under which a tunnel is found that learns
+    /// its far end. No packet has such a source.
+    #[inline]
+    pub fn from_anybody(self) -> DecapKey {
+        DecapKey(self.0 & !u128::from(u32::MAX))
+    }
+
     /// All but the addresses.
     fn rest(table: TableId, protocol: u8, key: Option<u32>) -> u128 {
         u128::from(key.unwrap_or(0)) << 64
@@ -106,6 +113,18 @@ impl EndsHash {
     #[inline(always)]
     pub fn key(&self, table: TableId, ends: &Ends, protocol: u8, key: Option<u32>) -> DecapKey {
         const HASH: u128 = 1 << 105;
+        DecapKey(u128::from(self.hash(ends)) | HASH | DecapKey::rest(table, protocol, key))
+    }
+
+    /// [`DecapKey::from_anybody`] of a key that was made of these ends.
+    pub fn from_anybody(&self, key: DecapKey, ends: &Ends) -> DecapKey {
+        let source = if ends.source >> 32 == 0xffff { mapped(0) } else { 0 };
+        let hash = self.hash(&Ends { source, ..*ends });
+        DecapKey(key.0 >> 64 << 64 | u128::from(hash))
+    }
+
+    #[inline(always)]
+    fn hash(&self, ends: &Ends) -> u64 {
         let [a, b, c, d] = self.seed;
         let half = |address: u128, high: u64, low: u64| {
             fold((address >> 64) as u64 ^ high, address as u64 ^ low)
@@ -114,7 +133,7 @@ impl EndsHash {
         if ends.port != 0 {
             hash ^= fold(u64::from(ends.port) ^ a, c ^ d);
         }
-        DecapKey(u128::from(hash) | HASH | DecapKey::rest(table, protocol, key))
+        hash
     }
 }
 

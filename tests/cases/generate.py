@@ -21,12 +21,12 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
 
 import scapy_quiet  # noqa: E402,F401
 from gen import (  # noqa: E402
-    arp, changes, door, ecmp, filter, forward, fragments, icmp, kit, limit, liveness, matrix, minimal,
-    mss, multipoint, options, refused, relay, six, six_mtu, six_tunnels, tunnels, udp,
+    arp, changes, door, ecmp, far_ends, filter, forward, fragments, icmp, kit, limit, liveness, matrix,
+    minimal, mss, multipoint, options, refused, relay, six, six_mtu, six_tunnels, tunnels, udp,
 )
 
-assert all((arp, changes, door, ecmp, forward, fragments, icmp, minimal, mss, multipoint, options))
-assert all((filter, limit, liveness, matrix, refused, relay, six, six_mtu, six_tunnels, tunnels, udp))
+assert all((arp, changes, door, ecmp, far_ends, filter, forward, fragments, icmp, minimal, mss, multipoint))
+assert all((options, limit, liveness, matrix, refused, relay, six, six_mtu, six_tunnels, tunnels, udp))
 
 
 def main():

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::desired::{Desired, Item, Object, Target, TunnelConfig, with_address};
 use super::edit::Edit;
+use super::edit_interfaces::half_outer;
 use super::key::Key;
 use super::refusal::{Fault, Refusal};
 use super::values;
@@ -130,7 +131,10 @@ fn roles(desired: &Desired, address: IpAddr, faults: &mut Vec<Fault>) {
     let mut roles: Vec<Role> = Vec::new();
     // On ipip over IPv4 the far end is the peer too, and said of it once.
     let gre = |key: &Key| key.tunnel_kind() == Some(TunnelKind::Gre) || address.is_ipv6();
-    roles.extend(with_address(&index.remotes, address).find(gre).map(Role::Remote));
+    // A far end that was found somewhere forbids nothing: it is no more to be found.
+    let told = |key: &Key| desired.tunnels.get(key).is_some_and(|tunnel| !tunnel.is_found());
+    let remotes = with_address(&index.remotes, address).filter(gre);
+    roles.extend({ remotes }.find(told).map(Role::Remote));
     roles.extend(with_address(&index.peers, address).next().map(Role::Peer));
     roles.extend(index.routes_via(address).next().map(Role::Gateway));
     roles.extend(desired.neighbours.contains_key(&address).then_some(Role::Neighbour));
@@ -202,8 +206,27 @@ fn room_for_ipv6(desired: &Desired, key: Key, faults: &mut Vec<Fault>) {
     }
 }
 
+/// How a far end is found that is not told, or moves.
+fn far_end(name: impl Fn() -> String, kind: TunnelKind, config: &TunnelConfig) -> Option<Fault> {
+    let named = config.host_name();
+    if !config.learn {
+        let unknown = config.endpoints.is_some() && config.remote.is_none();
+        return unknown.then(|| half_outer(&name()).on("remote"));
+    }
+    let refusal = match (kind, config.gre.key_in, named) {
+        (TunnelKind::Ipip, ..) => Refusal::LearnIpip(name()),
+        (_, None, _) => Refusal::LearnKey(name()),
+        (.., Some(host)) => Refusal::LearnNamed { name: name(), host: host.clone() },
+        _ => return None,
+    };
+    Some(refusal.on("learn"))
+}
+
 fn tunnel(desired: &Desired, key: Key, config: &TunnelConfig, faults: &mut Vec<Fault>) {
     let Some(kind) = key.tunnel_kind() else { return };
+    if key.whole().is_none() {
+        faults.extend(far_end(|| desired.names.name(key), kind, config));
+    }
     let ipv6 = !config.inet6.is_empty() || config.outer_family(kind) == Family::V6;
     if !config.link0 && ipv6 {
         faults.push(Refusal::MobileIpv6(desired.names.name(key)).on("link0"));
@@ -230,13 +253,17 @@ fn tunnel(desired: &Desired, key: Key, config: &TunnelConfig, faults: &mut Vec<F
     }
     if let Some((local, remote)) = config.outer(kind) {
         // On ipip over IPv4 the far end was just looked at, under its other name.
-        if config.endpoints.is_some() {
+        if config.endpoints.is_some() && !remote.is_unspecified() {
             faults.extend(not_a_host(desired, remote, &Role::Remote(key)));
         }
         for received in config.received_as(kind) {
             let both: Vec<Key> = desired.index.received_as(received).take(2).collect();
             let [one, two] = both[..] else { continue };
             let (name, other) = (desired.names.name(one), desired.names.name(two));
+            if received.source.is_unspecified() {
+                faults.push(Refusal::TwoLearners { name, other, local }.on("learn"));
+                continue;
+            }
             let kind = kind.prefix();
             let mut key = config.gre.key_in.map_or(String::new(), |key| format!(" with key {key}"));
             if let Some(udp) = config.udp {

@@ -15,8 +15,8 @@ use super::paths::{MOST_PATHS, Path, SetId, Sets};
 use crate::ids::{Family, Mac, PortId, TableId};
 use crate::model::ip;
 use crate::model::spec::{
-    Dscp, EcnMode, EncapLimit, FilterSpec, GreOptions, IcmpSpec, MssClamp, OuterDf, ProbeSpec,
-    ReversePath, Timing, TunnelKind, UdpSpec,
+    DEFAULT_RESOLVE, Dscp, EcnMode, EncapLimit, FilterSpec, GreOptions, HostName, IcmpSpec,
+    MssClamp, OuterDf, ProbeSpec, Remote, ReversePath, Timing, TunnelKind, UdpSpec,
 };
 use crate::tables::door::Door;
 use crate::tables::tunnel::Received;
@@ -61,8 +61,16 @@ pub(super) struct Multipoint {
 /// A tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TunnelConfig {
-    /// Outer source and destination, of one family; on `ipip` only IPv6.
+    /// Outer source and destination, of one family; on `ipip` only IPv6. The
+    /// destination in use, wherever it was found; [`unspecified`] as long as it is
+    /// not known.
     pub(super) endpoints: Option<(IpAddr, IpAddr)>,
+    /// The destination as configured.
+    pub(super) remote: Option<Remote>,
+    /// Packets from elsewhere with its key move it there.
+    pub(super) learn: bool,
+    /// Seconds after which a name is looked up again.
+    pub(super) resolve_interval: u16,
     /// Inner IPv4 address and peer.
     pub(super) pair: Option<(Ipv4Addr, Ipv4Addr)>,
     /// Several far ends: then it sends and receives nothing itself, but by its
@@ -115,6 +123,9 @@ impl TunnelConfig {
     pub(super) fn created() -> TunnelConfig {
         TunnelConfig {
             endpoints: None,
+            remote: None,
+            learn: false,
+            resolve_interval: DEFAULT_RESOLVE,
             pair: None,
             multipoint: None,
             behind: Vec::new(),
@@ -169,6 +180,36 @@ impl TunnelConfig {
         }
     }
 
+    /// Its far end by a name.
+    pub(super) fn host_name(&self) -> Option<&HostName> {
+        self.remote.as_ref()?.name()
+    }
+
+    /// Its outer destination was found, and is not what is configured.
+    pub(super) fn is_found(&self) -> bool {
+        let configured = self.remote.as_ref().and_then(Remote::address);
+        self.endpoints
+            .is_some_and(|(local, remote)| remote != configured.unwrap_or(unspecified(local)))
+    }
+
+    /// The outer pair as configured: a destination to be found is not known yet.
+    pub(super) fn set_outer(&mut self, local: Option<IpAddr>, remote: Option<Remote>) {
+        let known = remote.as_ref().and_then(Remote::address);
+        self.endpoints = local.map(|local| (local, known.unwrap_or(unspecified(local))));
+        self.remote = remote;
+    }
+
+    /// What of a far end found earlier still holds: it is looked for as before.
+    pub(super) fn keep_found(&mut self, old: &TunnelConfig) {
+        let sought = |config: &TunnelConfig| {
+            let local = config.endpoints.map(|(local, _)| local);
+            (local, config.remote.clone(), config.learn, config.gre.key_in, config.port())
+        };
+        if old.is_found() && sought(self) == sought(old) {
+            self.endpoints = old.endpoints;
+        }
+    }
+
     /// The family of the outer header; IPv4 as long as it is not known.
     pub(super) fn outer_family(&self, kind: TunnelKind) -> Family {
         self.outer(kind).map_or(Family::V4, |(local, _)| Family::of(local))
@@ -212,14 +253,22 @@ impl TunnelConfig {
         all
     }
 
-    /// What its packets are received as: from the remote, to us, with the key.
+    /// What its packets are received as: from the remote, to us, with the key. One
+    /// that learns is found by those of anybody else too, for they may move it.
     pub(super) fn received_as(&self, kind: TunnelKind) -> ArrayVec<Received, 2> {
         let mut all = ArrayVec::new();
-        if let Some((destination, source)) = self.outer(kind) {
-            let (table, key) = (TableId(0), self.gre.key_in);
-            let port = self.port();
-            let received = |protocol| Received { table, source, destination, protocol, key, port };
-            all.extend(self.protocols(kind).into_iter().map(received));
+        let Some((destination, remote)) = self.outer(kind) else { return all };
+        let (table, key) = (TableId(0), self.gre.key_in);
+        let port = self.port();
+        let received =
+            |source| move |protocol| Received { table, source, destination, protocol, key, port };
+        if !remote.is_unspecified() {
+            all.extend(self.protocols(kind).into_iter().map(received(remote)));
+        }
+        if self.learn {
+            // GRE, and so one protocol: there is room.
+            let anybody = self.protocols(kind).into_iter().map(received(unspecified(remote)));
+            all.extend(anybody.take(all.remaining_capacity()));
         }
         all
     }
@@ -254,6 +303,8 @@ impl TunnelConfig {
         for (inner, outer) in &all.nbma {
             let part = parts.entry(Key::Peer(number, *outer)).or_insert_with(|| TunnelConfig {
                 endpoints: Some((all.local, *outer)),
+                remote: Some((*outer).into()),
+                learn: false,
                 inet6: Vec::new(),
                 multipoint: None,
                 ..self.clone()
@@ -287,6 +338,14 @@ pub(super) struct FilterConfig {
     pub(super) spec: FilterSpec,
     /// The interface it names.
     pub(super) interface: Option<Key>,
+}
+
+/// In place of an address of the family of `like` that is not known.
+pub(super) fn unspecified(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
 }
 
 /// Where a static route leads.
@@ -445,7 +504,9 @@ impl Index {
             change(&mut self.received, (received, key), add);
         }
         let Some((local, remote)) = config.outer(kind) else { return };
-        change(&mut self.remotes, (remote, key), add);
+        if !remote.is_unspecified() {
+            change(&mut self.remotes, (remote, key), add);
+        }
         count(&mut self.locals, local, add);
         if let Some(udp) = config.udp {
             count(&mut self.udp, udp.port, add);

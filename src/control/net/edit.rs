@@ -174,6 +174,9 @@ impl<'a> Edit<'a> {
 
     /// A tunnel, and what it consists of.
     pub(super) fn put_tunnel(&mut self, key: Key, config: Option<TunnelConfig>) {
+        if let Some(config) = &config {
+            self.make_way(key, config);
+        }
         let had = self.desired.tunnels.get(&key).map(|config| config.parts(key));
         let has = config.as_ref().map(|config| config.parts(key)).unwrap_or_default();
         for part in had.unwrap_or_default().into_keys().filter(|part| !has.contains_key(part)) {
@@ -182,6 +185,22 @@ impl<'a> Edit<'a> {
         self.put(Item::Tunnel(key, config.map(Box::new)));
         for (part, config) in has {
             self.put(Item::Tunnel(part, Some(Box::new(config))));
+        }
+    }
+
+    /// What is configured comes before what was found: a tunnel whose far end was
+    /// found where another is configured to have its own gives it up.
+    fn make_way(&mut self, key: Key, config: &TunnelConfig) {
+        let Some(kind) = key.tunnel_kind().filter(|_| !config.is_found()) else { return };
+        for received in config.received_as(kind) {
+            let others = self.desired.index.received_as(received).filter(|other| *other != key);
+            for other in others.collect::<Vec<_>>() {
+                let found = self.desired.tunnels.get(&other).filter(|other| other.is_found());
+                let Some(mut other_config) = found.cloned() else { continue };
+                let local = other_config.endpoints.map(|(local, _)| local);
+                other_config.set_outer(local, other_config.remote.clone());
+                self.put(Item::Tunnel(other, Some(Box::new(other_config))));
+            }
         }
     }
 
@@ -210,9 +229,10 @@ impl<'a> Edit<'a> {
             }
             Op::DeleteAddress { name, address } => self.delete_address(name, *address),
             Op::SetEndpoints { name, local, remote } => {
-                self.set_endpoints(name, Some((*local, *remote)))
+                self.set_endpoints(name, Some(*local), remote.clone())
             }
-            Op::ClearEndpoints { name } => self.set_endpoints(name, None),
+            Op::ClearEndpoints { name } => self.set_endpoints(name, None, None),
+            Op::Found { name, at } => self.found(name, *at),
             Op::SetInterface { name, change } => self.set_interface(name, change),
             Op::SetGre { .. } => self.set_gre(op),
             Op::SetKeepalive { name, keepalive } => {
@@ -500,6 +520,7 @@ fn subject(op: &Op) -> Vec<&str> {
         | Op::DeleteAddress { name, .. }
         | Op::SetEndpoints { name, .. }
         | Op::ClearEndpoints { name }
+        | Op::Found { name, .. }
         | Op::SetInterface { name, .. }
         | Op::SetGre { name, .. }
         | Op::SetKeepalive { name, .. }

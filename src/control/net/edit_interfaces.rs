@@ -14,8 +14,8 @@ use crate::ids::Family;
 use crate::model::ip;
 use crate::model::op::{InterfaceChange, Op};
 use crate::model::spec::{
-    Dscp, MAX_RESYNC, MOST_ALLOWED, MSS_RANGE, MssClamp, ReversePath, TunnelKind, TunnelSpec,
-    UdpSpec, VlanSpec,
+    Dscp, MAX_RESYNC, MOST_ALLOWED, MSS_RANGE, MssClamp, RESOLVE_RANGE, Remote, ReversePath,
+    TunnelKind, TunnelSpec, UdpSpec, VlanSpec,
 };
 
 impl Edit<'_> {
@@ -53,10 +53,12 @@ impl Edit<'_> {
         }
         let multipoint = multipoint(spec)?;
         let one = multipoint.is_none();
-        let outer = ["tunnel addresses", "local", "remote"];
         let inner = ["inner addresses", "address", "peer"];
-        let config = TunnelConfig {
-            endpoints: both(name, outer, spec.local.filter(|_| one), spec.remote)?,
+        let mut config = TunnelConfig {
+            endpoints: None,
+            remote: None,
+            learn: spec.learn,
+            resolve_interval: spec.resolve_interval,
             pair: both(name, inner, spec.address.filter(|_| one), spec.peer)?,
             multipoint,
             behind: Vec::new(),
@@ -80,7 +82,11 @@ impl Edit<'_> {
             port: spec.port.as_deref().map(|port| self.arrival(port)).transpose()?,
             up: spec.up,
         };
-        check_endpoints(name, kind, config.endpoints)?;
+        config.set_outer(spec.local.filter(|_| one), spec.remote.clone());
+        if let Some(old) = self.desired.tunnels.get(&key) {
+            config.keep_found(old);
+        }
+        check_outer(name, kind, &config)?;
         check_pair(name, config.pair)?;
         check_addresses(name, config.inet6.iter().copied().map(IpNet::V6), "inet6")?;
         check_numbers(name, kind, &config)?;
@@ -238,17 +244,18 @@ impl Edit<'_> {
     pub(super) fn set_endpoints(
         &mut self,
         name: &str,
-        endpoints: Option<(IpAddr, IpAddr)>,
+        local: Option<IpAddr>,
+        remote: Option<Remote>,
     ) -> Done {
         let (key, kind, mut config) = self.tunnel_config(name).map_err(|r| r.on("name"))?;
-        check_endpoints(name, kind, endpoints)?;
         if config.multipoint.is_some() {
             return Err(not_by_hand(name));
         }
-        if kind == TunnelKind::Ipip && endpoints.or(config.endpoints).is_none() {
+        if kind == TunnelKind::Ipip && local.is_none() && config.endpoints.is_none() {
             return Err(Refusal::IpipEndpoints(name.to_owned()).on("local"));
         }
-        config.endpoints = endpoints;
+        config.set_outer(local, remote);
+        check_outer(name, kind, &config)?;
         // An outer header of the other family takes more, or less.
         check_numbers(name, kind, &config)?;
         check_liveness(name, kind, &config)?;
@@ -272,6 +279,8 @@ impl Edit<'_> {
             (change.mss.is_some(), "mss"),
             (change.encaplimit.is_some(), "encaplimit"),
             (change.pmtu.is_some(), "pmtu"),
+            (change.learn.is_some(), "learn"),
+            (change.resolve_interval.is_some(), "resolve_interval"),
         ] {
             if given {
                 return Err(Refusal::NotATunnel(name.to_owned(), what).on(what));
@@ -328,6 +337,12 @@ impl Edit<'_> {
         config.mss = change.mss.unwrap_or(config.mss);
         config.encaplimit = change.encaplimit.unwrap_or(config.encaplimit);
         config.pmtu = change.pmtu.unwrap_or(config.pmtu);
+        config.resolve_interval = change.resolve_interval.unwrap_or(config.resolve_interval);
+        if let Some(learn) = change.learn.filter(|learn| *learn != config.learn) {
+            config.learn = learn;
+            // What was learned goes with it.
+            config.set_outer(config.endpoints.map(|(local, _)| local), config.remote.clone());
+        }
         check_options(name, kind, &config)?;
         check_liveness(name, kind, &config)?;
         check_numbers(name, kind, &config)?;
@@ -375,6 +390,21 @@ impl Edit<'_> {
         check_liveness(name, kind, &config)?;
         check_options(name, kind, &config)?;
         check_numbers(name, kind, &config)?;
+        self.put_tunnel(key, Some(config));
+        Ok(())
+    }
+}
+
+impl Edit<'_> {
+    /// A far end that is looked for was found here.
+    pub(super) fn found(&mut self, name: &str, at: IpAddr) -> Done {
+        let (key, kind, mut config) = self.tunnel_config(name).map_err(|r| r.on("name"))?;
+        let sought = config.learn || config.host_name().is_some();
+        let Some((local, remote)) = config.endpoints.as_mut().filter(|_| sought) else {
+            return Err(Refusal::NotSought(name.to_owned()).on("name"));
+        };
+        *remote = at;
+        check_endpoints(name, kind, (*local, at))?;
         self.put_tunnel(key, Some(config));
         Ok(())
     }
@@ -465,7 +495,7 @@ fn multipoint(spec: &TunnelSpec) -> Result<Option<Multipoint>, Fault> {
     };
     for (inner, outer) in &spec.nbma {
         values::unicast("far end", *inner).map_err(|r| r.on("nbma"))?;
-        check_endpoints(&spec.name, spec.kind, Some((local, *outer)))
+        check_endpoints(&spec.name, spec.kind, (local, *outer))
             .map_err(|fault| fault.refusal.on("nbma"))?;
     }
     if let Some(address) = spec.address {
@@ -576,12 +606,31 @@ fn both<T>(
     }
 }
 
-fn check_endpoints(name: &str, kind: TunnelKind, endpoints: Option<(IpAddr, IpAddr)>) -> Done {
-    let Some((local, remote)) = endpoints else { return Ok(()) };
+/// The outer pair as configured, and how its far end is found.
+fn check_outer(name: &str, kind: TunnelKind, config: &TunnelConfig) -> Done {
+    match config.endpoints {
+        None if config.remote.is_some() => Err(half_outer(name).on("local")),
+        None => Ok(()),
+        Some((local, remote)) if remote.is_unspecified() => check_source(name, kind, local),
+        Some(ends) => check_endpoints(name, kind, ends),
+    }
+}
+
+/// One of the outer addresses without the other.
+pub(super) fn half_outer(name: &str) -> Refusal {
+    let (what, first, second) = ("tunnel addresses", "local", "remote");
+    Refusal::HalfPair { name: name.to_owned(), what, first, second }
+}
+
+fn check_source(name: &str, kind: TunnelKind, local: IpAddr) -> Done {
     if kind == TunnelKind::Ipip && local.is_ipv4() {
         return Err(Refusal::IpipEndpoints(name.to_owned()).on("local"));
     }
-    values::unicast("tunnel source", local).map_err(|r| r.on("local"))?;
+    values::unicast("tunnel source", local).map_err(|r| r.on("local"))
+}
+
+fn check_endpoints(name: &str, kind: TunnelKind, (local, remote): (IpAddr, IpAddr)) -> Done {
+    check_source(name, kind, local)?;
     values::unicast("tunnel destination", remote).map_err(|r| r.on("remote"))?;
     if Family::of(local) != Family::of(remote) {
         return Err(two_families(name, local, remote).on("remote"));
@@ -606,6 +655,10 @@ fn check_pair(name: &str, pair: Option<(Ipv4Addr, Ipv4Addr)>) -> Done {
 fn check_numbers(name: &str, kind: TunnelKind, config: &TunnelConfig) -> Done {
     if let Some(mtu) = config.mtu {
         check_mtu(name, mtu, MAX_DATAGRAM - config.overhead(kind))?;
+    }
+    let seconds = config.resolve_interval;
+    if !RESOLVE_RANGE.contains(&seconds) {
+        return Err(Refusal::Resolve(name.to_owned(), seconds).on("resolve_interval"));
     }
     if config.ttl == 0 {
         return Err(Refusal::Ttl(name.to_owned()).on("ttl"));

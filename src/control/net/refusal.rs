@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::paths::MOST_PATHS;
 use crate::ids::Mac;
 use crate::model::api::ErrorCode;
-use crate::model::spec::{MOST_ALLOWED, MOST_FILTERS};
+use crate::model::spec::{HostName, MOST_ALLOWED, MOST_FILTERS};
 use crate::tables::decap::DecapFull;
 use crate::tables::fib4::FibFull;
 use crate::tables::fib6::Fib6Full;
@@ -100,6 +100,23 @@ pub(super) enum Refusal {
     DuplicatePeer { name: String, other: String, peer: IpAddr },
     #[error("{name}: an MTU of {got}: expected {least} to {most}")]
     Mtu { name: String, got: u16, least: u16, most: u16 },
+    #[error("{0} learns its far end by its key and has none: expected a key, for received packets")]
+    LearnKey(String),
+    #[error(
+        "{0} is an ipip tunnel and learns nothing: only GRE packets have a key to know them by"
+    )]
+    LearnIpip(String),
+    #[error(
+        "{name} and {other} would both learn from packets to {local} with their key: expected \
+         another key"
+    )]
+    TwoLearners { name: String, other: String, local: IpAddr },
+    #[error("{name} finds its far end by the name {host}: expected that or `learn`, not both")]
+    LearnNamed { name: String, host: HostName },
+    #[error("{0} does not look for its far end")]
+    NotSought(String),
+    #[error("{0}: a name looked up every {1} seconds: expected 5 to 3600")]
+    Resolve(String, u16),
     #[error("{0}: a TTL of 0: expected 1 to 255")]
     Ttl(String),
     #[error("{0}: TCP segments of {1} bytes: expected 64 to 65495, auto, or off")]

@@ -54,12 +54,16 @@ pub(super) enum Reason {
     NoPair,
     /// It has no outer pair.
     NoEndpoints,
+    /// Its outer destination is not known yet.
+    Unknown,
     /// It has several: its parts run or do not.
     Multipoint,
     /// It is administratively down.
     Down,
     /// The outer source is not ours (now).
     NotOwn(IpAddr),
+    /// The outer destination is ours.
+    Own(IpAddr),
     /// The outer destination is an address that no host has.
     Broadcast(IpAddr),
     /// Nothing leads to the outer destination.
@@ -251,8 +255,14 @@ impl<'a> Resolver<'a> {
         if self.itself(local) != Some(Candidate::Local) {
             return Err(Reason::NotOwn(local));
         }
-        if self.itself(remote) == Some(Candidate::Broadcast) {
-            return Err(Reason::Broadcast(remote));
+        if remote.is_unspecified() {
+            return Err(Reason::Unknown);
+        }
+        match self.itself(remote) {
+            Some(Candidate::Broadcast) => return Err(Reason::Broadcast(remote)),
+            // Refused where it is configured; one that was found may become ours.
+            Some(Candidate::Local) => return Err(Reason::Own(remote)),
+            _ => {}
         }
         let underlay =
             if config.link1 { self.explicit(remote) } else { self.implicit(tunnel, remote) }?;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -12,6 +13,7 @@ use super::hops::Hop;
 use super::key::Key;
 use super::rib::Candidate;
 use super::{Net, Reason};
+use crate::control::names::Sought;
 use crate::control::topology::{Event, Topology, Way};
 use crate::ids::{IfId, Mac};
 use crate::model::ip;
@@ -170,6 +172,11 @@ impl Net {
                     if let Some(tunnel) = id(*key).filter(|_| was || watch.is_some()) {
                         events.push(Event::Watched { tunnel, watch });
                     }
+                    let sought = self.sought(*key);
+                    let was = old.as_ref().is_some_and(|config| config.host_name().is_some());
+                    if let Some(tunnel) = id(*key).filter(|_| was || sought.is_some()) {
+                        events.push(Event::Sought { tunnel, sought });
+                    }
                 }
                 Item::Route(..) | Item::Filters(_) => {}
             }
@@ -187,6 +194,15 @@ impl Net {
             events.push(Event::RoutesChanged);
         }
         events
+    }
+
+    /// How a tunnel's far end is sought, if it has a name.
+    fn sought(&self, key: Key) -> Option<Sought> {
+        let config = self.desired.tunnels.get(&key)?;
+        let name = config.host_name()?.clone();
+        let family = config.outer_family(key.tunnel_kind()?);
+        let interval = Duration::from_secs(config.resolve_interval.into());
+        Some(Sought { name, family, interval, known: config.is_found() })
     }
 
     fn published_event(&self, address: IpAddr, (key, mac): (Key, Option<Mac>)) -> Option<Event> {

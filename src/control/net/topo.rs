@@ -11,6 +11,7 @@ use super::key::Key;
 use super::links::host;
 use super::plan;
 use super::rib::Candidate;
+use crate::control::far_ends::InUse;
 use crate::control::topology::{Link, OuterPath, Topology, TunnelWay, Way};
 use crate::control::tunnel_errors::{QuotedKey, Sent};
 use crate::ids::{Family, IfId, TableId};
@@ -137,6 +138,14 @@ impl Topology for Net {
         let config = self.desired.tunnels.get(&state.key)?;
         let outer = outer.min(self.outer_mtu(tunnel, state.underlay.ok()?.link));
         Some(plan::tunnel_mtu(state.key.tunnel_kind()?, config, inner, Some(outer)))
+    }
+}
+
+impl InUse for Net {
+    fn far_end(&self, tunnel: IfId) -> Option<IpAddr> {
+        let key = self.links.record(tunnel)?.key;
+        let (_, remote) = self.desired.tunnels.get(&key)?.endpoints?;
+        Some(remote).filter(|remote| !remote.is_unspecified())
     }
 }
 

@@ -16,12 +16,12 @@ use super::{Net, Reason, Soft, Underlay, plan};
 use crate::ids::{Family, IfId};
 use crate::model::ip;
 use crate::model::spec::{
-    NeighbourSpec, OuterDf, PathSpec, PathWay, PortSpec, PublishSpec, ReversePath, RouteSpec,
-    RouteTarget, State, TunnelSpec, VlanSpec,
+    HostName, NeighbourSpec, OuterDf, PathSpec, PathWay, PortSpec, PublishSpec, ReversePath,
+    RouteSpec, RouteTarget, State, TunnelSpec, VlanSpec,
 };
 use crate::model::view::{
-    AddressView, InterfaceView, OuterPathView, PathCounts, PathView, RouteView, TablesView,
-    Traffic, TunnelView, UnderlayView,
+    AddressView, FarView, InterfaceView, OuterPathView, PathCounts, PathView, RouteView,
+    TablesView, Traffic, TunnelView, UnderlayView,
 };
 
 impl Net {
@@ -80,7 +80,9 @@ impl Net {
             name: self.desired.names.name(key),
             kind: key.tunnel_kind()?,
             local: config.endpoints.map(|(local, _)| local).or(multipoint.map(|all| all.local)),
-            remote: config.endpoints.map(|(_, remote)| remote),
+            remote: config.remote.clone(),
+            learn: config.learn,
+            resolve_interval: config.resolve_interval,
             address: match multipoint {
                 Some(all) => all.address,
                 None => config.pair.map(|(address, _)| address),
@@ -214,7 +216,15 @@ impl Net {
                     .outer(kind)
                     .map(|(local, _)| local)
                     .or(config.multipoint.as_ref().map(|all| all.local)),
-                remote: config.outer(kind).map(|(_, remote)| remote),
+                remote: config
+                    .outer(kind)
+                    .map(|(_, remote)| remote)
+                    .filter(|remote| !remote.is_unspecified()),
+                far: (config.learn || config.host_name().is_some()).then(|| FarView {
+                    name: config.host_name().map(ToString::to_string),
+                    found: config.is_found(),
+                    ..FarView::default()
+                }),
                 ttl: config.ttl,
                 dscp: config.dscp.to_string(),
                 ecn: config.ecn.to_string(),
@@ -237,6 +247,11 @@ impl Net {
             }),
             traffic: Traffic::default(),
         })
+    }
+
+    fn name_of_far_end(&self, id: IfId) -> Option<&HostName> {
+        let key = self.links.record(id)?.key;
+        self.desired.tunnels.get(&key)?.host_name()
     }
 
     fn outer_path_view(&self, id: IfId) -> OuterPathView {
@@ -265,11 +280,16 @@ impl Net {
         match reason {
             Reason::NoPair => "it has no inner addresses".to_owned(),
             Reason::NoEndpoints => "it has no tunnel addresses".to_owned(),
+            Reason::Unknown => match self.name_of_far_end(id) {
+                Some(name) => format!("the address of {name} is not known yet"),
+                None => "nobody has sent it a packet with its key yet".to_owned(),
+            },
             Reason::Multipoint => "none of its peers can be sent to".to_owned(),
             Reason::Down => "it is down".to_owned(),
             Reason::NotOwn(local) => {
                 format!("its tunnel source {local} is not one of our addresses")
             }
+            Reason::Own(remote) => format!("its far end was found at {remote}, which is ours"),
             Reason::Broadcast(remote) => format!("{remote} is an address that no host has"),
             Reason::NoRoute(remote) => format!("there is no route to {remote}"),
             Reason::Discarded(remote, route) => {

@@ -36,7 +36,7 @@ fn spec(n: u32) -> TunnelSpec {
     let at = |base: &str| Ipv4Addr::from(u32::from(ip4(base)) + n);
     TunnelSpec {
         local: Some(ip("203.0.113.1")),
-        remote: Some(at("50.0.0.1").into()),
+        remote: Some(IpAddr::from(at("50.0.0.1")).into()),
         address: Some(ip4("10.1")),
         peer: Some(at("60.0.0.1")),
         ..bare(&format!("gre{n}"))
@@ -57,7 +57,7 @@ fn with_tunnels(count: u32) -> Machine {
     // The probed number is far from all others, its table chunks are there.
     m.all(&[put(200_000), destroy("gre200000"), create("gre200001")]);
     let mut other = spec(200_001);
-    (other.remote, other.peer) = (Some(ip("50.200.0.1")), Some(ip4("61.1")));
+    (other.remote, other.peer) = (Some(ip("50.200.0.1").into()), Some(ip4("61.1")));
     m.ok(Op::PutTunnel { tunnel: other.into() });
     m
 }

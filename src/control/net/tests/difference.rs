@@ -47,7 +47,7 @@ fn each_way_between_states_of_which_one_lacks_something() {
         |s| s.ports[1].mtu = 4000,
         |s| s.icmp = IcmpSpec::default(),
         |s| s.tunnels.truncate(1),
-        |s| s.tunnels[0].remote = Some(ip("198.51.100.3")),
+        |s| s.tunnels[0].remote = Some(ip("198.51.100.3").into()),
     ];
     for (n, cut) in cuts.iter().enumerate() {
         let mut less = full.clone();

@@ -8,6 +8,7 @@ mod cost;
 mod difference;
 mod doors;
 mod events;
+mod far_ends;
 mod filters;
 mod groups;
 mod link;
@@ -204,6 +205,8 @@ pub(super) fn bare(name: &str) -> TunnelSpec {
         kind: TunnelKind::Gre,
         local: None,
         remote: None,
+        learn: false,
+        resolve_interval: 60,
         address: None,
         peer: None,
         nbma: Default::default(),
@@ -321,7 +324,7 @@ pub(super) fn unaddress(name: &str, own: &str) -> Op {
 }
 
 pub(super) fn endpoints(name: &str, local: &str, remote: &str) -> Op {
-    Op::SetEndpoints { name: name.into(), local: ip(local), remote: ip(remote) }
+    Op::SetEndpoints { name: name.into(), local: ip(local), remote: Some(ip(remote).into()) }
 }
 
 /// `set("gre0", |f| f.link1 = Some(true))`.

@@ -102,7 +102,7 @@ fn a_part_is_nobodys_to_change_and_what_cannot_be_is_refused() {
         Op::PutTunnel { tunnel: Box::new(tunnel) }
     };
     let cases: Vec<(Op, &[&str])> = vec![
-        (other(&|t| t.remote = Some(ip("192.0.2.9"))), &["no `remote`"]),
+        (other(&|t| t.remote = Some(ip("192.0.2.9").into())), &["no `remote`"]),
         (other(&|t| t.peer = Some(ip4("12.9"))), &["no `peer`"]),
         (other(&|t| t.local = None), &["expected `local`"]),
         (other(&|t| t.link0 = false), &["GRE headers"]),

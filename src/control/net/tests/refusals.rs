@@ -17,7 +17,7 @@ fn each_refusal_says_what_was_expected() {
     let tunnel = |fill: &dyn Fn(&mut TunnelSpec)| {
         let mut tunnel = m.net.state().tunnels[0].clone();
         (tunnel.name, tunnel.peer, tunnel.remote) =
-            ("gre5".into(), Some(ip4("44.2")), Some(ip("44.4")));
+            ("gre5".into(), Some(ip4("44.2")), Some(ip("44.4").into()));
         fill(&mut tunnel);
         Op::PutTunnel { tunnel: tunnel.into() }
     };
@@ -87,7 +87,10 @@ fn each_refusal_says_what_was_expected() {
             &["gre5", "MOBILE", "key"],
         ),
         (tunnel(&|t| t.peer = None), &["address and peer", "both"]),
-        (tunnel(&|t| t.remote = Some(ip("198.51.100.2"))), &["gre0", "gre5", "duplicate tunnel"]),
+        (
+            tunnel(&|t| t.remote = Some(ip("198.51.100.2").into())),
+            &["gre0", "gre5", "duplicate tunnel"],
+        ),
         (tunnel(&|t| t.peer = Some(ip4("10.25"))), &["gre0 and gre5", "10.0.0.25"]),
     ];
     for (op, words) in cases {
@@ -123,11 +126,12 @@ fn a_configuration_hears_all_of_it_with_places() {
     let at = |at: &str, op| Located { at: at.into(), op };
     let bad = TunnelSpec {
         local: Some(ip("10.1")),
-        remote: Some(ip("10.1")),
+        remote: Some(ip("10.1").into()),
         link1: false,
         ..bare("gre2")
     };
-    let to_self = TunnelSpec { name: "gre3".into(), remote: Some(ip("10.1")), ..bad.clone() };
+    let to_self =
+        TunnelSpec { name: "gre3".into(), remote: Some(ip("10.1").into()), ..bad.clone() };
     let to_self = TunnelSpec { local: Some(ip("10.9")), ..to_self };
     let ops = [
         at("port[0]", address("en0", "10.1/8")),
