@@ -1,10 +1,10 @@
 # Greyhound: the commands. Debian 12, root, Rust 1.89 or later.
 
-.PHONY: help setup build run test soak fuzz bench bench-instructions image clean
+.PHONY: help setup build run test soak fuzz bench bench-rfc2544 bench-instructions image clean
 .DEFAULT_GOAL := help
 
 help:            ## this list
-	@sed -n 's/^\([a-z-]*\): .*## /  make \1\t/p; s/^\([a-z-]*\):  *## /  make \1\t/p' Makefile | expand -t 28
+	@sed -n 's/^\([a-z0-9-]*\): .*## /  make \1\t/p; s/^\([a-z0-9-]*\):  *## /  make \1\t/p' Makefile | expand -t 28
 
 setup:           ## install what building and testing needs (Debian packages)
 	@tests/lab/setup.sh
@@ -26,6 +26,9 @@ fuzz:            ## decapsulation under arbitrary bytes; EXECUTIONS=1000000000, 
 
 bench: build     ## 64-byte rates beside dpdk-testpmd on the same ports; QUICK=1, ONLY="W1 W5"
 	@/usr/bin/python3 benches/run.py $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
+
+bench-rfc2544: build ## zero-loss rates by frame size and the other trials of RFC 2544 and 5180; QUICK=1, ONLY="ipv4 gre"
+	@/usr/bin/python3 benches/rfc2544.py $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
 bench-instructions: build ## instructions per packet against benches/instructions.json; UPDATE="why" writes that
 	@/usr/bin/python3 benches/instructions.py --stages $(if $(UPDATE),--update "$(UPDATE)")

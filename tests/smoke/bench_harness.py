@@ -66,6 +66,27 @@ def smoke_bench_pacer():
         assert seen["received"] <= 100 and seen["sent"] <= 4096 + 100 and seen["refused"] > 900, seen
 
 
+def smoke_bench_rfc2544():
+    """the trials of RFC 2544 find a rate that loses nothing, one way and both ways, and a restart's silence"""
+    def row(*how):
+        with Lab() as lab:
+            out = os.path.join(lab.dir, "rfc2544.json")
+            done = subprocess.run([sys.executable, os.path.join(BENCHES, "rfc2544.py"), "--quick", "--sizes", "64",
+                                   "--seconds", "0.1", "--json", out, *how], capture_output=True, text=True, timeout=200)
+            assert done.returncode == 0, done.stdout + done.stderr
+            with open(out) as file:
+                (row,) = json.load(file)["rows"]
+        assert row["one way"]["rate"] > 50_000, row
+        return row
+
+    assert row("--only", "dual", "--tests", "throughput both")["both ways"]["rate"] > 50_000
+    seen = row("--only", "gre", "--tests", "throughput latency loss burst recovery reset")["one way"]
+    assert seen["loss"] and seen["burst"]["trials"] and seen["latency"]["mean"] > 0, seen
+    assert seen["recovery"]["overload"] >= seen["rate"], seen
+    # Ending takes a while; frames come again after it.
+    assert all(1 < silence < 3000 for silence in seen["reset"].values()), seen
+
+
 def smoke_bench_row():
     """a row is measured beside testpmd, one beside plain GRE, and both are written down"""
     with Lab() as lab:
