@@ -158,9 +158,9 @@ class Neighbours:
                  f"ip addr add {inner} peer {peer_inner} dev {kind}0 && ip link set {kind}0 up")
         return guest
 
-    def port(self, name):
+    def port(self, name, ipv6=False):
         """A namespace with veth end `en0` on the wire, for a Greyhound process."""
-        space = self.lab.netns(name)
+        space = self.lab.netns(name, ipv6)
         self.lab.veth(space, "en0", self.wire, f"to-{name}")
         self.wire.ip(f"link set to-{name} master br0")
         return space

@@ -1,7 +1,7 @@
 """Open vSwitch as a GRE far end: its userspace datapath in a namespace.
 
     vswitch = OpenVSwitch(lab, space, "en0")   # `en0` carries the outer packets
-    vswitch.gre("10.0.0.163/8", "10.0.0.25", "12.0.0.2", "12.0.0.1", key=7)
+    vswitch.gre("10.0.0.163/8", "10.0.0.25", "12.0.0.2", "12.0.0.1", key=7)   # outer ones may be IPv6
     vswitch.ping("12.0.0.1")
 
 Bridge `under` has the device and the outer address, bridge `inner` the tunnel
@@ -49,7 +49,7 @@ class OpenVSwitch:
 
     def gre(self, outer, remote, inner, far, **options):
         """A GRE tunnel; `outer` with its prefix length, `options` as Open vSwitch names them."""
-        self.space.ip(f"addr add {outer} dev under")
+        self.space.ip(f"addr add {outer} dev under{' nodad' if ':' in outer else ''}")
         self.space.ip("link set under up")
         local = outer.split("/")[0]
         self.vsctl("add-port", "inner", "gre0", "--", "set", "Interface", "gre0", "type=gre", "ofport_request=10",
