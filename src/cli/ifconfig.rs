@@ -47,6 +47,8 @@ Examples:
                                        wherever that host is
   ifconfig gre0 tunnel 10.25 any key 7 learn
                                        wherever packets with the key come from
+  ifconfig gre0 tunnel 10.25 any nbma 12.2 10.163 nbma 12.3 10.164 12.1
+                                       several far ends
   ifconfig gre0 deletetunnel           no outer addresses
   ifconfig gre0 destroy                away with it and all that pointed at it
   ifconfig -l                          names; -a, or nothing: all of them
@@ -57,6 +59,8 @@ Words:
                    /64 unless it says otherwise
   tunnel SRC DST   deletetunnel   create   destroy   up   down
                    DST: an address, the name of a host, or any (with learn)
+  nbma INNER OUTER   -nbma INNER       one of several far ends (multipoint GRE,
+                                       behind tunnel SRC any)
   learn | -learn   a packet with the tunnel's key moves its far end to where it
                    came from; a key is no secret
   resolve N        seconds after which a host name is looked up again
@@ -166,6 +170,8 @@ struct Change {
     delete: bool,
     tunnel: Option<(IpAddr, Option<Remote>)>,
     clear_tunnel: bool,
+    /// Inner addresses of far ends, and the outer address each has from now on.
+    nbma: Vec<(IpAddr, Option<IpAddr>)>,
     interface: InterfaceChange,
     gre: Gre,
     keepalive: Option<Option<Timing>>,
@@ -248,6 +254,12 @@ impl Change {
             "df" => self.interface.df = Some(df(words.after(word, DF)?)?),
             "pmtu" => self.interface.pmtu = Some(true),
             "-pmtu" => self.interface.pmtu = Some(false),
+            "nbma" => {
+                let inner = address(words.after(word, "an inner and an outer address")?)?;
+                let outer = address(words.after("nbma INNER", "its outer address")?)?;
+                self.nbma.push((inner, Some(outer)));
+            }
+            "-nbma" => self.nbma.push((address(words.after(word, "an inner address")?)?, None)),
             "learn" => self.interface.learn = Some(true),
             "-learn" => self.interface.learn = Some(false),
             "resolve" => {
@@ -310,6 +322,7 @@ impl Change {
         if self.create {
             ops.push(Op::Create { name: of() });
         }
+        let mut inside = Vec::new();
         match self.address {
             None if self.peer.is_some()
                 || self.prefix_len.is_some()
@@ -332,11 +345,11 @@ impl Change {
                 return Err(Usage::Conflict("`alias` and `-alias` exclude each other"));
             }
             Some((address, _)) if self.delete => {
-                ops.push(Op::DeleteAddress { name: of(), address });
+                inside.push(Op::DeleteAddress { name: of(), address });
             }
             Some((address, len)) => {
                 let (prefix_len, peer, alias) = (len.or(self.prefix_len), self.peer, self.alias);
-                ops.push(Op::SetAddress { name: of(), address, prefix_len, peer, alias });
+                inside.push(Op::SetAddress { name: of(), address, prefix_len, peer, alias });
             }
         }
         match &self.tunnel {
@@ -349,6 +362,15 @@ impl Change {
             }
             None if self.clear_tunnel => ops.push(Op::ClearEndpoints { name: of() }),
             None => {}
+        }
+        // A hub's own address has no far end beside it: what it is comes first.
+        if self.nbma.is_empty() {
+            let at = ops.len() - usize::from(self.tunnel.is_some() || self.clear_tunnel);
+            ops.splice(at..at, inside);
+        } else {
+            let far_end = |(inner, outer)| Op::SetNbma { name: of(), inner, outer };
+            ops.extend(self.nbma.iter().copied().map(far_end));
+            ops.extend(inside);
         }
         ops.extend(self.gre_options(name));
         ops.extend(self.keepalive.map(|keepalive| Op::SetKeepalive { name: of(), keepalive }));

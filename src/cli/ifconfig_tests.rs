@@ -74,6 +74,11 @@ fn endpoints(name: &str, local: &str, remote: &str) -> Op {
     Op::SetEndpoints { name: name.into(), local, remote }
 }
 
+fn nbma(inner: &str, outer: Option<&str>) -> Op {
+    let (inner, outer) = (inner.parse().unwrap(), outer.map(|outer| outer.parse().unwrap()));
+    Op::SetNbma { name: "gre0".into(), inner, outer }
+}
+
 #[test]
 fn lines_and_their_changes() {
     let create = |name: &str| Op::Create { name: name.into() };
@@ -93,6 +98,19 @@ fn lines_and_their_changes() {
             vec![
                 endpoints("gre0", "10.0.0.25", "far.example.net"),
                 set!("gre0", resolve_interval: 30),
+            ],
+        ),
+        (
+            "gre0 12.1 tunnel 10.25 any nbma 12.2 10.163 -nbma 12.3",
+            vec![
+                Op::SetEndpoints {
+                    name: "gre0".into(),
+                    local: "10.0.0.25".parse().unwrap(),
+                    remote: None,
+                },
+                nbma("12.0.0.2", Some("10.0.0.163")),
+                nbma("12.0.0.3", None),
+                address_op("gre0", "12.0.0.1", None, None, false),
             ],
         ),
         ("gre0 -learn", vec![set!("gre0", learn: false)]),

@@ -81,6 +81,17 @@ pub enum Op {
         /// The tunnel.
         name: String,
     },
+    /// `nbma 12.2 192.0.2.7`, `-nbma 12.2`: one of several far ends. The first
+    /// makes a multipoint tunnel of one with an outer source alone.
+    SetNbma {
+        /// The tunnel.
+        name: String,
+        /// Inner address of the far end.
+        inner: IpAddr,
+        /// Its outer address; absent: it is none any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outer: Option<IpAddr>,
+    },
     /// Where a tunnel's far end was found, by its name or by a packet of its.
     /// Control's own, and no part of what is configured.
     #[serde(skip)]

@@ -139,6 +139,14 @@ class Netns:
         """Starts in the background; stopped with the lab."""
         return self.lab.start(name or f"{self.name}-proc", self.argv(command), env, cwd)
 
+    def etc(self, name, text):
+        """What processes started here from now on find as /etc/NAME. Written again, they see it change."""
+        folder = f"/etc/netns/{self.full}"
+        os.makedirs(folder, exist_ok=True)
+        with open(f"{folder}/{name}", "w") as file:
+            file.write(text)
+        self.lab.on_close(lambda: shutil.rmtree(folder, ignore_errors=True))
+
     def spawn(self, command):
         """Starts a shell command in the background; returns the process's id."""
         return self.start(command).pid

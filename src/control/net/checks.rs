@@ -214,6 +214,9 @@ fn far_end(name: impl Fn() -> String, kind: TunnelKind, config: &TunnelConfig) -
         return unknown.then(|| half_outer(&name()).on("remote"));
     }
     let refusal = match (kind, config.gre.key_in, named) {
+        _ if config.multipoint.is_some() => {
+            Refusal::Multipoint(name(), "expected each of them named, not learned")
+        }
         (TunnelKind::Ipip, ..) => Refusal::LearnIpip(name()),
         (_, None, _) => Refusal::LearnKey(name()),
         (.., Some(host)) => Refusal::LearnNamed { name: name(), host: host.clone() },

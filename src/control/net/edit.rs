@@ -232,6 +232,7 @@ impl<'a> Edit<'a> {
                 self.set_endpoints(name, Some(*local), remote.clone())
             }
             Op::ClearEndpoints { name } => self.set_endpoints(name, None, None),
+            Op::SetNbma { name, inner, outer } => self.set_nbma(name, *inner, *outer),
             Op::Found { name, at } => self.found(name, *at),
             Op::SetInterface { name, change } => self.set_interface(name, change),
             Op::SetGre { .. } => self.set_gre(op),
@@ -521,6 +522,7 @@ fn subject(op: &Op) -> Vec<&str> {
         | Op::SetEndpoints { name, .. }
         | Op::ClearEndpoints { name }
         | Op::Found { name, .. }
+        | Op::SetNbma { name, .. }
         | Op::SetInterface { name, .. }
         | Op::SetGre { name, .. }
         | Op::SetKeepalive { name, .. }

@@ -1,6 +1,6 @@
 //! The ops on interfaces: addresses, outer pairs, flags and numbers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv6Net};
@@ -171,10 +171,10 @@ impl Edit<'_> {
         }
         let (key, _, mut config) = self.tunnel_config(name)?;
         match address {
-            IpAddr::V4(_) if config.multipoint.is_some() => return Err(not_by_hand(name)),
-            IpAddr::V4(address) => {
-                config.pair = Some(new_pair(name, address, prefix_len, peer, alias)?);
-            }
+            IpAddr::V4(address) => match &mut config.multipoint {
+                Some(all) => all.address = Some(new_hub(name, address, prefix_len, peer)?),
+                None => config.pair = Some(new_pair(name, address, prefix_len, peer, alias)?),
+            },
             IpAddr::V6(address) => {
                 if let Some(peer) = peer {
                     return Err(Refusal::NoPeer6(name.to_owned(), peer).on("peer"));
@@ -230,7 +230,9 @@ impl Edit<'_> {
         let (key, _, mut config) = self.tunnel_config(name)?;
         match address {
             IpAddr::V4(address) => {
-                config.pair.take().filter(|(own, _)| *own == address).ok_or_else(none)?;
+                let one = config.pair.take().map(|(own, _)| own);
+                let hub = config.multipoint.as_mut().and_then(|all| all.address.take());
+                one.or(hub).filter(|own| *own == address).ok_or_else(none)?;
             }
             IpAddr::V6(address) => {
                 let at = config.inet6.iter().position(|net| net.addr() == address);
@@ -248,8 +250,15 @@ impl Edit<'_> {
         remote: Option<Remote>,
     ) -> Done {
         let (key, kind, mut config) = self.tunnel_config(name).map_err(|r| r.on("name"))?;
-        if config.multipoint.is_some() {
-            return Err(not_by_hand(name));
+        if let Some(all) = &mut config.multipoint {
+            let (Some(local), None) = (local, remote) else {
+                let why = "expected an outer source alone, `tunnel SRC any`";
+                return Err(Refusal::Multipoint(name.to_owned(), why).on("remote"));
+            };
+            all.local = local;
+            check_multipoint(name, kind, config.link0, all)?;
+            self.put_tunnel(key, Some(config));
+            return Ok(());
         }
         if kind == TunnelKind::Ipip && local.is_none() && config.endpoints.is_none() {
             return Err(Refusal::IpipEndpoints(name.to_owned()).on("local"));
@@ -343,6 +352,9 @@ impl Edit<'_> {
             // What was learned goes with it.
             config.set_outer(config.endpoints.map(|(local, _)| local), config.remote.clone());
         }
+        if let Some(all) = &config.multipoint {
+            check_multipoint(name, kind, config.link0, all)?;
+        }
         check_options(name, kind, &config)?;
         check_liveness(name, kind, &config)?;
         check_numbers(name, kind, &config)?;
@@ -396,6 +408,33 @@ impl Edit<'_> {
 }
 
 impl Edit<'_> {
+    /// One of several far ends comes, moves or goes.
+    pub(super) fn set_nbma(&mut self, name: &str, inner: IpAddr, outer: Option<IpAddr>) -> Done {
+        let (key, kind, mut config) = self.tunnel_config(name).map_err(|r| r.on("name"))?;
+        let Some(outer) = outer else {
+            let all = config.multipoint.as_mut().map(|all| &mut all.nbma);
+            let Some(all) = all.filter(|all| all.contains_key(&inner)) else {
+                return Err(Refusal::NoFarEnd(name.to_owned(), inner).on("inner"));
+            };
+            all.remove(&inner);
+            if all.is_empty() {
+                let why = "this is the last: expected another first, or `destroy`";
+                return Err(Refusal::Multipoint(name.to_owned(), why).on("inner"));
+            }
+            self.put_tunnel(key, Some(config));
+            return Ok(());
+        };
+        let all = match &mut config.multipoint {
+            Some(all) => all,
+            none => none.insert(begun(name, &mut config.endpoints, config.pair)?),
+        };
+        all.nbma.insert(inner, outer);
+        check_multipoint(name, kind, config.link0, all)?;
+        config.up = true;
+        self.put_tunnel(key, Some(config));
+        Ok(())
+    }
+
     /// A far end that is looked for was found here.
     pub(super) fn found(&mut self, name: &str, at: IpAddr) -> Done {
         let (key, kind, mut config) = self.tunnel_config(name).map_err(|r| r.on("name"))?;
@@ -471,8 +510,67 @@ fn check_options(name: &str, kind: TunnelKind, config: &TunnelConfig) -> Done {
     }
 }
 
-fn not_by_hand(name: &str) -> Fault {
-    Refusal::Multipoint(name.to_owned(), "expected its addresses in a configuration").on("name")
+/// A tunnel with an outer source alone becomes one with several far ends.
+fn begun(
+    name: &str,
+    endpoints: &mut Option<(IpAddr, IpAddr)>,
+    pair: Option<(Ipv4Addr, Ipv4Addr)>,
+) -> Result<Multipoint, Fault> {
+    let refuse = |field, why| Err(Refusal::Multipoint(name.to_owned(), why).on(field));
+    if pair.is_some() {
+        return refuse("peer", "expected no `peer` beside them");
+    }
+    match endpoints.take() {
+        Some((local, remote)) if remote.is_unspecified() => {
+            Ok(Multipoint { local, address: None, nbma: BTreeMap::new() })
+        }
+        Some(_) => refuse("remote", "expected no `remote` beside them"),
+        None => refuse("local", "expected `local`, the outer source: `tunnel SRC any`"),
+    }
+}
+
+/// What a multipoint tunnel has for all of its far ends.
+fn check_multipoint(name: &str, kind: TunnelKind, link0: bool, all: &Multipoint) -> Done {
+    if kind != TunnelKind::Gre || !link0 {
+        let why = "expected a gre tunnel with GRE headers";
+        return Err(Refusal::Multipoint(name.to_owned(), why).on("nbma"));
+    }
+    for (inner, outer) in &all.nbma {
+        values::unicast("far end", *inner).map_err(|r| r.on("nbma"))?;
+        check_endpoints(name, kind, (all.local, *outer))
+            .map_err(|fault| fault.refusal.on("nbma"))?;
+    }
+    match all.address {
+        Some(address) => values::unicast("address", address.into()).map_err(|r| r.on("address")),
+        None => Ok(()),
+    }
+}
+
+/// The inner address of a tunnel that has several far ends.
+fn new_hub(
+    name: &str,
+    address: Ipv4Addr,
+    prefix_len: Option<u8>,
+    peer: Option<IpAddr>,
+) -> Result<Ipv4Addr, Fault> {
+    if peer.is_some() {
+        let why = "expected an address alone, and the far ends by `nbma`";
+        return Err(Refusal::Multipoint(name.to_owned(), why).on("peer"));
+    }
+    host_only(address, prefix_len)?;
+    values::unicast("address", address.into()).map_err(|r| r.on("address"))?;
+    Ok(address)
+}
+
+/// IPv4 addresses of tunnels are single ones.
+fn host_only(address: Ipv4Addr, prefix_len: Option<u8>) -> Done {
+    match prefix_len.filter(|len| *len != 32) {
+        Some(got) => {
+            let (address, expected) = (address.into(), "32 on a tunnel");
+            Err(Refusal::PrefixLen { address, got, expected }.on("prefix_len"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The far ends of a tunnel that has several.
@@ -481,9 +579,6 @@ fn multipoint(spec: &TunnelSpec) -> Result<Option<Multipoint>, Fault> {
         return Ok(None);
     }
     let refuse = |field, why| Err(Refusal::Multipoint(spec.name.clone(), why).on(field));
-    if spec.kind != TunnelKind::Gre || !spec.link0 {
-        return refuse("nbma", "expected a gre tunnel with GRE headers");
-    }
     if spec.remote.is_some() {
         return refuse("remote", "expected no `remote` beside them");
     }
@@ -493,15 +588,9 @@ fn multipoint(spec: &TunnelSpec) -> Result<Option<Multipoint>, Fault> {
     let Some(local) = spec.local else {
         return refuse("local", "expected `local`, the outer source");
     };
-    for (inner, outer) in &spec.nbma {
-        values::unicast("far end", *inner).map_err(|r| r.on("nbma"))?;
-        check_endpoints(&spec.name, spec.kind, (local, *outer))
-            .map_err(|fault| fault.refusal.on("nbma"))?;
-    }
-    if let Some(address) = spec.address {
-        values::unicast("address", address.into()).map_err(|r| r.on("address"))?;
-    }
-    Ok(Some(Multipoint { local, address: spec.address, nbma: spec.nbma.clone() }))
+    let all = Multipoint { local, address: spec.address, nbma: spec.nbma.clone() };
+    check_multipoint(&spec.name, spec.kind, spec.link0, &all)?;
+    Ok(Some(all))
 }
 
 /// A list of sources that the path can hold, each a network.
@@ -539,10 +628,7 @@ fn new_pair(
     if alias {
         return Err(Refusal::NoAlias(name.to_owned()).on("alias"));
     }
-    if let Some(got) = prefix_len.filter(|len| *len != 32) {
-        let (address, expected) = (address.into(), "32 on a tunnel");
-        return Err(Refusal::PrefixLen { address, got, expected }.on("prefix_len"));
-    }
+    host_only(address, prefix_len)?;
     check_pair(name, Some((address, peer)))?;
     Ok((address, peer))
 }

@@ -164,6 +164,8 @@ pub(super) enum Refusal {
     IsFiltered { interface: String, filter: String },
     #[error("{0} is a part of {1}: expected {1}, whose `nbma` it is made from")]
     IsPart(String, String),
+    #[error("{0} has no far end {1}")]
+    NoFarEnd(String, IpAddr),
     #[error("{0} has several far ends (nbma): {1}")]
     Multipoint(String, &'static str),
     #[error("{0} is not a tunnel: {1} cannot be set")]
@@ -210,6 +212,7 @@ impl Refusal {
         match self {
             Refusal::NoInterface(_)
             | Refusal::NoAddress(..)
+            | Refusal::NoFarEnd(..)
             | Refusal::NoRoute(_)
             | Refusal::NoFilter(_)
             | Refusal::NoEntry(_) => ErrorCode::NotFound,

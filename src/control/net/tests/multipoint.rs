@@ -119,3 +119,57 @@ fn a_part_is_nobodys_to_change_and_what_cannot_be_is_refused() {
     }
     assert_eq!(m.net.state(), state);
 }
+
+fn nbma(inner: &str, outer: Option<&str>) -> Op {
+    Op::SetNbma { name: "gre0".into(), inner: ip(inner), outer: outer.map(ip) }
+}
+
+#[test]
+fn far_ends_one_by_one_make_what_a_file_makes() {
+    let mut m = Machine::new();
+    m.all(&[address("en0", "10.1"), address("en1", "203.0.113.1/24")]);
+    m.ok(add("0.0.0.0/0", "203.0.113.254"));
+    m.learn(EN1, "203.0.113.254", 7);
+    let any = |local| Op::SetEndpoints { name: "gre0".into(), local: ip(local), remote: None };
+    let own = address("gre0", "12.1");
+    m.ok(create("gre0"));
+    m.refused(any("203.0.113.1"), &["one without the other"]);
+    let begin = [any("203.0.113.1"), nbma("12.2", Some("192.0.2.7")), own.clone()];
+    m.try_all(&begin).unwrap();
+    m.all(&[alias("gre0", "fd00:12::1/64"), set("gre0", |f| f.link1 = Some(true))]);
+    m.all(&[nbma("12.3", Some("192.0.2.9")), nbma("fd00:12::2", Some("192.0.2.7"))]);
+    m.ok(nbma("12.3", Some("192.0.2.8")));
+    assert_eq!(m.net.state().tunnels, machine(&ENDS).net.state().tunnels);
+    assert_eq!((found(&m, "192.0.2.9"), m.meets("12.3").out_if), (None, m.id("gre0:192.0.2.8")));
+    m.all(&[any("203.0.113.1"), nbma("12.3", None), nbma("12.2", None)]);
+    assert_eq!(found(&m, "192.0.2.8"), None);
+    m.refused(nbma("fd00:12::2", None), &["gre0", "the last"]);
+    let missing = m.refused(nbma("12.9", None), &["gre0 has no far end 12.0.0.9"]);
+    assert_eq!(missing, ErrorCode::NotFound);
+    m.refused(nbma("12.4", Some("fd00::4")), &["two families"]);
+    m.refused(nbma("224.0.0.5", Some("192.0.2.4")), &["224.0.0.5", "multicast"]);
+    m.refused(pair("gre0", "12.1", "12.2"), &["several far ends"]);
+    m.refused(set("gre0", |f| f.link0 = Some(false)), &["GRE headers"]);
+    m.refused(set("gre0", |f| f.learn = Some(true)), &["several far ends"]);
+    m.ok(unaddress("gre0", "12.1"));
+    m.all(&[own, create("gre1"), pair("gre1", "13.1", "13.2")]);
+    let of_pair =
+        Op::SetNbma { name: "gre1".into(), inner: ip("13.3"), outer: Some(ip("192.0.2.3")) };
+    m.refused(of_pair, &["gre1", "no `peer`"]);
+}
+
+#[test]
+fn errors_about_a_parts_packets_are_the_parts() {
+    use crate::control::tunnel_errors::{QuotedKey, Sent};
+    let m = machine(&ENDS);
+    let sent = Sent {
+        source: ip("203.0.113.1"),
+        destination: ip("192.0.2.8"),
+        protocol: Some(47),
+        key: QuotedKey::Is(None),
+        port: 0,
+    };
+    let part = m.id("gre0:192.0.2.8");
+    assert_eq!(m.net.sending(&sent), [part]);
+    assert!(m.net.path(part).is_some_and(|path| path.trusts && path.outer_mtu == 1500));
+}
