@@ -1,4 +1,4 @@
-"""The Rust benches' rows: P1 of benches/path.rs, F1 to F3 of benches/fib."""
+"""The Rust benches' rows: P1 and R1 of benches/path.rs, F1 to F3 of benches/fib."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import rows
 ALONE = ["nice", "-n", "-20"]
 PATH_BARS = {"W1": 50, "W2": 62, "W3": 55, "W4": 65, "W5": 80, "W7": 70, "W8": 90, "W8M": 105}
 ROUNDS, QUICK_ROUNDS = 21, 7
+FRAGMENTS = 500_000  # a second, of each worker
 # What a line of benches/fib is about, and what that makes of its id.
 FIB_IDS = (("ours", ""), ("scalar", "-scalar"), ("AVX-512", "-avx512"), ("changes beside a reader", ""),
            ("lookups without changes", "-lookups"), ("writer idle before", "-loss"),
@@ -35,6 +36,16 @@ def path(_calibrator, quick):
     return [rows.figure(f"P1-{work}", f"path alone: {title}", "clk", [float(low), float(middle), float(high)],
                         PATH_BARS.get(work), "at most", adds_per_tick=adds)
             for work, title, middle, low, high in found]
+
+
+def reassembly(_calibrator, quick):
+    """R1: fragments a second that one worker puts together, in process."""
+    out = _path("reassembly", str(QUICK_ROUNDS if quick else ROUNDS))
+    found = re.findall(r"^R\d IPv(\d) (\d+) \[(\d+)-(\d+)\]", out, re.MULTILINE)
+    assert len(found) == 2, f"no two rows in what benches/path.rs printed:\n{out}"
+    return [rows.figure(f"R1-v{family}", f"reassembly, IPv{family}: GRE packets of 1500 in two pieces", "fragments/s",
+                        [float(low), float(middle), float(high)], FRAGMENTS, "at least")
+            for family, middle, low, high in found]
 
 
 def stages(quick):

@@ -9,7 +9,7 @@ median of these ratios is the result. testpmd only moves packets (io); we check,
 look up, wrap and count them. Before that a sample of the output is compared with
 what scapy builds, made by the same binary and configuration.
 
-The other rows: P1, F1, F2, F3 (native.py), L1 (latency.py), Z1 (loss.py), T1 (tunnels.py).
+The other rows: P1, R1, F1, F2, F3 (native.py), L1 (latency.py), Z1 (loss.py), T1 (tunnels.py).
 
     benches/run.py [--quick] [--only "W1 L1"] [--turns 21] [--charts] [--enforce]
 
@@ -59,7 +59,7 @@ SWEEP_TURNS = 5
 ETHERTYPE_ARP = b"\x08\x06"
 MULTICAST6 = b"\x33\x33"
 WORKS = {work.name: work for work in [*work_frames.WORKS, *kinds.WORKS]}
-OTHERS = {"P1": native.path, "F1": native.fib("lookup4", "lookup6"), "F2": native.fib("changes4", "changes6"),
+OTHERS = {"P1": native.path, "R1": native.reassembly, "F1": native.fib("lookup4", "lookup6"), "F2": native.fib("changes4", "changes6"),
           "F3": native.fib("load"), "L1": latency.measure, "Z1": loss.measure, "T1": tunnels.measure}
 QUICK = ("W1", "W2", "W4", "W5", "P1", "L1", "Z1", "T1")
 PEERS = {"testpmd": peers.Testpmd, "ovs": ovs.OpenVSwitch}

@@ -1,5 +1,6 @@
-//! Flows of one tunnel spread over two workers, each a thread: order within
-//! flows, conservation over both, and nothing left behind when they stop.
+//! Two workers, each a thread, that hand packets to each other: flows of one tunnel
+//! spread over both (order within flows), and fragments that meet. Conservation over
+//! both, and nothing left behind when they stop.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,16 +9,17 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use etherparse::{IpNumber, Ipv4Header, PacketBuilder};
-use greyhound::buf::heap::{HeapIo, TestBuf};
+use etherparse::{IpFragOffset, IpNumber, Ipv4Header, PacketBuilder};
+use greyhound::buf::heap::HeapIo;
 use greyhound::datapath::drop::DropReason;
 use greyhound::exchange::{ExchangeConfig, exchange};
 use greyhound::flow::FlowHash;
 use greyhound::ids::PortId;
+use greyhound::meeting::meet;
 use greyhound::model::spec::Idle;
 use greyhound::replay::Bench;
-use greyhound::spread::{SpreadEnd, mesh};
-use greyhound::stats::counters::WorkerCounters;
+use greyhound::spread::mesh;
+use greyhound::stats::counters::{Ledger, WorkerCounters};
 use greyhound::worker::{Worker, WorkerConfig};
 
 const LAN: PortId = PortId(0);
@@ -58,22 +60,37 @@ address = "10.0.0.163"
 mac = "02:aa:00:00:01:63"
 "#;
 
-/// Packet `number` of a flow, in GRE from the one far end.
-fn frame(flow: u16, number: u32) -> Vec<u8> {
+/// Packet `number` of a flow.
+fn inner(flow: u16, number: u32) -> Vec<u8> {
     let mut inner = Vec::new();
     PacketBuilder::ipv4([192, 0, 2, 7], [10, 0, 0, 163], 64)
         .udp(1000 + flow, 80)
-        .write(&mut inner, &number.to_be_bytes())
+        .write(&mut inner, &[&number.to_be_bytes()[..], &[0; 60]].concat())
         .unwrap();
-    let len = inner.len() as u16 + 4;
+    inner
+}
+
+/// A frame from the one far end, with an outer header around `part` of what GRE carries,
+/// from `offset` bytes on.
+fn outer(part: &[u8], identification: u16, offset: usize, more: bool) -> Vec<u8> {
     let (from, to) = ([198, 51, 100, 2], [203, 0, 113, 1]);
-    let mut outer = Ipv4Header::new(len, 64, IpNumber(47), from, to).unwrap();
+    let mut outer = Ipv4Header::new(part.len() as u16, 64, IpNumber(47), from, to).unwrap();
+    outer.identification = identification;
+    outer.fragment_offset = IpFragOffset::try_new(offset as u16 / 8).unwrap();
+    outer.more_fragments = more;
     outer.header_checksum = outer.calc_header_checksum();
     let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0xbb, 0, 0, 2, 0x54, 8, 0];
     frame.extend(outer.to_bytes().iter());
-    frame.extend([0, 0, 8, 0]);
-    frame.extend(inner);
+    frame.extend(part);
     frame
+}
+
+fn gre(flow: u16, number: u32) -> Vec<u8> {
+    [&[0, 0, 8, 0][..], &inner(flow, number)].concat()
+}
+
+fn frame(flow: u16, number: u32) -> Vec<u8> {
+    outer(&gre(flow, number), 0, 0, false)
 }
 
 /// Flow and number of a frame that was sent to the LAN.
@@ -96,37 +113,70 @@ struct Done {
 /// What decides when to stop, given both workers' counters.
 type When = fn(&[Arc<WorkerCounters>]) -> bool;
 
+/// Makes a worker one of several.
+type Join = Box<dyn FnOnce(Worker<HeapIo>) -> Worker<HeapIo> + Send>;
+
 /// Two workers, the first of which receives everything; both are stopped when
 /// `when` says so.
 fn run(frames: &[Vec<u8>], ring: usize, idle: Idle, when: When) -> [Done; 2] {
+    let ends = mesh(2, ring, FlowHash::fixed(5)).into_iter();
+    let joins = ends.map(|end| Box::new(|worker: Worker<_>| worker.with_spread(Some(end))) as Join);
+    run_both([frames, &[]], usize::MAX, joins.collect(), idle, when)
+}
+
+/// Two workers with queues of their own where they receive something: `at_once` frames at a
+/// time, neither far ahead of the other.
+fn run_both(
+    frames: [&[Vec<u8>]; 2],
+    at_once: usize,
+    joins: Vec<Join>,
+    idle: Idle,
+    when: When,
+) -> [Done; 2] {
     let mut bench = Bench::from_config(GATEWAY).unwrap();
     bench.discard_sent();
     let tables = Arc::clone(bench.tables());
     let counters: Vec<_> = (0..2).map(|_| Arc::new(WorkerCounters::new(8))).collect();
     let (stop, barrier) = (AtomicBool::new(false), Barrier::new(3));
-    let ends: Vec<SpreadEnd<TestBuf>> = mesh(2, ring, FlowHash::fixed(5));
     thread::scope(|scope| {
         let mut workers = Vec::new();
-        for (number, end) in ends.into_iter().enumerate() {
-            let (tables, counters) = (Arc::clone(&tables), Arc::clone(&counters[number]));
+        for (number, join) in joins.into_iter().enumerate() {
+            let (frames, others) = (frames[number], frames[1 - number].len() as u64);
+            let (tables, other) = (Arc::clone(&tables), Arc::clone(&counters[1 - number]));
+            let counters = Arc::clone(&counters[number]);
             let (stop, barrier) = (&stop, &barrier);
             workers.push(scope.spawn(move || {
-                let mut io = HeapIo::new(BUFFERS, 256);
-                let queues = if number == 0 { vec![(NET, 0), (LAN, 0)] } else { Vec::new() };
-                if number == 0 {
-                    frames.iter().for_each(|frame| assert!(io.receive(NET, frame)));
-                }
+                let io = HeapIo::new(BUFFERS, 256);
+                let queues = if frames.is_empty() { Vec::new() } else { vec![(NET, 0), (LAN, 0)] };
                 // Control's end stays here: nothing is punted.
                 let (worker_end, _control) = exchange(ExchangeConfig { slots: 16, room: 256 });
                 let config = WorkerConfig { queues, idle, ..WorkerConfig::default() };
-                let mut worker = Worker::new(io, tables, Arc::clone(&counters), worker_end, config)
-                    .with_spread(Some(end));
+                let mut worker =
+                    join(Worker::new(io, tables, Arc::clone(&counters), worker_end, config));
                 barrier.wait();
+                let mut remaining = frames.len();
+                for part in frames.chunks(at_once) {
+                    let received = |counters: &WorkerCounters| counters.ledger(NET).received.get();
+                    let ahead = || received(&counters).saturating_sub(received(&other));
+                    while ahead() > at_once as u64
+                        && received(&other) < others
+                        && !stop.load(Ordering::Acquire)
+                    {
+                        worker.turn();
+                    }
+                    if stop.load(Ordering::Acquire) {
+                        break;
+                    }
+                    part.iter().for_each(|frame| assert!(worker.io().receive(NET, frame)));
+                    remaining -= part.len();
+                    if remaining > 0 {
+                        worker.turn();
+                    }
+                }
                 worker.run(stop);
                 let io = worker.io();
                 let sent: Vec<_> = std::iter::from_fn(|| io.sent(LAN)).collect();
                 let mut left = greyhound::buf::Burst::new();
-                let mut remaining = 0;
                 while greyhound::buf::PacketIo::rx(io, NET, 0, &mut left) > 0 {
                     remaining += left.len();
                     greyhound::buf::PacketIo::free(io, &mut left);
@@ -226,4 +276,91 @@ fn full_rings_drop_by_name_and_keep_order() {
     let done =
         run(&frames, 64, Idle::Adaptive, |counters| received(counters) == 60 * u64::from(FLOWS));
     check(&done, frames.len());
+}
+
+/// Datagrams in two or three pieces, dealt so that no two neighbours of a datagram come to
+/// the same worker; each worker gets its own in another order.
+fn pieces(datagrams: u32) -> [Vec<Vec<u8>>; 2] {
+    let mut dealt = [Vec::new(), Vec::new()];
+    for number in 0..datagrams {
+        let whole = gre(number as u16 % FLOWS, number);
+        let cuts =
+            if number % 3 == 0 { vec![0, 24, 64, whole.len()] } else { vec![0, 48, whole.len()] };
+        for (piece, ends) in cuts.windows(2).enumerate() {
+            let more = ends[1] < whole.len();
+            let part = outer(&whole[ends[0]..ends[1]], number as u16, ends[0], more);
+            dealt[(piece + number as usize) % 2].push(part);
+        }
+    }
+    // Within what is on its way at the same time.
+    dealt[1].chunks_mut(16).for_each(<[_]>::reverse);
+    dealt
+}
+
+/// Every equation there is over two workers whose fragments meet; gives how many datagrams
+/// came out, each as it was sent.
+fn check_meeting(done: &[Done; 2], frames: usize) -> usize {
+    let sum = |of: fn(&Ledger) -> u64| -> u64 {
+        done.iter().map(|done| of(done.counters.ledger(NET))).sum()
+    };
+    for done in done {
+        assert_eq!(done.counters.imbalance(), 0, "{:?}", done.counters.ledger(NET));
+    }
+    assert_eq!(sum(|l| l.received.get()) as usize + done[0].left + done[1].left, frames);
+    assert_eq!(sum(|l| l.handed.get()), sum(|l| l.taken.get()));
+    assert_eq!(sum(|l| l.held.get()), 0, "nothing is held by who has ended");
+    let numbers: BTreeSet<_> = done.iter().flat_map(|done| &done.sent).collect();
+    let sent = done.iter().map(|done| done.sent.len()).sum::<usize>();
+    assert_eq!(numbers.len(), sent, "none twice");
+    assert!(numbers.iter().all(|(flow, number)| u32::from(*flow) == number % u32::from(FLOWS)));
+    // Buffers went from one worker's pool to the other's; none is lost.
+    assert_eq!(done[0].available + done[1].available, 2 * BUFFERS);
+    sent
+}
+
+fn meeting(frames: &[Vec<Vec<u8>>; 2], ring: usize, idle: Idle, when: When) -> [Done; 2] {
+    let joins = meet(2, ring)
+        .into_iter()
+        .map(|end| Box::new(|worker: Worker<HeapIo>| worker.with_meeting(Some(end))) as Join);
+    run_both([&frames[0], &frames[1]], 32, joins.collect(), idle, when)
+}
+
+const DATAGRAMS: u32 = 6000;
+
+#[test]
+fn fragments_that_arrive_at_both_workers_meet_and_none_is_lost() {
+    let frames = pieces(DATAGRAMS);
+    let count = frames[0].len() + frames[1].len();
+    for idle in [Idle::Poll, Idle::Adaptive] {
+        // Rings for all there is: a full one is the next test's.
+        let done = meeting(&frames, count, idle, |counters| {
+            let sent = |c: &Arc<WorkerCounters>| c.ledger(NET).sent.get();
+            counters.iter().map(sent).sum::<u64>() == u64::from(DATAGRAMS)
+        });
+        assert_eq!(check_meeting(&done, count), DATAGRAMS as usize);
+        for done in &done {
+            let ledger = done.counters.ledger(NET);
+            let drops: u64 = ledger.dropped.iter().map(|n| n.get()).sum();
+            assert_eq!(drops, 0, "{ledger:?}");
+            let share = done.sent.len() as f64 / f64::from(DATAGRAMS);
+            assert!((0.4..0.6).contains(&share), "{share:.2} of the datagrams on one of them");
+            assert!(ledger.handed.get() > 0 && ledger.taken.get() > 0, "{ledger:?}");
+        }
+    }
+}
+
+/// What is on its way or half there when the workers stop is dropped by name.
+#[test]
+fn fragments_that_meet_are_accounted_for_whatever_happens() {
+    let frames = pieces(DATAGRAMS);
+    let count = frames[0].len() + frames[1].len();
+    for ring in [4, 64, 4096] {
+        let done = meeting(&frames, ring, Idle::Poll, |counters| received(counters) > 2000);
+        check_meeting(&done, count);
+        let kinds = [FULL, DropReason::FragmentTimeout.label(), DropReason::FragmentLimits.label()];
+        for ledger in done.iter().map(|done| done.counters.ledger(NET)) {
+            let other = DropReason::ALL.iter().filter(|r| !kinds.contains(&r.label()));
+            assert_eq!(other.map(|r| ledger.dropped[r.index()].get()).sum::<u64>(), 0);
+        }
+    }
 }

@@ -17,6 +17,7 @@ use super::gre::gre;
 use super::packets::Datagram;
 use super::testbed::*;
 use super::testbed6::*;
+use super::udp::{UDP4, UDP6, from4, from6};
 use crate::buf::BURST;
 use crate::datapath::drop::DropReason::{self, *};
 use crate::ids::{IfId, PortId};
@@ -31,7 +32,7 @@ const KEYED: IfId = IfId(30);
 const MINIMAL: IfId = IfId(31);
 
 /// Where a packet can end in decapsulation.
-const ENDS: [DropReason; 15] = [
+const ENDS: [DropReason; 18] = [
     UnknownTunnel,
     TunnelDown,
     MinimalTruncated,
@@ -47,6 +48,9 @@ const ENDS: [DropReason; 15] = [
     DecapLoop,
     EcnCongestionLost,
     NestingTooDeep,
+    UdpBadLength,
+    UdpBadChecksum,
+    UdpNoChecksum,
 ];
 
 fn from_environment(name: &str, default: u64) -> u64 {
@@ -107,6 +111,16 @@ fn seeds() -> Vec<Vec<u8>> {
     // For the far end itself, and tunnels in tunnels, to the bound and beyond.
     let back = Datagram::udp("10.9.0.9", "198.51.100.2", 9).bytes();
     packets.push(over4("198.51.100.2", 47, gre(false, None, None, &back)));
+    // In UDP: GRE with and without options, either family, either checksum.
+    let keyless = [gre(false, None, None, &four), gre(true, None, Some(1 << 20), &four)];
+    let within =
+        [&keyless[..], &[carries6(gre(false, None, None, &six_)), four.clone(), six_.clone()]];
+    let in_udp: Vec<Vec<u8>> = within
+        .concat()
+        .iter()
+        .flat_map(|payload| [true, false].map(|sum| [from4(payload, sum), from6(payload, sum)]))
+        .flatten()
+        .collect();
     let mut deep = four;
     for _ in 0..=crate::datapath::MAX_NESTING {
         packets.push(over4("198.51.100.2", 47, gre(false, None, None, &deep)));
@@ -117,7 +131,7 @@ fn seeds() -> Vec<Vec<u8>> {
         deep6 = six(FAR6, EN1_6, 41, &deep6);
         packets.push(deep6.clone());
     }
-    packets.iter().map(|packet| from_router(packet)).collect()
+    packets.iter().map(|packet| from_router(packet)).chain(in_udp).collect()
 }
 
 /// Makes `frame` one of them, spoilt.
@@ -171,11 +185,33 @@ fn mend(frame: &mut [u8]) {
         Some(4) if room >= 20 => {
             packet[2..4].copy_from_slice(&(room as u16).to_be_bytes());
             let _ = crate::wire::ipv4::fill_checksum(packet);
+            if packet[9] == 17 {
+                mend_udp(packet, 20);
+            }
         }
         Some(6) if room >= 40 => {
             packet[4..6].copy_from_slice(&((room - 40) as u16).to_be_bytes());
+            if packet[6] == 17 {
+                mend_udp(packet, 40);
+            }
         }
         _ => {}
+    }
+}
+
+/// The same of a UDP header behind `at` bytes: its checksum is left out over IPv4, and
+/// summed with the pseudo header over IPv6 (RFC 8200 §8.1).
+fn mend_udp(packet: &mut [u8], at: usize) {
+    let len = packet.len() - at;
+    if len < 8 {
+        return;
+    }
+    packet[at + 4..at + 6].copy_from_slice(&(len as u16).to_be_bytes());
+    packet[at + 6..at + 8].fill(0);
+    if at == 40 {
+        let pseudo = [&packet[8..40], &(len as u32).to_be_bytes(), &[0, 0, 0, 17], &packet[at..]];
+        let sum = crate::wire::checksum::checksum(&pseudo.concat()).max(1);
+        packet[at + 6..at + 8].copy_from_slice(&sum.to_be_bytes());
     }
 }
 
@@ -204,7 +240,7 @@ impl Drop for Burst {
 }
 
 fn bed() -> Testbed {
-    let bed = Testbed::six();
+    let bed = super::udp::bed();
     bed.keyed(KEYED, "198.51.100.7", Some(KEY));
     bed.tunnel_in(MINIMAL, "203.0.113.1", "198.51.100.8", true, 55);
     bed
@@ -241,7 +277,7 @@ fn fuzz() {
     let met: Vec<_> = bed.drops().into_iter().map(|(reason, _)| reason).collect();
     let missed: Vec<_> = ENDS.iter().filter(|reason| !met.contains(reason)).collect();
     assert!(missed.is_empty(), "never met: {missed:?}");
-    for id in [GRE0, IPIP0, SIT0, KEYED, MINIMAL, GRE6, IP6, GRE_NESTED] {
+    for id in [GRE0, IPIP0, SIT0, KEYED, MINIMAL, GRE6, IP6, GRE_NESTED, UDP4, UDP6] {
         let out = bed.interface(id)[0];
         assert!(out > done as u64 / 1000, "{out} packets came out of {id:?}");
     }
