@@ -2,6 +2,7 @@
 //! applies, as one transaction.
 
 use ipnet::IpNet;
+use smol_str::{SmolStr, format_smolstr};
 
 use crate::model::op::{InterfaceChange, Located, Op};
 use crate::model::spec::{FilterSpec, ReversePath, State};
@@ -11,21 +12,21 @@ use crate::model::spec::{FilterSpec, ReversePath, State};
 /// them.
 pub fn ops(state: &State) -> Vec<Located> {
     let mut ops = Vec::new();
-    let mut push = |at: String, op: Op| ops.push(Located { at, op });
+    let mut push = |at: SmolStr, op: Op| ops.push(Located { at, op });
     for (number, port) in state.ports.iter().enumerate() {
-        push(format!("port[{number}]"), interface(&port.name, port.mtu, port.up));
+        push(format_smolstr!("port[{number}]"), interface(&port.name, port.mtu, port.up));
         if port.rpf != ReversePath::Off {
-            push(format!("port[{number}]"), door(&port.name, port.rpf));
+            push(format_smolstr!("port[{number}]"), door(&port.name, port.rpf));
         }
         for (place, net) in port.address.iter().enumerate() {
-            push(format!("port[{number}].address[{place}]"), address(&port.name, *net));
+            push(format_smolstr!("port[{number}].address[{place}]"), address(&port.name, *net));
         }
     }
     for (number, vlan) in state.vlans.iter().enumerate() {
-        push(format!("vlan[{number}]"), Op::PutVlan { vlan: vlan.clone() });
+        push(format_smolstr!("vlan[{number}]"), Op::PutVlan { vlan: vlan.clone() });
     }
     for (number, tunnel) in state.tunnels.iter().enumerate() {
-        push(format!("tunnel[{number}]"), Op::PutTunnel { tunnel: tunnel.clone().into() });
+        push(format_smolstr!("tunnel[{number}]"), Op::PutTunnel { tunnel: tunnel.clone().into() });
     }
     // In order: a full table is looked through many times, and neighbours are
     // close to each other in all of them.
@@ -33,19 +34,19 @@ pub fn ops(state: &State) -> Vec<Located> {
     routes.sort_unstable();
     for (_, number) in routes {
         let route = state.routes[number].clone();
-        push(format!("route[{number}]"), Op::PutRoute { route });
+        push(format_smolstr!("route[{number}]"), Op::PutRoute { route });
     }
     for (number, neighbour) in state.neighbours.iter().enumerate() {
         let op = Op::PutNeighbour { neighbour: neighbour.clone() };
-        push(format!("neighbour[{number}]"), op);
+        push(format_smolstr!("neighbour[{number}]"), op);
     }
     for (number, publish) in state.published.iter().enumerate() {
-        push(format!("arp[{number}]"), Op::Publish { publish: publish.clone() });
+        push(format_smolstr!("arp[{number}]"), Op::Publish { publish: publish.clone() });
     }
     for (number, filter) in state.filters.iter().enumerate() {
-        push(format!("filter[{number}]"), add_filter(filter));
+        push(format_smolstr!("filter[{number}]"), add_filter(filter));
     }
-    push("icmp".to_owned(), Op::SetIcmp { icmp: state.icmp.clone() });
+    push("icmp".into(), Op::SetIcmp { icmp: state.icmp.clone() });
     ops
 }
 

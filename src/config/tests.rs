@@ -621,7 +621,7 @@ fn filters_are_read_in_order_and_mistakes_are_named() {
     let first = "a in en1 from 10.0.0.0/8 proto tcp sport 1024-65535 dport 22 drop";
     assert_eq!(words, [first, "b proto 89 accept log"]);
     let added = ops::ops(&state).into_iter().filter(|op| matches!(op.op, Op::AddFilter { .. }));
-    let places: Vec<String> = added.map(|op| op.at).collect();
+    let places: Vec<String> = added.map(|op| op.at.to_string()).collect();
     assert_eq!(places, ["filter[0]", "filter[1]"]);
     for (wrong, at, said) in [
         ("[[filter]]\nname = \"a\"".to_owned(), "filter[0].action", "missing"),

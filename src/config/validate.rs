@@ -335,12 +335,19 @@ impl Checker<'_> {
         let draft = self.draft;
         let known = draft.interface_names();
         let own = draft.own();
-        let mut seen = HashMap::new();
-        for (place, route) in draft.all_routes() {
-            if let Some(first) = seen.insert(route.to, place) {
-                let message = format!("{} has a route already, {first}", route.to);
+        let mut all: Vec<_> = draft.all_routes().map(|(place, route)| (route.to, place)).collect();
+        // Stable: those of one prefix as they are written. (A file is mostly in order
+        // already.)
+        all.sort_by_key(|(to, _)| *to);
+        for pair in all.windows(2) {
+            if let [(to, first), (next, place)] = pair
+                && to == next
+            {
+                let message = format!("{to} has a route already, {first}");
                 self.problem(place.field("to"), message);
             }
+        }
+        for (place, route) in draft.all_routes() {
             match &route.target {
                 RouteTarget::Via(gateway) if own.contains(gateway) => {
                     self.not_own(&own, *gateway, place.field("via"), "another router's");

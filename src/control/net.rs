@@ -62,6 +62,7 @@ mod slots;
 mod soft;
 mod told;
 mod topo;
+mod touched;
 mod values;
 mod views;
 mod watch;
@@ -81,6 +82,7 @@ use plan::Station;
 use resolve::{Reason, Underlay};
 use rib::Rib;
 pub use soft::Soft;
+use touched::Touched;
 use watch::Watch;
 
 /// A port as it was started.
@@ -147,8 +149,8 @@ pub fn trial(ports: &[PortSpec], ops: &[Located]) -> Result<(), ApiError> {
     }
     let mut edit = Edit::new(&mut desired, &facts, &|_| false, ops);
     edit.apply_all();
-    let before = edit.before();
-    checks::check(&mut edit, &before);
+    let touched = edit.touched();
+    checks::check(&mut edit, &touched);
     edit.verdict()
 }
 
@@ -210,13 +212,13 @@ impl Net {
 
     /// Enters the ports and fills the fixed adjacencies.
     fn start(&mut self) {
-        let mut before = BTreeMap::new();
+        let mut touched = Touched::default();
         for facts in &self.facts {
             let _ = self.links.enter(Key::Port(facts.id), facts.spec.name.clone());
             let old = self.desired.put(bare(facts));
-            before.insert(old.object(), old);
+            touched.others.insert(old.object(), old);
         }
-        self.commit(&before, hops::FIXED.into_iter().collect());
+        self.commit(&touched, hops::FIXED.into_iter().collect());
     }
 
     /// Applies changes: all of them or none. `learned` says whether the
@@ -231,12 +233,12 @@ impl Net {
     ) -> Result<(Outcome, Vec<Event>), ApiError> {
         let mut edit = Edit::new(&mut self.desired, &self.facts, learned, ops);
         edit.apply_all();
-        let before = edit.before();
-        checks::check(&mut edit, &before);
+        let touched = edit.touched();
+        checks::check(&mut edit, &touched);
         let verdict = edit.verdict().and_then(|()| {
             let reserved = reserve::reserve(
                 edit.desired,
-                &before,
+                &touched,
                 &mut self.links,
                 &mut self.hops,
                 &self.installed,
@@ -255,12 +257,13 @@ impl Net {
             return Err(error);
         }
         let (mut outcome, forget) = edit.end();
-        let created = before.values().filter_map(|old| reserve::created(&self.desired, old));
+        let created =
+            touched.others.values().filter_map(|old| reserve::created(&self.desired, old));
         outcome.created = created.map(|key| self.desired.names.name(key)).collect();
-        let done = self.commit(&before, BTreeSet::new());
+        let done = self.commit(&touched, BTreeSet::new());
         self.desired.sets.sweep();
-        self.tell(&before, &done, &mut outcome);
-        Ok((outcome, self.events(&before, done, forget)))
+        self.tell(&touched, &done, &mut outcome);
+        Ok((outcome, self.events(&touched.others, done, forget)))
     }
 
     /// A neighbour's link address is known now, or changed: adjacencies that

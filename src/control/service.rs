@@ -151,7 +151,7 @@ impl<H: Hardware> Service<H> {
     fn asked_mtus(&self, ops: &[Located]) -> Vec<AskedMtu> {
         let asked = |located: &Located| match &located.op {
             Op::SetInterface { name, change: InterfaceChange { mtu: Some(new), .. } } => {
-                let (at, old) = (located.at.clone(), self.hardware.mtu(name)?);
+                let (at, old) = (located.at.to_string(), self.hardware.mtu(name)?);
                 Some(AskedMtu { at, port: name.clone(), old, new: *new })
             }
             _ => None,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::filter::FilterSpec;
 use super::spec::{
@@ -295,8 +296,9 @@ pub struct GreKeys {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Located {
     /// Place in a file, such as `tunnel[2]`; empty for a verb.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub at: String,
+    /// (Short ones need no memory of their own: there can be a million.)
+    #[serde(default, skip_serializing_if = "SmolStr::is_empty")]
+    pub at: SmolStr,
     /// The change.
     #[serde(flatten)]
     pub op: Op,
@@ -304,7 +306,7 @@ pub struct Located {
 
 impl From<Op> for Located {
     fn from(op: Op) -> Located {
-        Located { at: String::new(), op }
+        Located { at: SmolStr::default(), op }
     }
 }
 

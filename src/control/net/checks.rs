@@ -2,16 +2,17 @@
 //! no overlapping subnets, nobody else's role for an own address or for one that
 //! no host has, no two tunnels alike. Only what was touched is looked at, from both sides.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::desired::{Desired, Item, Object, Target, TunnelConfig, with_address};
+use super::desired::{Desired, Object, Target, TunnelConfig, with_address};
 use super::edit::Edit;
 use super::edit_interfaces::half_outer;
 use super::key::Key;
 use super::refusal::{Fault, Refusal};
+use super::touched::{RouteChange, Touched};
 use super::values;
 use crate::ids::Family;
 use crate::model::ip;
@@ -19,9 +20,39 @@ use crate::model::spec::TunnelKind;
 use crate::tables::interfaces::UDP_PORTS;
 
 /// Checks all that was touched and notes what is wrong.
-pub(super) fn check(edit: &mut Edit<'_>, touched: &BTreeMap<Object, Item>) {
-    // `Object`'s order has links last: a tunnel's own place is the better one.
-    for object in touched.keys().copied() {
+pub(super) fn check(edit: &mut Edit<'_>, touched: &Touched) {
+    // Links last: a tunnel's or a route's own place is the better one.
+    let is_tunnel = |object: &Object| matches!(object, Object::Tunnel(_));
+    let (tunnels, rest): (Vec<Object>, Vec<Object>) =
+        touched.others.keys().partition(|object| is_tunnel(object));
+    objects(edit, &tunnels);
+    routes(edit, &touched.routes);
+    objects(edit, &rest);
+}
+
+/// Gateways have to be other hosts.
+fn routes(edit: &mut Edit<'_>, changes: &[RouteChange]) {
+    // Of a million routes most have one of a few gateways.
+    let mut hosts = BTreeSet::new();
+    for RouteChange { to, new, .. } in changes {
+        for way in new.map(|target| edit.desired.ways(target)).into_iter().flatten() {
+            let Target::Via(gateway) = way else { continue };
+            if hosts.contains(&gateway) {
+                continue;
+            }
+            match not_a_host(edit.desired, gateway, &Role::Gateway(*to)) {
+                Some(fault) => {
+                    let field = if *new == Some(way) { "via" } else { "paths" };
+                    edit.problem_with(Object::Route(*to), &fault.refusal.on(field));
+                }
+                None => _ = hosts.insert(gateway),
+            }
+        }
+    }
+}
+
+fn objects(edit: &mut Edit<'_>, objects: &[Object]) {
+    for object in objects.iter().copied() {
         let mut faults = Vec::new();
         let desired = &*edit.desired;
         match object {
@@ -31,22 +62,13 @@ pub(super) fn check(edit: &mut Edit<'_>, touched: &BTreeMap<Object, Item>) {
                     tunnel(desired, key, config, &mut faults);
                 }
             }
-            Object::Route(to) => {
-                let target = desired.routes.get(&to).copied();
-                for way in target.map(|target| desired.ways(target)).into_iter().flatten() {
-                    let Target::Via(gateway) = way else { continue };
-                    let fault = not_a_host(desired, gateway, &Role::Gateway(to));
-                    let field = if target == Some(way) { "via" } else { "paths" };
-                    faults.extend(fault.map(|fault| fault.refusal.on(field)));
-                }
-            }
             Object::Neighbour(address) if desired.neighbours.contains_key(&address) => {
                 faults.extend(not_a_host(desired, address, &Role::Neighbour));
             }
             Object::Published(address) if desired.published.contains_key(&address) => {
                 faults.extend(not_a_host(desired, address, &Role::Published));
             }
-            Object::Neighbour(_) | Object::Published(_) | Object::Filters | Object::Icmp => {}
+            _ => {}
         }
         if let Object::Link(key) | Object::Tunnel(key) = object {
             faults.extend(is_filtered(desired, key));

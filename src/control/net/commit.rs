@@ -7,13 +7,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::desired::{Item, LinkConfig, Object, Target, TunnelConfig};
+use super::desired::{Item, LinkConfig, Target, TunnelConfig};
 use super::hops::{Hop, into_tunnel, to_far_end};
 use super::key::Key;
 use super::links::{self, LinkState, host};
 use super::paths::SetId;
 use super::resolve::{Reason, Resolver};
 use super::rib::{Candidate, Change};
+use super::touched::{RouteChange, Touched};
 use super::watch::{Dependent, Met};
 use super::{Neighbour, Net, TunnelState, plan, reserve};
 use crate::control::topology::Link;
@@ -33,6 +34,8 @@ pub(super) struct Work {
     pub(super) dependents: Vec<Dependent>,
     /// Sets of paths whose groups are to be dealt anew.
     pub(super) sets: BTreeSet<SetId>,
+    /// Gateways of static routes that changed.
+    gateways: BTreeSet<IpAddr>,
     /// Sets that no route leads to any more.
     pub(super) sets_gone: BTreeSet<SetId>,
     /// Prefixes that say the same but lead elsewhere.
@@ -74,23 +77,28 @@ impl Net {
     /// Brings the resolved state and the tables in line with the desired state,
     /// given what was there before of all that was touched. `hops` are planned
     /// in any case.
-    pub(super) fn commit(&mut self, before: &BTreeMap<Object, Item>, hops: BTreeSet<Hop>) -> Done {
+    pub(super) fn commit(&mut self, touched: &Touched, hops: BTreeSet<Hop>) -> Done {
         let mut work = Work { hops, ..Work::default() };
         let mut says: Vec<(IpNet, Candidate, bool)> = Vec::new();
         let mut seen = BTreeSet::new();
-        for old in before.values() {
+        for old in touched.others.values() {
             match old {
                 Item::Link(key, _) => self.link_family(*key, &mut seen, &mut says, &mut work),
                 Item::Tunnel(key, old) => {
                     self.tunnel_changed(*key, old.as_deref().cloned(), &mut says, &mut work)
                 }
-                Item::Route(to, old) => self.route_changed(*to, *old, &mut says, &mut work),
                 Item::Neighbour(address, old) => {
                     self.fixed_changed(*address, *old, &mut work);
                 }
                 Item::Icmp(_) | Item::Filters(_) => work.snapshot = true,
-                Item::Published(..) => {}
+                Item::Published(..) | Item::Route(..) => {}
             }
+        }
+        for change in &touched.routes {
+            self.route_changed(*change, &mut says, &mut work);
+        }
+        for gateway in std::mem::take(&mut work.gateways) {
+            self.gateway_changed(gateway, &mut work);
         }
         // All out before anything comes in: one prefix has one of each kind.
         says.iter().filter(|s| !s.2).for_each(|(prefix, c, _)| self.rib.remove(*prefix, *c));
@@ -256,13 +264,11 @@ impl Net {
 
     fn route_changed(
         &mut self,
-        to: IpNet,
-        old: Option<Target>,
+        RouteChange { to, old, new }: RouteChange,
         says: &mut Vec<(IpNet, Candidate, bool)>,
         work: &mut Work,
     ) {
         says.extend(old.map(|target| (to, Candidate::Static(target), false)));
-        let new = self.desired.routes.get(&to).copied();
         says.extend(new.map(|target| (to, Candidate::Static(target), true)));
         if new.is_some() {
             work.dependents.push(Dependent::Route(to));
@@ -272,18 +278,20 @@ impl Net {
         for target in [old, new] {
             match target {
                 Some(Target::Paths(set)) => self.paths_changed(set, work),
-                Some(Target::Via(gateway)) => self.gateway_changed(gateway),
+                Some(Target::Via(gateway)) => _ = work.gateways.insert(gateway),
                 _ => {}
             }
         }
         work.done.routes = true;
     }
 
-    /// A route no longer has a gateway, or does from now on.
-    fn gateway_changed(&mut self, gateway: IpAddr) {
+    /// Some route no longer has this gateway, or does from now on.
+    fn gateway_changed(&mut self, gateway: IpAddr, work: &mut Work) {
         if self.desired.index.routes_via(gateway).next().is_none() {
             self.gateways.forget(gateway);
             self.watch.set(Dependent::Gateway(gateway), Met::default());
+        } else if !self.gateways.knows(gateway) {
+            work.dependents.push(Dependent::Gateway(gateway));
         }
     }
 
@@ -342,8 +350,10 @@ impl Net {
             // is not: that one is told of by whoever changed it, or by a mark.
             work.prefixes.push(prefix);
             if new {
-                let parent = self.rib.parent(prefix);
-                work.dependents.extend(self.watch.within(parent, prefix));
+                if self.watch.any_within(prefix) {
+                    let parent = self.rib.parent(prefix);
+                    work.dependents.extend(self.watch.within(parent, prefix));
+                }
             } else {
                 work.dependents.extend(self.watch.at(prefix));
             }
@@ -374,37 +384,30 @@ impl Net {
     }
 
     fn resolve_route(&mut self, to: IpNet, work: &mut Work) {
-        let Some(target) = self.desired.routes.get(&to).copied() else { return };
-        let shared = match target {
+        let shared = self.rib.resolve(to, |target| match target {
             Target::Via(gateway) => self.gateways.hop(gateway, to),
             _ => None,
-        };
-        let (hop, met) = shared.map_or_else(
-            || {
+        });
+        let (elsewhere, met) = match shared {
+            Some(elsewhere) => (elsewhere, Met::default()),
+            None => {
+                let Some(target) = self.desired.routes.get(&to).copied() else { return };
                 let mut resolver = Resolver::new(self);
-                (resolver.route(to, target), resolver.met)
-            },
-            |hop| (hop, Met::default()),
-        );
+                let (hop, met) = (resolver.route(to, target), resolver.met);
+                (self.rib.resolve(to, |_| Some(hop)) == Some(true), met)
+            }
+        };
         self.watch.set(Dependent::Route(to), met);
-        if self.rib.resolved(to, hop) {
+        if elsewhere {
             work.prefixes.push(to);
         }
     }
 
-    /// Resolves the gateways among `all` and those that routes among it have and
-    /// nobody had before; gives the routes that this concerns.
+    /// Resolves the gateways among `all`; gives the routes that this concerns.
     fn resolve_gateways(&mut self, all: &[Dependent]) -> Vec<Dependent> {
         let mut concerned = Vec::new();
         for who in all {
-            let gateway = match who {
-                Dependent::Gateway(gateway) => *gateway,
-                Dependent::Route(to) => match self.desired.routes.get(to) {
-                    Some(Target::Via(gateway)) if !self.gateways.knows(*gateway) => *gateway,
-                    _ => continue,
-                },
-                _ => continue,
-            };
+            let Dependent::Gateway(gateway) = *who else { continue };
             let routes = self.desired.index.routes_via(gateway);
             let mut resolver = Resolver::new(self);
             let hop = resolver.path(Family::of(gateway), Target::Via(gateway));

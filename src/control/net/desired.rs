@@ -670,7 +670,7 @@ impl Desired {
 }
 
 /// One more of these, or one less.
-fn count<T: Ord + Copy>(counts: &mut BTreeMap<T, usize>, what: T, add: bool) {
+pub(super) fn count<T: Ord + Copy>(counts: &mut BTreeMap<T, usize>, what: T, add: bool) {
     let count = counts.entry(what).or_default();
     *count = if add { *count + 1 } else { *count - 1 };
     if *count == 0 {

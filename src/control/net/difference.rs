@@ -167,7 +167,7 @@ struct Ops(Vec<Located>);
 
 impl Ops {
     fn add(&mut self, at: &str, op: Op) {
-        self.0.push(Located { at: at.to_owned(), op });
+        self.0.push(Located { at: at.into(), op });
     }
 }
 

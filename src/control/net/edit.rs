@@ -12,6 +12,7 @@ use super::desired::{Desired, FilterConfig, Item, LinkConfig, Object, Target, Tu
 use super::key::{Key, Named};
 use super::paths::{MOST_PATHS, Path};
 use super::refusal::{Fault, Refusal, place};
+use super::touched::Touched;
 use super::{PortFacts, values};
 use crate::control::topology::Event;
 use crate::ids::Family;
@@ -121,10 +122,9 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// What was there before the transaction, for each object changed.
-    pub(super) fn before(&self) -> BTreeMap<Object, Item> {
-        // Backwards: of several under one key the last one stays.
-        self.log.iter().rev().map(|(item, _)| (item.object(), item.clone())).collect()
+    /// What was touched.
+    pub(super) fn touched(&self) -> Touched {
+        Touched::new(self.log.iter().map(|(item, _)| item), self.desired)
     }
 
     /// All that is wrong, if anything is.

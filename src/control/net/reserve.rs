@@ -12,6 +12,7 @@ use super::hops::{Hop, Hops};
 use super::key::Key;
 use super::links::{self, Links};
 use super::refusal::Refusal;
+use super::touched::{RouteChange, Touched};
 use crate::ids::{Family, IfId, Mac, TableId};
 use crate::model::ip;
 use crate::model::spec::Dscp;
@@ -22,14 +23,15 @@ use crate::tables::tunnel::{DecapKey, Tunnel, mapped};
 /// sure that the FIB and the adjacency table have room.
 pub(super) fn reserve(
     desired: &Desired,
-    before: &BTreeMap<Object, Item>,
+    touched: &Touched,
     links: &mut Links,
     hops: &mut Hops,
     installed: &BTreeMap<IpNet, Hop>,
     tables: &Tables,
 ) -> Result<(), Refusal> {
+    let before = &touched.others;
     let fresh: Vec<Key> = before.values().filter_map(|old| created(desired, old)).collect();
-    let (needed, groups) = next_hops(desired, links, before);
+    let (needed, groups) = next_hops(desired, links, touched);
     if links.free() < fresh.len() || hops.free() < needed || hops.free_groups() < groups {
         tables.collect();
         links.reclaim();
@@ -38,7 +40,7 @@ pub(super) fn reserve(
     if links.free() < fresh.len() {
         return Err(Refusal::TooManyInterfaces(links.len()));
     }
-    let mut prefixes = prefixes(desired, links, before);
+    let mut prefixes = prefixes(desired, links, touched);
     prefixes.retain(|prefix| !installed.contains_key(prefix));
     if hops.free() < needed {
         return Err(Refusal::TooManyNextHops(hops.len()));
@@ -70,14 +72,13 @@ pub(super) fn reserve(
 /// Next hops and groups that what was touched can need at most. Static routes
 /// share them: however many there are, they lead where their different targets
 /// lead.
-fn next_hops(desired: &Desired, links: &Links, before: &BTreeMap<Object, Item>) -> (usize, usize) {
+fn next_hops(desired: &Desired, links: &Links, touched: &Touched) -> (usize, usize) {
     // A tunnel is a next hop for each family.
-    let (mut targets, mut others) = (BTreeSet::<(Family, Target)>::new(), 0);
-    for object in before.keys() {
+    let target = |change: &RouteChange| Some((ip::family(&change.to), change.new?));
+    let targets: BTreeSet<(Family, Target)> = touched.routes.iter().filter_map(target).collect();
+    let mut others = 0;
+    for object in touched.others.keys() {
         match object {
-            Object::Route(to) => {
-                targets.extend(desired.routes.get(to).map(|target| (ip::family(to), *target)));
-            }
             // Into it, for each family; own addresses share a hop.
             // And once more each, where it is watched.
             Object::Tunnel(key) => {
@@ -85,10 +86,10 @@ fn next_hops(desired: &Desired, links: &Links, before: &BTreeMap<Object, Item>) 
                 others += if watched { 4 } else { 2 };
             }
             Object::Neighbour(_) => others += 1,
-            Object::Link(_) | Object::Published(_) | Object::Filters | Object::Icmp => {}
+            _ => {}
         }
     }
-    let family = family(links, before);
+    let family = family(links, &touched.others);
     for config in family.iter().filter_map(|key| desired.links.get(key)) {
         others += 4 * config.address.len();
     }
@@ -133,20 +134,14 @@ pub(super) fn created(desired: &Desired, old: &Item) -> Option<Key> {
 }
 
 /// Prefixes that what was touched has now.
-pub(super) fn prefixes(
-    desired: &Desired,
-    links: &Links,
-    before: &BTreeMap<Object, Item>,
-) -> Vec<IpNet> {
-    let mut prefixes = Vec::new();
-    for object in before.keys() {
+pub(super) fn prefixes(desired: &Desired, links: &Links, touched: &Touched) -> Vec<IpNet> {
+    let routes = touched.routes.iter().filter(|change| change.new.is_some());
+    let mut prefixes: Vec<IpNet> = routes.map(|change| change.to).collect();
+    for object in touched.others.keys() {
         match object {
             Object::Tunnel(key) => {
                 let says = desired.tunnels.get(key).map(|tunnel| says_of(IfId::NONE, tunnel));
                 prefixes.extend(says.into_iter().flatten().map(|(prefix, _)| prefix));
-            }
-            Object::Route(to) if desired.routes.contains_key(to) => {
-                prefixes.push(*to);
             }
             Object::Neighbour(address) if desired.neighbours.contains_key(address) => {
                 prefixes.push(links::host(*address));
@@ -154,7 +149,7 @@ pub(super) fn prefixes(
             _ => {}
         }
     }
-    let family = family(links, before);
+    let family = family(links, &touched.others);
     for config in family.iter().filter_map(|key| desired.links.get(key)) {
         // Whatever its link-local address is: it is one prefix.
         let says = links::says(IfId::NONE, config, Some(Mac::default()));

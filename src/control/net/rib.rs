@@ -112,7 +112,16 @@ pub(super) struct Change {
 pub(super) struct Rib {
     map: JointPrefixMap<IpNet, Entry>,
     /// What prefixes were before each change, in order.
-    before: Vec<(IpNet, Entry)>,
+    before: Vec<Before>,
+}
+
+/// What a prefix was before a change.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    prefix: IpNet,
+    old: Entry,
+    /// Something else is said of it since.
+    differs: bool,
 }
 
 impl Rib {
@@ -127,28 +136,31 @@ impl Rib {
     }
 
     fn change(&mut self, prefix: IpNet, candidate: Candidate, add: bool) {
-        let old = self.get(prefix);
-        self.before.push((prefix, old));
-        let mut new = old;
-        new.change(candidate, add);
-        if new.is_empty() {
+        let entry = self.map.entry(prefix).or_default();
+        let old = *entry;
+        entry.change(candidate, add);
+        let differs = old.candidates() != entry.candidates();
+        if entry.is_empty() {
             self.map.remove(&prefix);
-        } else {
-            self.map.insert(prefix, new);
         }
+        self.before.push(Before { prefix, old, differs });
     }
 
     /// Prefixes about which something else is said than at the last call.
     pub(super) fn take_changes(&mut self) -> Vec<Change> {
         let mut before = std::mem::take(&mut self.before);
-        // Stable: of several with one prefix the first stays.
-        before.sort_by_key(|(prefix, _)| *prefix);
-        before.dedup_by_key(|(prefix, _)| *prefix);
-        let changed = |(prefix, old): (IpNet, Entry)| {
-            let differs = old.candidates() != self.get(prefix).candidates();
+        // Stable: of several with one prefix the first comes first.
+        before.sort_by_key(|change| change.prefix);
+        let same = before.chunk_by(|a, b| a.prefix == b.prefix);
+        let changed = same.filter_map(|changes| {
+            let Before { prefix, old, differs } = *changes.first()?;
+            let differs = match changes {
+                [_] => differs,
+                _ => old.candidates() != self.get(prefix).candidates(),
+            };
             differs.then_some(Change { prefix, new: old.is_empty() })
-        };
-        before.into_iter().filter_map(changed).collect()
+        });
+        changed.collect()
     }
 
     /// All that is said about a prefix.
@@ -156,11 +168,17 @@ impl Rib {
         self.map.get(&prefix).copied().unwrap_or_default()
     }
 
-    /// Where the static route to a prefix leads now. True if that is something
-    /// else than before.
-    pub(super) fn resolved(&mut self, prefix: IpNet, hop: Hop) -> bool {
-        let entry = self.map.get_mut(&prefix).and_then(|entry| entry.fixed.as_mut());
-        entry.is_some_and(|route| route.hop.replace(hop) != Some(hop))
+    /// Where the static route to a prefix leads now: what `lead` says of its target,
+    /// if anything. True if that is something else than before; `None` if it says
+    /// nothing, or there is no such route.
+    pub(super) fn resolve(
+        &mut self,
+        prefix: IpNet,
+        lead: impl FnOnce(Target) -> Option<Hop>,
+    ) -> Option<bool> {
+        let route = self.map.get_mut(&prefix)?.fixed.as_mut()?;
+        let hop = lead(route.target)?;
+        Some(route.hop.replace(hop) != Some(hop))
     }
 
     /// The prefixes that cover an address, longest first.

@@ -12,6 +12,7 @@ use super::desired::{Item, LinkConfig, Object, Target};
 use super::hops::Hop;
 use super::key::Key;
 use super::rib::Candidate;
+use super::touched::{RouteChange, Touched};
 use super::{Net, Reason};
 use crate::control::names::Sought;
 use crate::control::topology::{Event, Topology, Way};
@@ -24,15 +25,16 @@ const MOST: usize = 20;
 
 impl Net {
     /// Adds what deserves a word.
-    pub(super) fn tell(&self, before: &BTreeMap<Object, Item>, done: &Done, outcome: &mut Outcome) {
+    pub(super) fn tell(&self, touched: &Touched, done: &Done, outcome: &mut Outcome) {
         let mut notes: Vec<String> = Vec::new();
         let tunnels = done.tunnels.iter().filter_map(|(id, ran)| self.tunnel_note(*id, *ran));
         some_of(&mut notes, "tunnels that are not running", tunnels);
-        let unasked = before.keys().filter_map(|object| self.probe_note(object));
+        let others = &touched.others;
+        let unasked = others.keys().filter_map(|object| self.probe_note(object));
         some_of(&mut notes, "tunnels that are not probed", unasked);
-        let routes = before.keys().filter_map(|object| self.route_note(object));
+        let routes = touched.routes.iter().filter_map(|change| self.route_note(change));
         some_of(&mut notes, "routes that do not count", routes);
-        let published = before.keys().filter_map(|object| self.published_note(object));
+        let published = others.keys().filter_map(|object| self.published_note(object));
         some_of(&mut notes, "silent entries", published);
         outcome.notes.extend(notes);
     }
@@ -71,10 +73,9 @@ impl Net {
         })
     }
 
-    fn route_note(&self, object: &Object) -> Option<String> {
-        let Object::Route(to) = object else { return None };
-        let target = self.desired.routes.get(to)?;
-        let entry = self.rib.get(*to);
+    fn route_note(&self, change: &RouteChange) -> Option<String> {
+        let (to, target) = (change.to, change.new?);
+        let entry = self.rib.get(to);
         let first = *entry.candidates().first()?;
         let waits = |what: String| Some(format!("the static route to {to} waits: it is {what}"));
         match first {
@@ -84,7 +85,7 @@ impl Net {
             Candidate::Connected(link) => {
                 return waits(format!("connected to {}", self.links.name(link)));
             }
-            Candidate::Tunnel(tunnel) if ip::is_host(to) => {
+            Candidate::Tunnel(tunnel) if ip::is_host(&to) => {
                 return waits(format!("the far end of {}", self.links.name(tunnel)));
             }
             Candidate::Tunnel(tunnel) => {
@@ -106,7 +107,7 @@ impl Net {
                  answered with host unreachable"
             )),
             Target::Interface(key) => {
-                Some(format!("{} is down: {to} is unreachable", self.desired.names.name(*key)))
+                Some(format!("{} is down: {to} is unreachable", self.desired.names.name(key)))
             }
             Target::Blackhole | Target::Reject => None,
         }

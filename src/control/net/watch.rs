@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::desired::count;
 use super::paths::SetId;
 use crate::ids::IfId;
 
@@ -46,6 +47,8 @@ pub(super) struct Met {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     at: HashMap<Option<IpNet>, BTreeSet<(IpAddr, Dependent)>>,
+    /// Addresses that were looked up, and how many marks each left.
+    addresses: BTreeMap<IpAddr, usize>,
     leaning: BTreeSet<(SetId, Dependent)>,
     of: BTreeMap<Dependent, Met>,
 }
@@ -58,6 +61,7 @@ impl Watch {
             self.leaning.remove(&(set, who));
         }
         for (prefix, address) in old.marks {
+            count(&mut self.addresses, address, false);
             if let Some(set) = self.at.get_mut(&prefix) {
                 set.remove(&(address, who));
                 if set.is_empty() {
@@ -66,6 +70,7 @@ impl Watch {
             }
         }
         for (prefix, address) in &met.marks {
+            count(&mut self.addresses, *address, true);
             self.at.entry(*prefix).or_default().insert((*address, who));
         }
         self.leaning.extend(met.sets.iter().map(|set| (*set, who)));
@@ -84,6 +89,12 @@ impl Watch {
     /// Those with a mark on a prefix.
     pub(super) fn at(&self, prefix: IpNet) -> impl Iterator<Item = Dependent> {
         self.at.get(&Some(prefix)).into_iter().flatten().map(|(_, who)| *who)
+    }
+
+    /// True if an address in `prefix` was looked up: without asking for the next
+    /// shorter prefix, which is more work.
+    pub(super) fn any_within(&self, prefix: IpNet) -> bool {
+        self.addresses.range(prefix.network()..=prefix.broadcast()).next().is_some()
     }
 
     /// Those with a mark on `parent` (`None`: on nothing, of both families) for an address within `prefix`.

@@ -1,11 +1,10 @@
 //! What reviews found: each of these failed once.
 
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::control::net::desired::Item;
 use crate::control::net::key::Key;
 use crate::control::net::reserve;
+use crate::control::net::touched::Touched;
 use crate::control::topology::{Topology, Way};
 
 fn arp_d(address: &str) -> Op {
@@ -93,8 +92,8 @@ fn room_is_reserved_for_what_a_port_brings_back() {
     m.all(&[set("en0", |f| f.up = Some(false)), create("en0.20")]);
     m.all(&[address("en0.20", "192.168.20.1/24"), on("192.168.20.9", "en0.20", 3)]);
     let port = Item::Link(Key::Port(PortId(0)), None);
-    let before = BTreeMap::from([(port.object(), port)]);
-    let prefixes = reserve::prefixes(&m.net.desired, &m.net.links, &before);
+    let touched = Touched { others: [(port.object(), port)].into(), routes: Vec::new() };
+    let prefixes = reserve::prefixes(&m.net.desired, &m.net.links, &touched);
     for prefix in ["192.168.20.0/24", "192.168.20.255/32", "192.168.20.9/32"] {
         assert!(prefixes.contains(&net(prefix)), "{prefix}: {prefixes:?}");
     }
