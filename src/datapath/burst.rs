@@ -182,6 +182,8 @@ pub(crate) struct Packets<B> {
     pub verdict: [Verdict; BURST],
     /// For packets to send: the port or VLAN interface they leave by.
     pub out_if: [IfId; BURST],
+    /// Packets of other workers, which have looked at them on arrival.
+    pub admitted: Set,
     /// Packets whose headers are filled in when they leave, as `endings` say.
     pub unended: Set,
     pub endings: [Ending; BURST],
@@ -199,6 +201,7 @@ impl<B> Packets<B> {
             hop: [NextHopId::NO_ROUTE; BURST],
             verdict: [Verdict::UNDECIDED; BURST],
             out_if: [IfId::NONE; BURST],
+            admitted: Set::EMPTY,
             unended: Set::EMPTY,
             endings: [Ending::NONE; BURST],
         }
@@ -214,6 +217,7 @@ impl<B> Packets<B> {
         self.in_if = [in_if; BURST];
         self.hop = [NextHopId::NO_ROUTE; BURST];
         self.verdict = [Verdict::UNDECIDED; BURST];
+        self.admitted = Set::EMPTY;
         self.unended = Set::EMPTY;
     }
 }

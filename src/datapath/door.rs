@@ -63,14 +63,17 @@ pub(crate) fn inner<B: PacketBuf>(
 #[cold]
 #[inline(never)]
 pub(crate) fn outer<B: PacketBuf>(packets: &mut Packets<B>, turn: &mut Turn<'_>, all: Set) -> Set {
-    let good = match turn.interfaces.reverse_path.is_empty() {
-        true => all,
-        false => reached(packets, turn, all),
-    };
-    match &turn.interfaces.filters {
-        Some(filters) => filter::apply(packets, turn, filters, good),
-        None => good,
+    // What comes out of them will be new.
+    let admitted = all & packets.admitted;
+    packets.admitted = packets.admitted & !all;
+    let mut good = all & !admitted;
+    if !turn.interfaces.reverse_path.is_empty() {
+        good = reached(packets, turn, good);
     }
+    if let Some(filters) = &turn.interfaces.filters {
+        good = filter::apply(packets, turn, filters, good);
+    }
+    good | admitted
 }
 
 /// Those whose sources are where they came from.

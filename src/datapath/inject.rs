@@ -91,6 +91,7 @@ pub(crate) fn take_parcels<B: PacketBuf>(
             Ok(()) => pending.insert(slot),
             Err(reason) => packets.drop(turn, slot, reason),
         }
+        packets.admitted.insert(slot);
     }
     let taken = packets.burst.len();
     turn.ledger.taken.add(taken as u64);

@@ -10,10 +10,14 @@ use proptest::prelude::*;
 use super::packets::{Datagram, frame, pattern};
 use super::testbed::*;
 use super::testbed6::{HOST6, from_host, six, udp6};
+use crate::buf::heap::TestBuf;
 use crate::datapath::drop::DropReason::*;
 use crate::exchange::Cause;
 use crate::ids::IfId;
+use crate::meeting::meet;
 use crate::model::spec::{FilterAction, FilterSpec, PortRange, Protocol};
+use crate::tables::adjacency::Encapsulation;
+use crate::tables::adjacency::flags::GRE_SEQUENCE;
 use crate::tables::filter::Filters;
 
 /// A rule in the words of the model.
@@ -407,4 +411,26 @@ fn what_is_logged_is_told_with_its_rule_at_a_rate_of_its_own() {
     let samples = super::super::punt::REFUSED_RATE.burst - 2;
     assert_eq!(bed.told().len() as u64, samples);
     assert_eq!(hits(&bed, 3), [0, 51, 1]);
+}
+
+/// Rules count a packet once, whichever workers it passes.
+#[test]
+fn what_another_worker_gave_was_looked_at_there() {
+    let mut ends = meet::<TestBuf>(2, 256).into_iter();
+    let mut beds = [0, 1].map(|_| Testbed::meeting(ends.next().unwrap()));
+    let rules = [rule("in en0", FilterAction::Accept)];
+    for bed in &mut beds {
+        let far = "198.51.100.2";
+        let mut into = tunnel(Encapsulation::Gre, GRE0, far, GRE_MTU, GRE_SEQUENCE);
+        into.rewrite_len += 4;
+        bed.route("25.0.0.0/8", into);
+        filter(bed, &rules);
+    }
+    // Tunnel 10 is worker 0's.
+    for n in 0..40 {
+        beds[1].receive(EN0, &Datagram::udp("10.0.0.163", "25.1.2.3", n).frame());
+    }
+    assert_eq!(beds[1].turns().len() + beds[0].turns().len(), 40);
+    assert_eq!((hits(&beds[0], 1), hits(&beds[1], 1)), (vec![0], vec![40]));
+    beds.into_iter().for_each(std::mem::forget);
 }
