@@ -62,7 +62,8 @@ Words:
   nbma INNER OUTER   -nbma INNER       one of several far ends (multipoint GRE,
                                        behind tunnel SRC any)
   learn | -learn   a packet with the tunnel's key moves its far end to where it
-                   came from; a key is no secret
+                   came from; a key is no secret. With several far ends: its
+                   inner source becomes one more (allow says which may)
   resolve N        seconds after which a host name is looked up again
   link0 | -link0   GRE or MOBILE encapsulation (gre)
   link1 | -link1   underlay route by the outer destination, or by the address

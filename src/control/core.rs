@@ -18,7 +18,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::door::DoorLog;
-use super::far_ends::{FarEnds, InUse};
+use super::far_ends::{FarEnds, Found, InUse};
 use super::icmp::Icmp;
 use super::liveness::Liveness;
 use super::names::{Answer, Names, Question, Verdict};
@@ -177,6 +177,7 @@ impl Control {
             }
         }
         self.timers(now);
+        self.forget_silent(now);
         taken
     }
 
@@ -187,8 +188,8 @@ impl Control {
             let tunnel = slot.in_if;
             let found = self.engines.far_ends.seen(&self.net, now, tunnel, slot.bytes.get());
             self.ends[worker].give_back(slot);
-            if let Some(at) = found {
-                self.move_far_end(tunnel, at, now);
+            if let Some(found) = found {
+                self.move_far_end(tunnel, found, now);
             }
             return true;
         }
@@ -209,7 +210,7 @@ impl Control {
         let current = self.net.far_end(tunnel);
         match self.engines.names.answered(now, answer, current) {
             Verdict::Stays => {}
-            Verdict::At(at) => self.move_far_end(tunnel, at, now),
+            Verdict::At(at) => self.move_far_end(tunnel, Found { at, inner: None }, now),
             Verdict::Nowhere { why, news } => {
                 self.engines.far_ends.lost(tunnel);
                 if news {
@@ -221,10 +222,22 @@ impl Control {
     }
 
     /// A tunnel's far end was found somewhere else.
-    fn move_far_end(&mut self, tunnel: IfId, at: IpAddr, now: Duration) {
+    fn move_far_end(&mut self, tunnel: IfId, found: Found, now: Duration) {
         let Some(name) = self.net.name(tunnel).map(str::to_owned) else { return };
-        let moved = self.transact(&[Op::Found { name: name.clone(), at }.into()], now);
-        self.engines.far_ends.moved(now, tunnel, &name, at, moved.map(|_| ()));
+        let Found { at, inner } = found;
+        let moved = self.transact(&[Op::Found { name: name.clone(), at, inner }.into()], now);
+        self.engines.far_ends.moved(now, tunnel, &name, found, moved.map(|_| ()));
+    }
+
+    /// Far ends that were learned beside others and are silent are forgotten.
+    fn forget_silent(&mut self, now: Duration) {
+        let received = |part| self.totals.traffic(part).rx_packets;
+        for (tunnel, inner) in self.engines.far_ends.silent(&self.net, now, received) {
+            let Some(name) = self.net.name(tunnel).map(str::to_owned) else { continue };
+            tracing::info!(tunnel = %name, %inner, "a far end that was learned is silent: forgotten");
+            // It may be gone already.
+            let _ = self.transact(&[Op::Gone { name, inner }.into()], now);
+        }
     }
 
     fn timers(&mut self, now: Duration) {

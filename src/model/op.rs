@@ -101,6 +101,16 @@ pub enum Op {
         name: String,
         /// Its far end's outer address.
         at: IpAddr,
+        /// The inner source of the packet, if it was one.
+        inner: Option<IpAddr>,
+    },
+    /// Nothing came from a far end for long that was found like this. Control's own.
+    #[serde(skip)]
+    Gone {
+        /// The tunnel, which has several.
+        name: String,
+        /// The far end's inner address.
+        inner: IpAddr,
     },
     /// Flags and numbers of an interface.
     SetInterface {

@@ -183,3 +183,31 @@ def smoke_multipoint_gre():
         silent(c, A_IN)
         expect_ping(b, A_IN)
         finish(a)
+
+
+def smoke_multipoint_learned():
+    """a hub learns where a Linux spoke is, and follows it; not what it does not allow"""
+    with neighbours() as stage:
+        c = stage.lan.linux("c", C, A, "12.0.0.3", A_IN, C_MAC)
+        c.sh(f"ip addr add {ELSEWHERE}/8 dev eth0; ip link del gre0")
+
+        def outer(local):
+            c.sh(f"ip link del m0 2>/dev/null; ip link add m0 type gre local {local} key 9 ttl 64 && "
+                 f"ip addr add 12.0.0.3/24 dev m0 && ip link set m0 up && ip neigh replace {A_IN} lladdr {A} dev m0")
+
+        a = one_port(stage)
+        a.note(f"ifconfig gre0 create tunnel {A} any nbma 12.2 {B} {A_IN} link1 key 9 learn allow 12.0.0.0/30")
+        for local in (C, ELSEWHERE):
+            outer(local)
+            loss, out = ping(c, A_IN)
+            assert loss <= 20, f"more than the packet that teaches was lost\n{out}"
+            expect_ping(c, A_IN, size=4000)
+            out = a.note("ping -c 3 -i 0.2 12.0.0.3")
+            assert " 0.0% packet loss" in out, out
+            names = [t["name"] for t in a.show("tunnels")]
+            assert sorted(names) == sorted(["gre0", f"gre0:{B}", f"gre0:{local}"]), names
+        assert C not in a.verb("show", "config").check().out, "what is learned is not configured"
+        a.note("ifconfig gre0 -learn")
+        silent(c, A_IN)
+        assert a.dropped("unknown_tunnel") >= 3
+        finish(a)

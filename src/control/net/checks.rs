@@ -16,7 +16,7 @@ use super::touched::{RouteChange, Touched};
 use super::values;
 use crate::ids::Family;
 use crate::model::ip;
-use crate::model::spec::TunnelKind;
+use crate::model::spec::{ReversePath, TunnelKind};
 use crate::tables::interfaces::UDP_PORTS;
 
 /// Checks all that was touched and notes what is wrong.
@@ -157,7 +157,7 @@ fn roles(desired: &Desired, address: IpAddr, faults: &mut Vec<Fault>) {
     let told = |key: &Key| desired.tunnels.get(key).is_some_and(|tunnel| !tunnel.is_found());
     let remotes = with_address(&index.remotes, address).filter(gre);
     roles.extend({ remotes }.find(told).map(Role::Remote));
-    roles.extend(with_address(&index.peers, address).next().map(Role::Peer));
+    roles.extend(with_address(&index.peers, address).find(told).map(Role::Peer));
     roles.extend(index.routes_via(address).next().map(Role::Gateway));
     roles.extend(desired.neighbours.contains_key(&address).then_some(Role::Neighbour));
     roles.extend(desired.published.contains_key(&address).then_some(Role::Published));
@@ -236,12 +236,17 @@ fn far_end(name: impl Fn() -> String, kind: TunnelKind, config: &TunnelConfig) -
         return unknown.then(|| half_outer(&name()).on("remote"));
     }
     let refusal = match (kind, config.gre.key_in, named) {
-        _ if config.multipoint.is_some() => {
-            Refusal::Multipoint(name(), "expected each of them named, not learned")
-        }
         (TunnelKind::Ipip, ..) => Refusal::LearnIpip(name()),
         (_, None, _) => Refusal::LearnKey(name()),
         (.., Some(host)) => Refusal::LearnNamed { name: name(), host: host.clone() },
+        // What is learned becomes a route: not for any address.
+        _ if config.multipoint.is_some() && config.allow.is_empty() => {
+            Refusal::Multipoint(name(), "to learn more, it has to `allow` inner addresses")
+        }
+        // Before one is learned nothing leads to it.
+        _ if config.multipoint.is_some() && config.rpf == ReversePath::Strict => {
+            Refusal::Multipoint(name(), "to learn more, its rpf cannot be strict")
+        }
         _ => return None,
     };
     Some(refusal.on("learn"))

@@ -56,7 +56,12 @@ pub(super) struct Multipoint {
     pub(super) address: Option<Ipv4Addr>,
     /// Inner addresses of far ends, and the outer address of each.
     pub(super) nbma: BTreeMap<IpAddr, IpAddr>,
+    /// Those that packets told of: others than these.
+    pub(super) learned: BTreeMap<IpAddr, IpAddr>,
 }
+
+/// Most far ends that a tunnel learns.
+pub(super) const MOST_LEARNED: usize = 256;
 
 /// A tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,6 +190,11 @@ impl TunnelConfig {
         self.remote.as_ref()?.name()
     }
 
+    /// Its far end is looked for, or was found, or is one of several like that.
+    pub(super) fn may_move(&self) -> bool {
+        self.learn || self.host_name().is_some() || self.is_found()
+    }
+
     /// Its outer destination was found, and is not what is configured.
     pub(super) fn is_found(&self) -> bool {
         let configured = self.remote.as_ref().and_then(Remote::address);
@@ -202,11 +212,19 @@ impl TunnelConfig {
     /// What of a far end found earlier still holds: it is looked for as before.
     pub(super) fn keep_found(&mut self, old: &TunnelConfig) {
         let sought = |config: &TunnelConfig| {
-            let local = config.endpoints.map(|(local, _)| local);
+            let hub = config.multipoint.as_ref().map(|all| all.local);
+            let local = config.endpoints.map(|(local, _)| local).or(hub);
             (local, config.remote.clone(), config.learn, config.gre.key_in, config.port())
         };
-        if old.is_found() && sought(self) == sought(old) {
+        if sought(self) != sought(old) {
+            return;
+        }
+        if old.is_found() {
             self.endpoints = old.endpoints;
+        }
+        if let (Some(all), Some(old)) = (&mut self.multipoint, &old.multipoint) {
+            all.learned.clone_from(&old.learned);
+            all.learned.retain(|inner, _| !all.nbma.contains_key(inner));
         }
     }
 
@@ -257,7 +275,7 @@ impl TunnelConfig {
     /// that learns is found by those of anybody else too, for they may move it.
     pub(super) fn received_as(&self, kind: TunnelKind) -> ArrayVec<Received, 2> {
         let mut all = ArrayVec::new();
-        let Some((destination, remote)) = self.outer(kind) else { return all };
+        let Some((destination, remote)) = self.receives(kind) else { return all };
         let (table, key) = (TableId(0), self.gre.key_in);
         let port = self.port();
         let received =
@@ -271,6 +289,13 @@ impl TunnelConfig {
             all.extend(anybody.take(all.remaining_capacity()));
         }
         all
+    }
+
+    /// The outer pair of what it receives; of one that has several far ends, and
+    /// learns more, that of anybody's packets.
+    pub(super) fn receives(&self, kind: TunnelKind) -> Option<(IpAddr, IpAddr)> {
+        let hub = self.multipoint.as_ref().filter(|_| self.learn);
+        self.outer(kind).or(hub.map(|all| (all.local, unspecified(all.local))))
     }
 
     /// Own addresses inside.
@@ -291,8 +316,9 @@ impl TunnelConfig {
 
     /// Inner addresses at any of its far ends.
     pub(super) fn all_peers(&self) -> impl Iterator<Item = IpAddr> {
-        let nbma = self.multipoint.iter().flat_map(|all| all.nbma.keys().copied());
-        self.peers().chain(nbma)
+        let all = self.multipoint.iter();
+        let told = all.flat_map(|all| all.nbma.keys().chain(all.learned.keys()).copied());
+        self.peers().chain(told)
     }
 
     /// What a multipoint tunnel consists of: a tunnel to each outer address, like
@@ -300,10 +326,11 @@ impl TunnelConfig {
     pub(super) fn parts(&self, key: Key) -> BTreeMap<Key, TunnelConfig> {
         let mut parts = BTreeMap::new();
         let (Key::Gre(number), Some(all)) = (key, &self.multipoint) else { return parts };
-        for (inner, outer) in &all.nbma {
+        let told = all.nbma.iter().map(|ends| (ends, true));
+        for ((inner, outer), told) in told.chain(all.learned.iter().map(|ends| (ends, false))) {
             let part = parts.entry(Key::Peer(number, *outer)).or_insert_with(|| TunnelConfig {
                 endpoints: Some((all.local, *outer)),
-                remote: Some((*outer).into()),
+                remote: told.then(|| (*outer).into()),
                 learn: false,
                 inet6: Vec::new(),
                 multipoint: None,

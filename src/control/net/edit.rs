@@ -8,7 +8,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::desired::{Desired, FilterConfig, Item, LinkConfig, Object, Target, TunnelConfig};
+use super::desired::{
+    Desired, FilterConfig, Item, LinkConfig, Object, Target, TunnelConfig, with_address,
+};
 use super::key::{Key, Named};
 use super::paths::{MOST_PATHS, Path};
 use super::refusal::{Fault, Refusal, place};
@@ -191,16 +193,49 @@ impl<'a> Edit<'a> {
     /// What is configured comes before what was found: a tunnel whose far end was
     /// found where another is configured to have its own gives it up.
     fn make_way(&mut self, key: Key, config: &TunnelConfig) {
-        let Some(kind) = key.tunnel_kind().filter(|_| !config.is_found()) else { return };
-        for received in config.received_as(kind) {
-            let others = self.desired.index.received_as(received).filter(|other| *other != key);
-            for other in others.collect::<Vec<_>>() {
-                let found = self.desired.tunnels.get(&other).filter(|other| other.is_found());
-                let Some(mut other_config) = found.cloned() else { continue };
-                let local = other_config.endpoints.map(|(local, _)| local);
-                other_config.set_outer(local, other_config.remote.clone());
-                self.put(Item::Tunnel(other, Some(Box::new(other_config))));
+        for peer in config.all_peers() {
+            let others = with_address(&self.desired.index.peers, peer);
+            let others = others.filter_map(Key::whole).filter(|whole| *whole != key);
+            for whole in others.collect::<Vec<_>>() {
+                self.forget_learned(whole, |inner, _| *inner == peer);
             }
+        }
+        let itself = std::iter::once((key, config.clone()));
+        for (key, config) in itself.chain(config.parts(key)) {
+            let Some(kind) = key.tunnel_kind().filter(|_| !config.is_found()) else { continue };
+            for received in config.received_as(kind) {
+                let others = self.desired.index.received_as(received);
+                for other in others.filter(|other| *other != key).collect::<Vec<_>>() {
+                    self.forget_found(other);
+                }
+            }
+        }
+    }
+
+    /// A far end that was found is not where it was found.
+    fn forget_found(&mut self, key: Key) {
+        let found = self.desired.tunnels.get(&key).filter(|config| config.is_found());
+        let Some(mut config) = found.cloned() else { return };
+        match key {
+            Key::Peer(_, at) => {
+                self.forget_learned(key.whole().unwrap_or(key), |_, outer| *outer == at);
+            }
+            _ => {
+                let local = config.endpoints.map(|(local, _)| local);
+                config.set_outer(local, config.remote.clone());
+                self.put(Item::Tunnel(key, Some(Box::new(config))));
+            }
+        }
+    }
+
+    /// Far ends that a tunnel learned are none of its any more.
+    fn forget_learned(&mut self, whole: Key, which: impl Fn(&IpAddr, &IpAddr) -> bool) {
+        let Some(mut config) = self.desired.tunnels.get(&whole).cloned() else { return };
+        let Some(all) = &mut config.multipoint else { return };
+        let before = all.learned.len();
+        all.learned.retain(|inner, outer| !which(inner, outer));
+        if all.learned.len() < before {
+            self.put_tunnel(whole, Some(config));
         }
     }
 
@@ -233,7 +268,8 @@ impl<'a> Edit<'a> {
             }
             Op::ClearEndpoints { name } => self.set_endpoints(name, None, None),
             Op::SetNbma { name, inner, outer } => self.set_nbma(name, *inner, *outer),
-            Op::Found { name, at } => self.found(name, *at),
+            Op::Found { name, at, inner } => self.found(name, *at, *inner),
+            Op::Gone { name, inner } => self.gone(name, *inner),
             Op::SetInterface { name, change } => self.set_interface(name, change),
             Op::SetGre { .. } => self.set_gre(op),
             Op::SetKeepalive { name, keepalive } => {
@@ -522,6 +558,7 @@ fn subject(op: &Op) -> Vec<&str> {
         | Op::SetEndpoints { name, .. }
         | Op::ClearEndpoints { name }
         | Op::Found { name, .. }
+        | Op::Gone { name, .. }
         | Op::SetNbma { name, .. }
         | Op::SetInterface { name, .. }
         | Op::SetGre { name, .. }

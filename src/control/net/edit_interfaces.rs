@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 
-use super::desired::{LinkConfig, Multipoint, TunnelConfig};
+use super::desired::{LinkConfig, MOST_LEARNED, Multipoint, TunnelConfig};
 use super::edit::{Done, Edit};
 use super::key::Key;
 use super::refusal::{Fault, Refusal};
@@ -256,6 +256,7 @@ impl Edit<'_> {
                 return Err(Refusal::Multipoint(name.to_owned(), why).on("remote"));
             };
             all.local = local;
+            all.learned.clear();
             check_multipoint(name, kind, config.link0, all)?;
             self.put_tunnel(key, Some(config));
             return Ok(());
@@ -351,6 +352,7 @@ impl Edit<'_> {
             config.learn = learn;
             // What was learned goes with it.
             config.set_outer(config.endpoints.map(|(local, _)| local), config.remote.clone());
+            config.multipoint.iter_mut().for_each(|all| all.learned.clear());
         }
         if let Some(all) = &config.multipoint {
             check_multipoint(name, kind, config.link0, all)?;
@@ -428,6 +430,7 @@ impl Edit<'_> {
             Some(all) => all,
             none => none.insert(begun(name, &mut config.endpoints, config.pair)?),
         };
+        all.learned.remove(&inner);
         all.nbma.insert(inner, outer);
         check_multipoint(name, kind, config.link0, all)?;
         config.up = true;
@@ -436,8 +439,14 @@ impl Edit<'_> {
     }
 
     /// A far end that is looked for was found here.
-    pub(super) fn found(&mut self, name: &str, at: IpAddr) -> Done {
+    pub(super) fn found(&mut self, name: &str, at: IpAddr, inner: Option<IpAddr>) -> Done {
         let (key, kind, mut config) = self.tunnel_config(name).map_err(|r| r.on("name"))?;
+        if let (Some(all), Some(inner), true) = (&mut config.multipoint, inner, config.learn) {
+            learn_one(name, all, inner, at)?;
+            check_multipoint(name, kind, config.link0, all)?;
+            self.put_tunnel(key, Some(config));
+            return Ok(());
+        }
         let sought = config.learn || config.host_name().is_some();
         let Some((local, remote)) = config.endpoints.as_mut().filter(|_| sought) else {
             return Err(Refusal::NotSought(name.to_owned()).on("name"));
@@ -447,6 +456,30 @@ impl Edit<'_> {
         self.put_tunnel(key, Some(config));
         Ok(())
     }
+}
+
+impl Edit<'_> {
+    /// A far end that was learned is none any more.
+    pub(super) fn gone(&mut self, name: &str, inner: IpAddr) -> Done {
+        let (key, _, mut config) = self.tunnel_config(name).map_err(|r| r.on("name"))?;
+        let learned = config.multipoint.as_mut().and_then(|all| all.learned.remove(&inner));
+        learned.ok_or_else(|| Refusal::NoFarEnd(name.to_owned(), inner).on("inner"))?;
+        self.put_tunnel(key, Some(config));
+        Ok(())
+    }
+}
+
+/// One more of several far ends, or one that moved.
+fn learn_one(name: &str, all: &mut Multipoint, inner: IpAddr, outer: IpAddr) -> Done {
+    let refuse = |why| Err(Refusal::Multipoint(name.to_owned(), why).on("inner"));
+    if all.nbma.contains_key(&inner) {
+        return refuse("what is configured of one is not learned");
+    }
+    if !all.learned.contains_key(&inner) && all.learned.len() >= MOST_LEARNED {
+        return refuse("as many are learned as can be");
+    }
+    all.learned.insert(inner, outer);
+    Ok(())
 }
 
 /// Keepalives are of GRE over IPv4 only; whoever is probed is one host.
@@ -522,7 +555,7 @@ fn begun(
     }
     match endpoints.take() {
         Some((local, remote)) if remote.is_unspecified() => {
-            Ok(Multipoint { local, address: None, nbma: BTreeMap::new() })
+            Ok(Multipoint { local, address: None, nbma: BTreeMap::new(), learned: BTreeMap::new() })
         }
         Some(_) => refuse("remote", "expected no `remote` beside them"),
         None => refuse("local", "expected `local`, the outer source: `tunnel SRC any`"),
@@ -535,7 +568,7 @@ fn check_multipoint(name: &str, kind: TunnelKind, link0: bool, all: &Multipoint)
         let why = "expected a gre tunnel with GRE headers";
         return Err(Refusal::Multipoint(name.to_owned(), why).on("nbma"));
     }
-    for (inner, outer) in &all.nbma {
+    for (inner, outer) in all.nbma.iter().chain(&all.learned) {
         values::unicast("far end", *inner).map_err(|r| r.on("nbma"))?;
         check_endpoints(name, kind, (all.local, *outer))
             .map_err(|fault| fault.refusal.on("nbma"))?;
@@ -588,7 +621,8 @@ fn multipoint(spec: &TunnelSpec) -> Result<Option<Multipoint>, Fault> {
     let Some(local) = spec.local else {
         return refuse("local", "expected `local`, the outer source");
     };
-    let all = Multipoint { local, address: spec.address, nbma: spec.nbma.clone() };
+    let (address, nbma) = (spec.address, spec.nbma.clone());
+    let all = Multipoint { local, address, nbma, learned: BTreeMap::new() };
     check_multipoint(&spec.name, spec.kind, spec.link0, &all)?;
     Ok(Some(all))
 }

@@ -163,7 +163,7 @@ pub(super) fn prefixes(desired: &Desired, links: &Links, touched: &Touched) -> V
 /// addresses inside and outside, and its outer source is ours.
 pub(super) fn slot(desired: &Desired, links: &Links, key: Key, id: IfId) -> Tunnel {
     let config = desired.tunnels.get(&key);
-    let outer = key.tunnel_kind().and_then(|kind| config?.outer(kind));
+    let outer = key.tunnel_kind().and_then(|kind| config?.receives(kind));
     let (Some(config), Some((local, remote))) = (config, outer) else {
         return Tunnel { interface: id, ..Tunnel::default() };
     };
@@ -172,7 +172,10 @@ pub(super) fn slot(desired: &Desired, links: &Links, key: Key, id: IfId) -> Tunn
     let mut slot = Tunnel {
         interface: id,
         // Without the link it was told, it takes nothing.
-        up: config.up && config.is_addressed() && own && arrival.is_some(),
+        up: config.up
+            && (config.is_addressed() || config.multipoint.is_some())
+            && own
+            && arrival.is_some(),
         guarded: !config.door().is_open(),
         uniform: config.dscp == Dscp::Uniform,
         arrival: arrival.unwrap_or(IfId::NONE),

@@ -147,6 +147,20 @@ impl InUse for Net {
         let (_, remote) = self.desired.tunnels.get(&key)?.endpoints?;
         Some(remote).filter(|remote| !remote.is_unspecified())
     }
+
+    fn several(&self, tunnel: IfId) -> bool {
+        let key = self.links.record(tunnel).map(|record| record.key);
+        let config = key.and_then(|key| self.desired.tunnels.get(&key));
+        config.is_some_and(|config| config.multipoint.is_some())
+    }
+
+    fn part(&self, tunnel: IfId, inner: IpAddr) -> Option<(IpAddr, IfId)> {
+        let key = self.links.record(tunnel)?.key;
+        let Key::Gre(number) = key else { return None };
+        let all = self.desired.tunnels.get(&key)?.multipoint.as_ref()?;
+        let outer = *all.nbma.get(&inner).or_else(|| all.learned.get(&inner))?;
+        Some((outer, self.links.id(Key::Peer(number, outer))?))
+    }
 }
 
 impl Net {

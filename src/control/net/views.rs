@@ -220,9 +220,10 @@ impl Net {
                     .outer(kind)
                     .map(|(_, remote)| remote)
                     .filter(|remote| !remote.is_unspecified()),
-                far: (config.learn || config.host_name().is_some()).then(|| FarView {
+                far: config.may_move().then(|| FarView {
                     name: config.host_name().map(ToString::to_string),
-                    found: config.is_found(),
+                    found: config.is_found()
+                        || config.multipoint.as_ref().is_some_and(|all| !all.learned.is_empty()),
                     ..FarView::default()
                 }),
                 ttl: config.ttl,

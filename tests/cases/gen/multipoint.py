@@ -69,3 +69,43 @@ def multipoint(c):
     c.rx("en1", at_c1(carried(inner, src=E1, dst=C1)))
     c.tunnel_rx(f"gre0:{E1}", inner)
     c.tx("en1", to_net(carried(hop(inner), dst=E2)), "en1", tunnel=(f"gre0:{E2}", len(raw(inner))), free_id=(0,))
+
+
+@case("Multipoint GRE with learn = true: a packet with the key tells where its inner source is; allowed ones only, and what is configured wins")
+def multipoint_learned(c):
+    e3, e4, inside = "192.0.2.33", "192.0.2.44", "12.0.0.9"
+    c.config = changed(CONFIG, "link1 = true\n", 'link1 = true\nkey = 9\nlearn = true\nallow = ["12.0.0.0/8"]\n')
+
+    def keyed(inner, **how):
+        return in_gre(inner, tos=0, gre=GRE(proto=0x0800, key_present=1, key=9), **how)
+
+    def sent(at, to, outer, n=32):
+        packet = udp(dst=to, n=n)
+        c.rx("en0", at_c0(packet), at)
+        # What was learned is gone in the end, and its counters with it.
+        part = (f"gre0:{outer}", len(raw(packet))) if outer == E1 else None
+        c.tx("en1", to_net(keyed(hop(packet), dst=outer)), "en0", at, tunnel=part, free_id=(0,))
+
+    def heard(at, source, outer):
+        c.rx("en1", at_c1(keyed(udp(src=source, dst=H), src=outer, dst=C1)), at)
+
+    def learns(at, source, outer):
+        heard(at, source, outer)
+        c.punt("en1", "learn")
+        c.consumed()
+
+    learns(0.010, inside, e3)
+    sent(0.020, inside, e3)
+    heard(0.030, inside, e3)
+    c.tx("en0", to_lan(hop(udp(src=inside, dst=H))), "en1", 0.030)
+    # It moves; and not to where another has its own.
+    learns(0.040, inside, e4)
+    sent(0.050, inside, e4, n=50)
+    learns(0.060, "12.0.0.2", e3)
+    sent(0.070, "12.0.0.2", E1, n=51)
+    heard(0.080, "172.16.0.9", e3)
+    c.drop("en1", "source_not_allowed", came="gre0")
+    # Nothing came from it for ten minutes.
+    packet = udp(dst=inside, n=52)
+    c.rx("en0", at_c0(packet), 625.0)
+    c.tx("en1", to_net(hop(packet)), "en0", 625.0)

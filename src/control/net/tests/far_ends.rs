@@ -29,7 +29,7 @@ fn learn(name: &str, learn: bool) -> Op {
 }
 
 fn found(name: &str, at: &str) -> Op {
-    Op::Found { name: name.into(), at: ip(at) }
+    Op::Found { name: name.into(), at: ip(at), inner: None }
 }
 
 /// The tunnel that packets from here with the key belong to; from 0.0.0.0: one

@@ -150,7 +150,6 @@ fn far_ends_one_by_one_make_what_a_file_makes() {
     m.refused(nbma("224.0.0.5", Some("192.0.2.4")), &["224.0.0.5", "multicast"]);
     m.refused(pair("gre0", "12.1", "12.2"), &["several far ends"]);
     m.refused(set("gre0", |f| f.link0 = Some(false)), &["GRE headers"]);
-    m.refused(set("gre0", |f| f.learn = Some(true)), &["several far ends"]);
     m.ok(unaddress("gre0", "12.1"));
     m.all(&[own, create("gre1"), pair("gre1", "13.1", "13.2")]);
     let of_pair =
@@ -172,4 +171,100 @@ fn errors_about_a_parts_packets_are_the_parts() {
     let part = m.id("gre0:192.0.2.8");
     assert_eq!(m.net.sending(&sent), [part]);
     assert!(m.net.path(part).is_some_and(|path| path.trusts && path.outer_mtu == 1500));
+}
+
+const LEARNED: Option<u32> = Some(9);
+
+/// A hub that learns far ends with inner addresses in 12/8.
+fn hub() -> Machine {
+    let mut m = machine(&ENDS);
+    let keys = GreKeys { inward: LEARNED, outward: LEARNED };
+    let key = Op::SetGre {
+        name: "gre0".into(),
+        checksum: None,
+        key: Some(keys),
+        sequence: None,
+        sequence_resync: None,
+    };
+    let learn = set("gre0", |f| f.learn = Some(true));
+    m.refused(learn.clone(), &["gre0", "expected a key"]);
+    m.ok(key);
+    m.refused(learn.clone(), &["gre0", "`allow`"]);
+    m.try_all(&[learn, allow(&["12.0.0.0/8"])]).unwrap();
+    m
+}
+
+fn allow(nets: &[&str]) -> Op {
+    let allow = Some(nets.iter().map(|text| net(text)).collect());
+    Op::SetDoor { name: "gre0".into(), rpf: None, allow, port: None }
+}
+
+fn told(inner: &str, at: &str) -> Op {
+    Op::Found { name: "gre0".into(), at: ip(at), inner: Some(ip(inner)) }
+}
+
+fn keyed(m: &Machine, source: &str) -> Option<IfId> {
+    let (table, source, destination) = (TableId(0), ip(source), ip("203.0.113.1"));
+    let this = Received { table, source, destination, protocol: 47, key: LEARNED, port: 0 };
+    m.tables.decap.get(m.tables.decap.key_of(&this), &m.tables.pin()).map(IfId)
+}
+
+#[test]
+fn a_hub_learns_far_ends_and_what_is_configured_of_one_wins() {
+    let mut m = hub();
+    let whole = m.id("gre0");
+    assert_eq!((keyed(&m, "0.0.0.0"), keyed(&m, "192.0.2.50")), (Some(whole), None));
+    assert!(m.tables.tunnels.get(whole.index(), &m.tables.pin()).up, "or it would learn nothing");
+    let before = m.net.state();
+    for outer in ["192.0.2.50", "192.0.2.51"] {
+        m.ok(told("12.9", outer));
+        let part = m.id(&format!("gre0:{outer}"));
+        assert_eq!((keyed(&m, outer), m.meets("12.9").out_if), (Some(part), part));
+    }
+    assert_eq!(keyed(&m, "192.0.2.50"), None, "it moved");
+    m.ok(add("50.0.0.0/8", "12.9"));
+    assert_eq!(m.meets("50.1").out_if, m.id("gre0:192.0.2.51"));
+    assert_eq!(m.net.state().tunnels, before.tunnels, "what is learned is not configured");
+    m.refused(told("12.2", "192.0.2.50"), &["gre0", "configured"]);
+    m.refused(told("12.1", "192.0.2.50"), &["our own address"]);
+    m.refused(told("12.10", "203.0.113.1"), &["itself"]);
+    // Another tunnel is configured to be what was learned.
+    m.all(&[create("gre1"), pair("gre1", "13.1", "12.9")]);
+    assert_eq!((keyed(&m, "192.0.2.51"), m.meets("12.9").out_if), (None, m.id("gre1")));
+    m.refused(told("12.9", "192.0.2.51"), &["12.0.0.9"]);
+    m.ok(told("12.11", "192.0.2.52"));
+    m.ok(nbma("12.11", Some("192.0.2.53")));
+    assert_eq!(m.meets("12.11").out_if, m.id("gre0:192.0.2.53"));
+    assert_eq!(keyed(&m, "192.0.2.52"), None);
+}
+
+#[test]
+fn what_a_hub_learned_ends_with_silence_and_with_another_configuration() {
+    let mut m = hub();
+    m.all(&[told("12.9", "192.0.2.50"), told("12.10", "192.0.2.50")]);
+    m.ok(Op::Gone { name: "gre0".into(), inner: ip("12.9") });
+    assert_eq!(m.kind("12.9"), AdjacencyKind::Rewrite, "by the default route");
+    assert_eq!(m.meets("12.10").out_if, m.id("gre0:192.0.2.50"));
+    m.refused(Op::Gone { name: "gre0".into(), inner: ip("12.9") }, &["no far end 12.0.0.9"]);
+    // A file that changes something else keeps it.
+    let mut spec = m.net.state().tunnels[0].clone();
+    spec.ttl = 9;
+    m.ok(Op::PutTunnel { tunnel: spec.into() });
+    assert_eq!(m.meets("12.10").out_if, m.id("gre0:192.0.2.50"));
+    m.refused(allow(&[]), &["gre0", "`allow`"]);
+    m.ok(set("gre0", |f| f.learn = Some(false)));
+    assert_eq!((keyed(&m, "0.0.0.0"), keyed(&m, "192.0.2.50")), (None, None));
+    let full = |m: &mut Machine| {
+        (0..300)
+            .filter(|n| {
+                m.try_all(&[told(
+                    &format!("12.1.{}.{}", n / 250, 1 + n % 250),
+                    &format!("192.0.{}.{}", 10 + n / 250, 1 + n % 250),
+                )])
+                .is_ok()
+            })
+            .count()
+    };
+    m.ok(set("gre0", |f| f.learn = Some(true)));
+    assert_eq!(full(&mut m), 256);
 }
