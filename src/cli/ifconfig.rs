@@ -75,6 +75,7 @@ Words:
   mss auto|N|off                       limit on TCP segments through the tunnel
   pmtu | -pmtu     learn the path's MTU from ICMP about the tunnel's packets, or
                    do not listen to it
+  reassemble | -reassemble             take its packets in fragments, too, or not
   key N [OUT]   -key                   GRE key, both ways or received and sent
   checksum   -checksum                 send GRE checksums (always verified)
   udp PORT [from PORT|flow] [sum|nosum]   -udp
@@ -267,6 +268,8 @@ impl Change {
                 let expected = "a number of seconds from 5 to 3600";
                 self.interface.resolve_interval = Some(words.number(word, expected)?)
             }
+            "reassemble" => self.interface.reassemble = Some(true),
+            "-reassemble" => self.interface.reassemble = Some(false),
             "mss" => self.interface.mss = Some(mss(words.after(word, MSS)?)?),
             "encaplimit" => {
                 self.interface.encaplimit = Some(encaplimit(words.after(word, LIMIT)?)?)
@@ -711,6 +714,9 @@ fn render_path(out: &mut String, tunnel: &TunnelView) {
     let OuterPathView { mtu, unreachable, counts } = tunnel.path;
     if !tunnel.pmtu {
         line(out, format_args!("-pmtu"));
+    }
+    if !tunnel.reassemble {
+        line(out, format_args!("-reassemble"));
     }
     if counts != PathCounts::default() || mtu.is_some() {
         let mtu = mtu.map_or("by the link".to_owned(), |mtu| mtu.to_string());

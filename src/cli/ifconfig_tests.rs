@@ -176,6 +176,8 @@ fn lines_and_their_changes() {
         ),
         ("gre0 encaplimit off", vec![set!("gre0", encaplimit: EncapLimit::Off)]),
         ("gre0 -pmtu", vec![set!("gre0", pmtu: false)]),
+        ("gre0 -reassemble", vec![set!("gre0", reassemble: false)]),
+        ("gre0 reassemble", vec![set!("gre0", reassemble: true)]),
         ("gre0 dscp copy df set", vec![set!("gre0", dscp: Dscp::Copy, df: OuterDf::Set)]),
     ];
     for (text, expected) in cases {
@@ -302,6 +304,7 @@ fn a_tunnel_that_does_not_run_says_why() {
         udp: "4754 nosum".into(),
         encaplimit: "4".into(),
         pmtu: false,
+        reassemble: false,
         path: OuterPathView { mtu: Some(1400), unreachable: true, counts },
         options: "key in 1 out 2 checksum sequence".into(),
         allow: Vec::new(),
@@ -317,6 +320,7 @@ fn a_tunnel_that_does_not_run_says_why() {
         "\touter ttl 64 dscp 46 df copy\n\tgre key in 1 out 2 checksum sequence\n\
          \tudp 4754 nosum\n\tencaplimit 4\n\
          \t-pmtu\n\
+         \t-reassemble\n\
          \tpath mtu 1400, not reached (ICMP: learned 1 refused 2 relayed 3)\n\
          \tnot running: no outer addresses\n"
     );

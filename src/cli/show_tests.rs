@@ -34,6 +34,7 @@ fn gre0(underlay: Option<UnderlayView>, reason: Option<&str>) -> InterfaceView {
             udp: String::new(),
             encaplimit: "off".into(),
             pmtu: true,
+            reassemble: true,
             path: Default::default(),
             allow: Vec::new(),
             port: None,

@@ -41,6 +41,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "df",
             "mss",
             "pmtu",
+            "reassemble",
             "checksum",
             "key",
             "key_in",

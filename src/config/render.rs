@@ -204,6 +204,7 @@ impl Page {
             EncapLimit::Fixed(limit) => self.bare("encaplimit", limit),
         }
         self.bare_if("pmtu", unless(tunnel.pmtu, true));
+        self.bare_if("reassemble", unless(tunnel.reassemble, true));
         self.gre_options(&tunnel.gre);
         self.bare_if("keepalive", tunnel.keepalive.map(|timing| inline(&timing_keys(timing))));
         self.bare_if("probe", tunnel.probe.map(probe));

@@ -351,6 +351,7 @@ pub fn tunnel(fields: &mut Fields) -> Option<TunnelSpec> {
         df: fields.word("df", &df).unwrap_or_default(),
         mss: mss(fields),
         pmtu: fields.flag("pmtu", true),
+        reassemble: fields.flag("reassemble", true),
         gre: gre_options(fields),
         keepalive: fields.table("keepalive", "tunnel.keepalive", |fields| Some(timing(fields))),
         probe: fields.table("probe", "tunnel.probe", |fields| Some(probe(fields))),

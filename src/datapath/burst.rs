@@ -172,6 +172,8 @@ pub(crate) struct Packets<B> {
     /// The IPv6 packets: theirs are the columns of `headers6`.
     pub six: Set,
     pub headers6: Headers6,
+    /// Put together from fragments, as long as their header is the outermost.
+    pub merged: Set,
     /// Where the IP header starts in the buffer.
     pub l3: [u8; BURST],
     /// The logical interface the packet arrived on.
@@ -196,6 +198,7 @@ impl<B> Packets<B> {
             headers: Headers::ZERO,
             six: Set::EMPTY,
             headers6: Headers6::ZERO,
+            merged: Set::EMPTY,
             l3: [0; BURST],
             in_if: [IfId::NONE; BURST],
             hop: [NextHopId::NO_ROUTE; BURST],
@@ -213,6 +216,7 @@ impl<B> Packets<B> {
     pub(crate) fn begin(&mut self, in_if: IfId) {
         self.headers.begin();
         self.six = Set::EMPTY;
+        self.merged = Set::EMPTY;
         self.l3 = [ETHER_LEN as u8; BURST];
         self.in_if = [in_if; BURST];
         self.hop = [NextHopId::NO_ROUTE; BURST];

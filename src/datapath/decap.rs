@@ -478,6 +478,9 @@ pub(super) fn sound<B: PacketBuf>(
     if !tunnel.up {
         return Err(DropReason::TunnelDown);
     }
+    if tunnel.whole && packets.merged.contains(slot) {
+        return Err(DropReason::DeliveryFragment);
+    }
     door::arrival(packets, turn, slot, tunnel, arrived)?;
     if packets.six.contains(slot) {
         if packets.headers6.bad.contains(slot) {

@@ -118,6 +118,8 @@ reasons! {
         FragmentEcn = "fragment_ecn",
         /// No tunnel has this outer source, destination, protocol and key.
         UnknownTunnel = "unknown_tunnel",
+        /// Tunnel packet that arrived in fragments, which its tunnel does not take (RFC 7588 3.4).
+        DeliveryFragment = "delivery_fragment",
         /// Arrived on another port or VLAN than the tunnel's packets have to.
         WrongArrival = "wrong_arrival",
         /// Inner source that is not in the tunnel's `allow` list (RFC 2827 3).

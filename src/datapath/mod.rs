@@ -344,6 +344,7 @@ fn rounds<'t, B: crate::buf::PacketBuf>(
         decap::open(packets, turn, tunnelled, opened);
         ipv4::validate(packets, turn);
         decap::admit(packets, turn, opened, round >= MAX_NESTING, &mut pending);
+        packets.merged = packets.merged & !tunnelled;
         laps.lap(Stage::Local, stages, clock);
     }
 }

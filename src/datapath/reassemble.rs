@@ -126,6 +126,7 @@ fn complete<B: PacketBuf>(
         return packets.drop(turn, slot, reason);
     }
     table.merged(turn.counters, at);
+    packets.merged.insert(slot);
     let six = packets.six.contains(slot);
     let gathered =
         if six { gather6_at(packets, turn, slot, 0) } else { gather_at(packets, slot, 0) };

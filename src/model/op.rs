@@ -288,6 +288,9 @@ pub struct InterfaceChange {
     /// `resolve 60`, seconds, tunnels only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolve_interval: Option<u16>,
+    /// `reassemble` / `-reassemble`, tunnels only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reassemble: Option<bool>,
 }
 
 /// Both keys of a GRE tunnel; one that is absent is taken away.

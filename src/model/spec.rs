@@ -303,6 +303,9 @@ pub struct TunnelSpec {
     /// far end is reached (RFC 7588 §3.2: may be switched off).
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub pmtu: bool,
+    /// Its packets may arrive in fragments (RFC 7588 §3.4).
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub reassemble: bool,
     /// Checksum, key and sequence numbers, for `gre`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gre: GreOptions,

@@ -133,6 +133,9 @@ pub struct TunnelView {
     /// ICMP errors about its packets count.
     #[serde(default = "on")]
     pub pmtu: bool,
+    /// Its packets may arrive in fragments.
+    #[serde(default = "on")]
+    pub reassemble: bool,
     /// What they told.
     #[serde(default)]
     pub path: OuterPathView,

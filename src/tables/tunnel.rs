@@ -149,7 +149,7 @@ pub struct Tunnel {
     /// Administratively up, with inner and outer addresses.
     pub up: bool,
     /// Up, and nothing of what follows is asked of its packets: no limit on TCP
-    /// segments, no door, no DSCP to carry, no arrival. False is always right; see
+    /// segments, no door, no DSCP to carry, no arrival, no fragments refused. False is always right; see
     /// [`Tunnel::finished`].
     pub plain: bool,
     /// Inner sources are looked at: it has a [`Door`](super::door::Door).
@@ -182,6 +182,8 @@ pub struct Tunnel {
     pub keepalives: bool,
     /// We send probes, and their answers come out of it.
     pub probed: bool,
+    /// Takes no packets that arrived in fragments (RFC 7588 §3.4).
+    pub whole: bool,
 }
 
 const _: () = assert!(size_of::<Tunnel>() == 64);
@@ -201,7 +203,11 @@ impl Tunnel {
 
     /// This tunnel with `plain` as the rest has it.
     pub fn finished(self) -> Tunnel {
-        let asks = self.clamps() || self.guarded || self.uniform || self.arrival != IfId::NONE;
+        let asks = self.clamps()
+            || self.guarded
+            || self.uniform
+            || self.whole
+            || self.arrival != IfId::NONE;
         Tunnel { plain: self.up && !asks, ..self }
     }
 
@@ -223,6 +229,7 @@ impl Tunnel {
         resync: 0,
         keepalives: false,
         probed: false,
+        whole: false,
     };
 }
 

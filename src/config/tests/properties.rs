@@ -45,7 +45,7 @@ prop_compose! {
         ipip: bool, pair: bool, outer: bool, link1: bool, mtu in proptest::option::of(68u16..), ttl in 1u8..,
         dscp in any_dscp(), compatible: bool, copy_df: bool, up: bool, gre in any_options(), mss in any_mss(),
         over_v6: bool, inet6 in 0u16..3, allow in 0usize..=2, rpf in any_rpf(), on_port: bool, keepalive in proptest::option::of(any_timing()),
-        probe in proptest::option::of(any_probe()), udp in proptest::option::of(any_udp()), limit: Option<u8>, pmtu: bool,
+        probe in proptest::option::of(any_probe()), udp in proptest::option::of(any_udp()), limit: Option<u8>, pmtu: bool, reassemble: bool,
         named: bool, resolve_interval in 5u16..=3600,
     ) -> TunnelSpec {
         let kind = if ipip { TunnelKind::Ipip } else { TunnelKind::Gre };
@@ -75,6 +75,7 @@ prop_compose! {
             df: if copy_df { OuterDf::Copy } else { OuterDf::Set },
             mss,
             pmtu,
+            reassemble,
             gre: if ipip { GreOptions::default() } else { gre },
             keepalive: keepalive.filter(|_| !ipip && !over_v6 && udp.is_none()),
             probe,

@@ -103,6 +103,8 @@ pub(super) struct TunnelConfig {
     pub(super) mss: MssClamp,
     /// ICMP errors about its packets count.
     pub(super) pmtu: bool,
+    /// Its packets may arrive in fragments.
+    pub(super) reassemble: bool,
     /// Checksum, key and sequence numbers; plain on `ipip`.
     pub(super) gre: GreOptions,
     /// GRE keepalives.
@@ -144,6 +146,7 @@ impl TunnelConfig {
             df: OuterDf::default(),
             mss: MssClamp::default(),
             pmtu: true,
+            reassemble: true,
             gre: GreOptions::default(),
             keepalive: None,
             probe: None,

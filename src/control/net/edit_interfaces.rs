@@ -72,6 +72,7 @@ impl Edit<'_> {
             df: spec.df,
             mss: spec.mss,
             pmtu: spec.pmtu,
+            reassemble: spec.reassemble,
             gre: spec.gre,
             keepalive: spec.keepalive,
             probe: spec.probe,
@@ -291,6 +292,7 @@ impl Edit<'_> {
             (change.pmtu.is_some(), "pmtu"),
             (change.learn.is_some(), "learn"),
             (change.resolve_interval.is_some(), "resolve_interval"),
+            (change.reassemble.is_some(), "reassemble"),
         ] {
             if given {
                 return Err(Refusal::NotATunnel(name.to_owned(), what).on(what));
@@ -354,6 +356,7 @@ impl Edit<'_> {
             config.set_outer(config.endpoints.map(|(local, _)| local), config.remote.clone());
             config.multipoint.iter_mut().for_each(|all| all.learned.clear());
         }
+        config.reassemble = change.reassemble.unwrap_or(config.reassemble);
         if let Some(all) = &config.multipoint {
             check_multipoint(name, kind, config.link0, all)?;
         }

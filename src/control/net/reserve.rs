@@ -183,6 +183,7 @@ pub(super) fn slot(desired: &Desired, links: &Links, key: Key, id: IfId) -> Tunn
         resync: config.gre.sequence_resync,
         keepalives: config.keepalive.is_some(),
         probed: config.probe.is_some(),
+        whole: !config.reassemble,
         port: config.port(),
         unsummed: config.udp.is_some_and(|udp| !udp.checksum),
         ..Tunnel::default()

@@ -251,6 +251,14 @@ fn cases() -> Vec<Case> {
             ask(b, |tunnel| tunnel.arrival = EN0_IF);
             from_tunnel(b, "198.51.100.2", &inner());
         }),
+        case(DeliveryFragment, Rx(GRE0), |b| {
+            ask(b, |tunnel| tunnel.whole = true);
+            let bytes = Datagram::gre("198.51.100.2", "203.0.113.1", 0, 0x0800, &inner().bytes());
+            for (part, offset) in bytes.payload.chunks(24).zip([0, 3]) {
+                let piece = Datagram::new("198.51.100.2", "203.0.113.1", 47, part.to_vec());
+                outer_in(b, &piece.fragment(offset, offset == 0));
+            }
+        }),
         case(SourceNotAllowed, Rx(GRE0), |b| {
             guard(b, &Door::new(Check::Off, &["10.9.0.3/32".parse().unwrap()]));
             from_tunnel(b, "198.51.100.2", &inner());

@@ -152,6 +152,26 @@ def reassemble_tunnel_packet(c):
         at += 0.1
 
 
+@case("reassemble = false: tunnel packets that arrive in fragments are dropped, whole ones and others' are not (RFC 7588 3.4)")
+def reassemble_refused(c):
+    c.config = changed(GATEWAY, "link1 = true\n", "link1 = true\nreassemble = false\n")
+    inner = udp(src=A_IN, dst=H, n=1400)
+    parts = pieces(in_gre(inner, A, C1, df=False), 600)
+    for part in parts:
+        collected(c, part, 0.0)
+    c.merged("en1", len(parts) - 1)
+    c.drop("en1", "delivery_fragment", came="gre0")
+    c.rx("en1", at_c1(in_gre(inner, A, C1)))
+    c.tunnel_rx("gre0", inner)
+    c.tx("en0", to_lan(hop(inner)), "en1")
+    c.verb(0.010, {"op": "set-interface", "name": "gre0", "reassemble": True})
+    for part in parts:
+        collected(c, part, 0.020)
+    c.merged("en1", len(parts) - 1)
+    c.tunnel_rx("gre0", inner)
+    c.tx("en0", to_lan(hop(inner)), "en1", 0.020)
+
+
 @case("An echo request to us in fragments is put together and answered")
 def reassemble_echo(c):
     c.config = ROUTER

@@ -220,6 +220,7 @@ pub(super) fn bare(name: &str) -> TunnelSpec {
         df: OuterDf::Set,
         mss: MssClamp::Off,
         pmtu: true,
+        reassemble: true,
         gre: GreOptions::default(),
         keepalive: None,
         probe: None,
