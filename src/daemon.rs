@@ -282,7 +282,7 @@ impl WorkerStart<'_> {
         let queues: Vec<(PortId, u16)> = planned.queues.clone();
         let (ports, pool) = (self.ports.to_vec(), Arc::clone(self.pool));
         let (tables, stop) = (Arc::clone(self.tables), Arc::clone(stop));
-        let first_id = WorkerConfig::first_id(number, self.plan.workers.len());
+        let first_id = first_identification(number, self.plan.workers.len());
         let (said, hear) = bounded(1);
         let worker =
             start_worker(self.eal, planned.core, &format!("gh-worker{number}"), move || {

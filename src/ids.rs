@@ -29,6 +29,13 @@ impl PortId {
 /// Number of packet origins: the real ports and the control pseudo-port.
 pub const ORIGINS: usize = MAX_PORTS + 1;
 
+/// Where the identifications of one of `workers` workers start, or as number
+/// `workers` control's: each has an equal share of the 65,536 before it comes to
+/// another's (V4-04).
+pub fn first_identification(number: usize, workers: usize) -> u16 {
+    (number * (1 << 16) / (workers + 1)) as u16
+}
+
 /// A logical interface: a port, a VLAN sub-interface or a tunnel.
 ///
 /// Also the index of its counters. Numbers are reused after an interface is

@@ -38,14 +38,6 @@ pub struct WorkerConfig {
     pub first_id: u16,
 }
 
-impl WorkerConfig {
-    /// Where the identifications of one of `workers` workers start: each has an
-    /// equal share of the 65,536 before it comes to another's.
-    pub fn first_id(number: usize, workers: usize) -> u16 {
-        (number * (1 << 16) / workers) as u16
-    }
-}
-
 /// One worker. Made and used on its own thread.
 pub struct Worker<I: PacketIo> {
     io: I,

@@ -31,7 +31,7 @@ use super::tunnel_errors::{Sent, TunnelErrors};
 use super::views::{Totals, WorkerPlan};
 use crate::datapath::drop::DropReason;
 use crate::exchange::{Cause, ControlEnd, InjectKind, PuntReason, PuntSlot};
-use crate::ids::{Family, IfId, Mac};
+use crate::ids::{Family, IfId, Mac, first_identification};
 use crate::model::api::ApiError;
 use crate::model::op::{Located, Op, Outcome};
 use crate::model::spec::{IcmpSpec, State};
@@ -100,11 +100,15 @@ impl Control {
         workers: Vec<Arc<WorkerCounters>>,
     ) -> Control {
         let room = ends.iter().map(ControlEnd::room).min().unwrap_or(0);
+        let ids = first_identification(ends.len(), ends.len());
+        // Control's share, half of it each.
+        let pings = ids + (u16::MAX - ids) / 2;
         let engines = Engines {
             neighbours: Neighbours::new(NeighbourConfig::default(), Arc::clone(&counters)),
-            icmp: Icmp::new(IcmpSpec::default(), Arc::clone(&counters)),
+            icmp: Icmp::new(IcmpSpec::default(), Arc::clone(&counters)).counting_from(ids),
             liveness: Liveness::new(Arc::clone(&counters)),
-            ping: Ping::new(room.saturating_sub(ADDED_BY_PATH), Arc::clone(&counters)),
+            ping: Ping::new(room.saturating_sub(ADDED_BY_PATH), Arc::clone(&counters))
+                .counting_from(pings),
             tunnels: TunnelErrors::default(),
             far_ends: FarEnds::new(Arc::clone(&counters)),
             names: Names::default(),

@@ -59,10 +59,14 @@ impl Icmp {
     /// An engine with a full bucket.
     pub fn new(spec: IcmpSpec, counters: Arc<ControlCounters>) -> Icmp {
         let bucket = TokenBucket::new(spec.error_rate, spec.error_burst);
-        // Workers' echo replies count up from 0, pings from 0x8000, so that
-        // identifications of all three repeat late (V4-04).
-        let (next_id, next_id6) = (0x4000, 1 << 31);
+        let (next_id, next_id6) = (0, 1 << 31);
         Icmp { spec, too_big: bucket.clone(), bucket, next_id, next_id6, counters }
+    }
+
+    /// The same, whose identifications count up from behind this one: so that
+    /// those of pings and of workers' echo replies are others (V4-04).
+    pub fn counting_from(self, next_id: u16) -> Icmp {
+        Icmp { next_id, ..self }
     }
 
     /// Follows `Event::Icmp`.

@@ -139,12 +139,17 @@ impl Ping {
         Ping {
             room,
             next_token: 0,
-            // Errors count up from 0x4000, so that ids of both repeat late (V4-04).
-            next_id: 0x8000,
+            next_id: 0,
             pending: BTreeMap::new(),
             done: Vec::new(),
             counters,
         }
+    }
+
+    /// The same, whose identifications count up from behind this one, apart from
+    /// errors' and workers' (V4-04).
+    pub fn counting_from(self, next_id: u16) -> Ping {
+        Ping { next_id: next_id.into(), ..self }
     }
 
     /// Sends a probe. What comes of it is told by [`Ping::take_done`].

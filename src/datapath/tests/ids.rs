@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::packets::{Datagram, read};
 use super::testbed::*;
+use crate::ids::first_identification;
 
 /// A tunnel's packets are spread over workers by their inner addresses; where
 /// outer DF is copied and clear, the far end tells fragments apart by the
@@ -29,13 +30,12 @@ fn two_workers_for_one_tunnel_do_not_repeat_each_other() {
 }
 
 #[test]
-fn each_worker_has_an_equal_share() {
-    use crate::worker::WorkerConfig;
+fn each_worker_and_control_have_equal_shares() {
     for workers in 1..=64 {
-        let starts = (0..workers).map(|number| u32::from(WorkerConfig::first_id(number, workers)));
+        let starts = (0..=workers).map(|number| u32::from(first_identification(number, workers)));
         let mut ends: Vec<u32> = starts.chain([1 << 16]).collect();
         assert_eq!(ends.remove(0), 0);
-        let share = (1u32 << 16) / workers as u32;
+        let share = (1u32 << 16) / (workers as u32 + 1);
         let mut last = 0;
         for end in ends {
             assert!((share..=share + 1).contains(&(end - last)), "{workers} workers: {end}");

@@ -17,7 +17,7 @@ use crate::buf::heap::{HeapIo, TestBuf};
 use crate::datapath::drop::DropReason;
 use crate::exchange::{Cause, ControlEnd, ExchangeConfig, PuntReason, exchange};
 use crate::flow::FlowHash;
-use crate::ids::{IfId, Mac, NextHopId, PortId, TableId};
+use crate::ids::{IfId, Mac, NextHopId, PortId, TableId, first_identification};
 use crate::meeting::MeetingEnd;
 use crate::stats::counters::WorkerCounters;
 use crate::tables::adjacency::flags::{COPY_DF, COPY_DSCP};
@@ -95,7 +95,7 @@ impl Testbed {
 
     /// One of several workers.
     pub fn of_several(number: usize, workers: usize) -> Testbed {
-        Testbed::with(ROOM, WorkerConfig::first_id(number, workers), None)
+        Testbed::with(ROOM, first_identification(number, workers), None)
     }
 
     /// One that meets others.
