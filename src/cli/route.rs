@@ -2,6 +2,7 @@
 //! (technote T8).
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -126,7 +127,7 @@ fn table<'a>(routes: impl Iterator<Item = &'a RouteView>) -> String {
     for route in routes {
         let to = destination(route.to);
         let interface = dash(route.interface.as_ref());
-        let (gateway, mtu) = (dash(route.gateway), dash(route.mtu));
+        let (gateway, mtu) = (dash(gateway(route)), dash(route.mtu));
         if route.paths.is_empty() {
             table.row([to.clone(), gateway, route.flags.clone(), interface, mtu]);
         }
@@ -137,6 +138,16 @@ fn table<'a>(routes: impl Iterator<Item = &'a RouteView>) -> String {
         }
     }
     table.render("no routes")
+}
+
+/// The gateway of a route, a link-local one with its link.
+fn gateway(route: &RouteView) -> Option<String> {
+    match (route.gateway?, &route.interface) {
+        (IpAddr::V6(gateway), Some(link)) if gateway.is_unicast_link_local() => {
+            Some(format!("{gateway}%{link}"))
+        }
+        (gateway, _) => Some(gateway.to_string()),
+    }
 }
 
 /// Gateway and interface of a path; the weight, if it has one, behind what it
@@ -177,8 +188,8 @@ fn render_get(asked: &str, route: &RouteView) -> String {
     if !ip::is_host(&route.to) {
         line("mask", route.to.netmask().to_string());
     }
-    if let Some(gateway) = route.gateway {
-        line("gateway", gateway.to_string());
+    if let Some(gateway) = gateway(route) {
+        line("gateway", gateway);
     }
     let unresolved = || "none (not resolved)".to_owned();
     if route.paths.is_empty() {
@@ -400,6 +411,11 @@ impl<'a> Line<'a> {
             (None, Some(interface), None) => Ok(RouteTarget::Interface(interface.to_owned())),
             (None, None, Some(gateway)) => {
                 of_family(gateway, self.family)?;
+                if gateway.contains('%') {
+                    let expected = "a link-local address and its link, such as fe80::1%en0";
+                    let near = crate::config::gateway(gateway);
+                    return near.map_err(|_| Usage::Bad { value: gateway.to_owned(), expected });
+                }
                 Ok(RouteTarget::Via(address(gateway)?))
             }
             (None, None, None) => {
@@ -419,7 +435,8 @@ impl<'a> Line<'a> {
             return Err(Usage::Conflict("-net and -host exclude each other"));
         }
         if text == "default" && self.mask.is_none() && self.prefix_len.is_none() {
-            let ipv6 = self.ways().any(|way| way.contains(':') && address(way).is_ok());
+            let bare = |way: &'a str| way.split_once('%').map_or(way, |(address, _)| address);
+            let ipv6 = self.ways().map(bare).any(|way| way.contains(':') && address(way).is_ok());
             let implied = if ipv6 { Family::V6 } else { Family::V4 };
             return Ok(ip::everything(self.family.unwrap_or(implied)));
         }

@@ -13,6 +13,22 @@ fn via(gateway: &str) -> RouteTarget {
 }
 
 #[test]
+fn a_link_local_gateway_has_its_link_behind_it() {
+    let near = RouteTarget::Near { via: "fe80::1".parse().unwrap(), interface: "en0".into() };
+    for text in ["add default fe80::1%en0", "add -inet6 default fe80::1%en0"] {
+        let Command::Change { op: Op::AddRoute { route }, told } = parsed(text) else {
+            panic!("{text}")
+        };
+        assert_eq!((route.to, &route.target), (ip::everything(Family::V6), &near), "{text}");
+        assert_eq!(told, "add net default: gateway fe80::1%en0");
+    }
+    for bad in ["add default fe80::1%", "add default 2001:db8::1%en0", "add default %en0"] {
+        let error = parse(&words(bad)).unwrap_err().to_string();
+        assert!(error.contains("fe80::1%en0"), "{bad}: {error}");
+    }
+}
+
+#[test]
 fn routes_to_add() {
     let gre0 = || RouteTarget::Interface("gre0".into());
     for (text, to, target, told) in [

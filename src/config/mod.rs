@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use ops::ops;
 pub use render::render;
+pub(crate) use sections::gateway;
 
 use crate::model::op::Problem;
 use crate::model::spec::{Settings, State};

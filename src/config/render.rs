@@ -237,6 +237,7 @@ impl Page {
         }
         match &route.target {
             RouteTarget::Via(gateway) => self.text("via", gateway),
+            RouteTarget::Near { via, interface } => self.text("via", format!("{via}%{interface}")),
             RouteTarget::Interface(name) => self.text("interface", name),
             RouteTarget::Blackhole => self.bare("blackhole", true),
             RouteTarget::Reject => self.bare("reject", true),

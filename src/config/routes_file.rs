@@ -18,7 +18,7 @@ use ipnet::IpNet;
 
 use super::address::network;
 use super::raw::Fields;
-use super::sections::{default_for, is_routable, unicast};
+use super::sections::{default_for, gateway, is_routable};
 use crate::model::op::Problem;
 use crate::model::spec::{RouteSpec, RouteTarget};
 
@@ -113,7 +113,7 @@ fn route(line: &str) -> Result<RouteSpec, String> {
         }
         "blackhole" => RouteTarget::Blackhole,
         "reject" => RouteTarget::Reject,
-        gateway => RouteTarget::Via(unicast(gateway)?),
+        way => gateway(way)?,
     };
     if let Some(extra) = words.next() {
         return Err(format!("`{extra}` is too much: expected the end of the line"));

@@ -3,7 +3,7 @@
 //! each other.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -225,12 +225,26 @@ pub(super) fn default_for(text: &str, to: IpNet, target: &RouteTarget) -> IpNet 
     };
     let gateway = match target {
         RouteTarget::Via(gateway) => Some(*gateway),
+        RouteTarget::Near { via, .. } => Some((*via).into()),
         RouteTarget::Paths(paths) => paths.iter().find_map(|path| way(&path.way)),
         _ => None,
     };
     match gateway {
         Some(gateway) if text == "default" => ip::everything(Family::of(gateway)),
         _ => to,
+    }
+}
+
+/// A gateway: an address, or of a link-local one the link too, `fe80::1%en0`.
+pub(crate) fn gateway(text: &str) -> Result<RouteTarget, String> {
+    let (via, interface) = text.split_once('%').unwrap_or((text, ""));
+    let via = via.parse().ok().filter(Ipv6Addr::is_unicast_link_local);
+    match via.filter(|_| !interface.is_empty()) {
+        None if via.is_none() && !text.contains('%') => unicast(text).map(RouteTarget::Via),
+        Some(via) => Ok(RouteTarget::Near { via, interface: interface.to_owned() }),
+        None => Err(format!(
+            "`{text}` is not a gateway on a link: expected a link-local address and an interface, such as \"fe80::1%en0\""
+        )),
     }
 }
 
@@ -562,7 +576,7 @@ pub fn route(fields: &mut Fields) -> Option<RouteSpec> {
     let chosen = chosen.into_iter().filter(|key| fields.has(key));
     let chosen: Vec<&str> = chosen.collect();
     let target = match chosen[..] {
-        ["via"] => host(fields, "via").map(RouteTarget::Via),
+        ["via"] => fields.parsed("via", "an address such as \"10.0.0.25\"", gateway),
         ["interface"] => {
             fields.text("interface", "an interface's name").map(RouteTarget::Interface)
         }

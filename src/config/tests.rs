@@ -107,7 +107,7 @@ fn every_line_in_comments_is_valid_too() {
     let config = parse_in(&text, Some(folder.path()))
         .unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
     assert_eq!(config.state.vlans.len(), 1);
-    assert_eq!(config.state.routes.len(), 6);
+    assert_eq!(config.state.routes.len(), 7);
     assert_eq!(config.settings.dpdk.queues.len(), 1);
     // What the comments call a default is one.
     let standard = parse(REFERENCE).unwrap();
@@ -580,6 +580,26 @@ fn metrics_can_be_off_and_stay_off() {
     let config = parse(&format!("{PORTS}\n[metrics]\nenabled = false\n")).unwrap();
     assert_eq!(config.settings.metrics, None);
     assert_eq!(parse(&render(&config)).unwrap(), config);
+}
+
+#[test]
+fn a_link_local_gateway_is_read_with_its_link() {
+    let file = |via: &str| format!("{PORTS}\n[[route]]\nto = \"default\"\nvia = \"{via}\"\n");
+    let config = parse(&file("fe80::1%en1")).unwrap();
+    let via = "fe80::1".parse().unwrap();
+    let target = RouteTarget::Near { via, interface: "en1".into() };
+    assert_eq!(config.state.routes, [RouteSpec { to: ip::everything(Family::V6), target }]);
+    assert_eq!(parse(&render(&config)).unwrap().state, config.state);
+    for (bad, said) in [
+        ("fe80::1", "fe80::1"),
+        ("fe80::1%en9", "`en9`"),
+        ("2001:db8::1%en0", "link-local"),
+        ("fe80::1%", "link-local"),
+    ] {
+        let problems = parse(&file(bad)).unwrap_err();
+        assert_eq!((problems.len(), problems[0].at.as_str()), (1, "route[0].via"), "{bad}");
+        assert!(problems[0].message.contains(said), "{}", problems[0]);
+    }
 }
 
 #[test]

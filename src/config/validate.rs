@@ -358,6 +358,13 @@ impl Checker<'_> {
                     );
                     self.problem(place.field("interface"), message);
                 }
+                RouteTarget::Near { interface, .. }
+                    if !known.contains(interface.as_str()) && !self.unread =>
+                {
+                    let message =
+                        format!("no interface `{interface}`: expected a port or VLAN of this file");
+                    self.problem(place.field("via"), message);
+                }
                 RouteTarget::Paths(paths) => {
                     for (at, path) in paths.iter().enumerate() {
                         self.path(&own, path, |field| place.field(&format!("paths[{at}].{field}")));

@@ -386,10 +386,13 @@ fn quote(message: &[u8], told: usize) -> &[u8] {
 /// tunnel its inner one. If that has none, any address of ours: the router-id.
 pub(super) fn return_address(world: &impl World, to: IpAddr) -> Option<IpAddr> {
     // Which link it is on is not known any more, and no route says so.
-    if matches!(to, IpAddr::V6(to) if to.is_unicast_link_local()) {
+    let near = |address| matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+    if near(to) {
         return None;
     }
     let here = match world.way(to) {
+        // What has come over a router's link-local address goes beyond the link.
+        Way::Neighbour { link, address } if near(address) => world.source(link, to),
         Way::Neighbour { link, address } => world.source(link, address),
         Way::Tunnel { tunnel, underlay: Some(_) } => world.source(tunnel, to),
         Way::Local => return Some(to),

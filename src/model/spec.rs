@@ -2,7 +2,7 @@
 //! resolved.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -466,6 +466,13 @@ impl std::fmt::Display for MssClamp {
 pub enum RouteTarget {
     /// A gateway, itself reached by the longest match that is not through it.
     Via(IpAddr),
+    /// A gateway by its link-local address, which says nothing without the link.
+    Near {
+        /// The gateway.
+        via: Ipv6Addr,
+        /// The port or VLAN it is on.
+        interface: String,
+    },
     /// An interface: a tunnel, or a port whose hosts are all neighbours.
     Interface(String),
     /// Nowhere, silently.

@@ -383,6 +383,9 @@ pub(super) fn unspecified(like: IpAddr) -> IpAddr {
 pub(super) enum Target {
     /// A gateway.
     Via(IpAddr),
+    /// A gateway on this port, or this VLAN (not 0) of it, by its link-local
+    /// address.
+    Near(PortId, u16, Ipv6Addr),
     /// An interface.
     Interface(Key),
     /// Nowhere, silently.
@@ -663,6 +666,9 @@ impl Desired {
                 match way {
                     Target::Via(gateway) => change(&mut self.index.gateways, (gateway, to), add),
                     Target::Interface(key) => change(&mut self.index.through, (key, to), add),
+                    Target::Near(port, vlan, _) => {
+                        change(&mut self.index.through, (Key::link(port, vlan), to), add);
+                    }
                     _ => {}
                 }
             }

@@ -4,7 +4,7 @@
 //! ([`super::checks`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -388,6 +388,9 @@ impl<'a> Edit<'a> {
         }
         let target = match &route.target {
             RouteTarget::Via(gateway) => self.via(to, *gateway).map_err(|r| r.on("via"))?,
+            RouteTarget::Near { via, interface } => {
+                self.near(to, *via, interface).map_err(|r| r.on("via"))?
+            }
             RouteTarget::Interface(name) => {
                 Target::Interface(self.existing(name).map_err(|r| r.on("interface"))?)
             }
@@ -409,6 +412,25 @@ impl<'a> Edit<'a> {
             return Err(Refusal::OtherFamily { to, gateway, expected });
         }
         Ok(Target::Via(gateway))
+    }
+
+    /// A gateway by its link-local address.
+    fn near(&self, to: IpNet, via: Ipv6Addr, interface: &str) -> Result<Target, Refusal> {
+        if ip::family(&to) != Family::V6 {
+            let expected = "IPv4";
+            return Err(Refusal::OtherFamily { to, gateway: via.into(), expected });
+        }
+        if !via.is_unicast_link_local() {
+            let (address, why) = (via.into(), "not link-local, and needs no interface");
+            return Err(Refusal::NotUnicast { what: "gateway", address, why });
+        }
+        match self.existing(interface)?.port() {
+            Some((port, vlan)) => Ok(Target::Near(port, vlan, via)),
+            None => {
+                let (is, expected) = ("a tunnel", "a port or VLAN interface");
+                Err(Refusal::WrongKind { name: interface.to_owned(), is, expected })
+            }
+        }
     }
 
     /// Several ways: each once, and each a gateway or a tunnel.
@@ -572,7 +594,9 @@ fn subject(op: &Op) -> Vec<&str> {
         Op::PutVlan { vlan } => vec![&vlan.name],
         Op::AddRoute { route } | Op::ChangeRoute { route } | Op::PutRoute { route } => {
             match &route.target {
-                RouteTarget::Interface(name) => vec!["", name],
+                RouteTarget::Interface(name) | RouteTarget::Near { interface: name, .. } => {
+                    vec!["", name]
+                }
                 RouteTarget::Paths(paths) => {
                     let named = paths.iter().filter_map(|path| match &path.way {
                         PathWay::Interface(name) => Some(name.as_str()),

@@ -60,6 +60,11 @@ impl Key {
         }
     }
 
+    /// The link of a port and a VLAN, 0 being the port itself.
+    pub(super) fn link(port: PortId, vlan: u16) -> Key {
+        if vlan == 0 { Key::Port(port) } else { Key::Vlan(port, vlan) }
+    }
+
     /// The multipoint tunnel that this is a part of.
     pub(super) fn whole(self) -> Option<Key> {
         match self {

@@ -146,7 +146,7 @@ fn identity(target: Target) -> u64 {
         Target::Interface(Key::Ipip(number)) => (2, number),
         // Not what a path can be.
         Target::Interface(Key::Port(_) | Key::Vlan(..) | Key::Peer(..)) => (3, 0),
-        Target::Blackhole | Target::Reject | Target::Paths(_) => (4, 0),
+        Target::Near(..) | Target::Blackhole | Target::Reject | Target::Paths(_) => (4, 0),
     };
     splitmix(kind << 32 | u64::from(number))
 }

@@ -25,6 +25,7 @@ use super::Net;
 use super::desired::{Target, TunnelConfig};
 use super::groups::Groups;
 use super::hops::Hop;
+use super::key::Key;
 use super::links::Links;
 use super::paths::{self, SetId, Sets};
 use super::rib::{Candidate, Rib};
@@ -141,6 +142,10 @@ impl<'a> Resolver<'a> {
             Target::Interface(_) => match self.route(prefix, target) {
                 Hop::Link(link) => Hop::Neighbour(link, to),
                 hop => hop,
+            },
+            Target::Near(port, vlan, via) => match self.links.id(Key::link(port, vlan)) {
+                Some(id) if self.links.is_up(id) => Hop::Neighbour(id, via.into()),
+                _ => Hop::Unreachable,
             },
             Target::Paths(set) => self.lean(set, to),
             Target::Via(gateway) => {

@@ -106,6 +106,10 @@ impl Net {
                 "the gateway {gateway} of {to} is not reachable now: until it is, packets are \
                  answered with host unreachable"
             )),
+            Target::Near(port, vlan, _) => {
+                let link = self.desired.names.name(Key::link(*port, *vlan));
+                Some(format!("{link} is down: {to} is unreachable"))
+            }
             Target::Interface(key) => {
                 Some(format!("{} is down: {to} is unreachable", self.desired.names.name(key)))
             }

@@ -115,6 +115,10 @@ impl Net {
     pub(super) fn route_spec(&self, to: IpNet, target: Target) -> RouteSpec {
         let target = match target {
             Target::Via(gateway) => RouteTarget::Via(gateway),
+            Target::Near(port, vlan, via) => {
+                let interface = self.desired.names.name(Key::link(port, vlan));
+                RouteTarget::Near { via, interface }
+            }
             Target::Interface(key) => RouteTarget::Interface(self.desired.names.name(key)),
             Target::Blackhole => RouteTarget::Blackhole,
             Target::Reject => RouteTarget::Reject,
@@ -395,6 +399,7 @@ impl Net {
         if let Candidate::Static(target) = candidate {
             match target {
                 Target::Via(address) => gateway = Some(address),
+                Target::Near(_, _, address) => gateway = Some(address.into()),
                 Target::Blackhole => letters = "SB",
                 Target::Reject => (letters, resolved) = ("SR", counts),
                 Target::Interface(_) => {}

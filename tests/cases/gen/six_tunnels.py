@@ -287,3 +287,35 @@ def nd_own(c):
         frame = to_lan(discovery(answer, C06, H6))
         c.inject(frame)
         c.tx("en0", frame, "control")
+
+
+@case("A gateway by its link-local address: asked for from ours on its link; errors to those beyond have a global source")
+def link_local_gateway(c):
+    here, there = "fe80::ff:fe00:2", "fe80::fe"
+    c.config = LINKS6 + """
+[[route]]
+to = "::/0"
+via = "fe80::fe%en1"
+"""
+    packet = udp6()
+    c.rx("en0", lan6(packet))
+    c.punt("en0", "resolve")
+    ask = discovery(ICMPv6ND_NS(tgt=there) / ICMPv6NDOptSrcLLAddr(lladdr=M1), here, "ff02::1:ff00:fe")
+    frame = Ether(src=M1, dst="33:33:ff:00:00:fe", type=0x86DD) / ask
+    c.inject(frame)
+    c.tx("en1", frame, "control")
+    answer = ICMPv6ND_NA(tgt=there, R=1, S=1, O=1) / ICMPv6NDOptDstLLAddr(lladdr=RM)
+    c.rx("en1", from_net(discovery(answer, there, here)), 0.2)
+    c.punt("en1", "nd")
+    c.consumed()
+    c.inject(packet, made=False)
+    c.tx("en1", net6(hop6(packet)), "control", 0.2)
+    other = udp6(n=9)
+    c.rx("en0", lan6(other), 0.3)
+    c.tx("en1", net6(hop6(other)), "en0", 0.3)
+    lost = udp6(src=NET6, dst=H6, hlim=1)
+    c.rx("en1", from_net(lost), 0.4)
+    c.drop("en1", "ttl_expired")
+    message = IPv6(raw(IPv6(src=C16, dst=NET6, hlim=64) / ICMPv6TimeExceeded() / Raw(raw(lost))))
+    c.inject(message)
+    c.tx("en1", net6(message), "control", 0.4)

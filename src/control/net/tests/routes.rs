@@ -154,3 +154,59 @@ fn sources_and_broadcasts() {
     assert!(m.net.owns(ip("172.16.0.1")) && !m.net.owns(ip("172.16.0.2")));
     assert!(m.net.on_link(EN0, ip("172.16.9.9")) && !m.net.on_link(EN1, ip("172.16.9.9")));
 }
+
+fn near(to: &str, via: &str, interface: &str) -> RouteSpec {
+    let RouteTarget::Via(IpAddr::V6(via)) = via_of(via) else { panic!("{via}") };
+    let interface = interface.into();
+    RouteSpec { to: net(to), target: RouteTarget::Near { via, interface } }
+}
+
+fn via_of(gateway: &str) -> RouteTarget {
+    RouteTarget::Via(ip(gateway))
+}
+
+#[test]
+fn a_link_local_gateway_is_a_neighbour_on_its_link_and_on_no_other() {
+    let mut m = Machine::new();
+    m.all(&[address("en0", "2001:db8::1/64"), address("en1", "2001:db8:ff::1/64")]);
+    let default = near("::/0", "fe80::1", "en1");
+    m.ok(Op::AddRoute { route: default.clone() });
+    m.ok(Op::AddRoute { route: near("2001:db8:9::/48", "fe80::1", "en0") });
+    assert_eq!(m.kind("2001:db8:7::1"), AdjacencyKind::Resolve);
+    m.learn(EN1, "fe80::1", 7);
+    let found = m.meets("2001:db8:7::1");
+    assert_eq!((found.kind, found.out_if), (AdjacencyKind::Rewrite, EN1));
+    assert_eq!(found.rewrite[..6], mac(7).0);
+    assert_eq!(m.kind("2001:db8:9::1"), AdjacencyKind::Resolve, "the other link's is another");
+    let view = m.net.lookup_route(ip("2001:db8:7::1")).unwrap();
+    assert_eq!((view.gateway, view.interface.as_deref()), (Some(ip("fe80::1")), Some("en1")));
+    // With the link, and as configured, it comes and goes.
+    m.ok(set("en1", |f| f.up = Some(false)));
+    assert_eq!(m.kind("2001:db8:7::1"), AdjacencyKind::Unreachable);
+    m.ok(set("en1", |f| f.up = Some(true)));
+    assert_eq!(m.kind("2001:db8:7::1"), AdjacencyKind::Resolve, "forgotten with the link");
+    let state = m.net.state();
+    assert_eq!(state.routes[0], default);
+    assert_eq!(Machine::from_state(&state, &[]).net.state(), state);
+    m.ok(create("en0.20"));
+    m.ok(Op::PutRoute { route: near("2001:db8:9::/48", "fe80::1", "en0.20") });
+    let gone = m.ok(destroy("en0.20"));
+    assert!(gone.notes.iter().any(|note| note.contains("2001:db8:9::/48")), "{gone:?}");
+    assert_eq!(m.net.state().routes, [default]);
+}
+
+#[test]
+fn a_link_local_gateway_needs_a_link_and_a_link_local_address() {
+    let mut m = Machine::new();
+    m.all(&office());
+    for (to, via, interface, words) in [
+        ("::/0", "fe80::1", "en9", "no interface `en9`"),
+        ("::/0", "fe80::1", "gre0", "gre0 is a tunnel"),
+        ("::/0", "2001:db8::1", "en0", "not link-local"),
+        ("0.0.0.0/0", "fe80::1", "en0", "another family"),
+    ] {
+        m.refused(Op::PutRoute { route: near(to, via, interface) }, &[words]);
+    }
+    let alone = RouteSpec { to: net("::/0"), target: via_of("fe80::1") };
+    m.refused(Op::PutRoute { route: alone }, &["fe80::1"]);
+}
