@@ -29,7 +29,7 @@ use crate::control::service::{Hardware, Service};
 use crate::dpdk::affinity::allowed_cpus;
 use crate::dpdk::{DpdkIo, Eal, EalConfig, Mbuf, Pool, Port, start_worker};
 use crate::exchange::{ExchangeConfig, SLOTS, WorkerEnd, exchange};
-use crate::ids::{MAX_INTERFACES, PortId};
+use crate::ids::{MAX_INTERFACES, PortId, first_identification};
 use crate::meeting::{self, MeetingEnd, meet};
 use crate::model::spec::{Idle, Settings, Spread};
 use crate::model::view::{PoolView, PortView};

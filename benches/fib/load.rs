@@ -30,6 +30,7 @@ fn gateway() -> (Arc<Tables>, Net) {
         mac: None,
         rx_queues: None,
         rpf: ReversePath::Off,
+        advertise: None,
         up: true,
     };
     let port = PortFacts { spec, id: PortId(0), mac: Mac([2, 0, 0, 0, 0, 1]), max_mtu: 1500 };

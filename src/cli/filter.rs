@@ -13,12 +13,12 @@ use crate::model::view::FilterView;
 /// What `--help` ends with.
 pub const EXAMPLES: &str = "\
 Examples:
-  filter                               rules in order, and how many packets met each
-  filter add no-ssh in en1 proto tcp dport 22 reject log
-  filter add web in en1 to 10.0.0.80/32 proto tcp dport 80-443 accept before no-ssh
-  filter add spoofed in en1 from 10.0.0.0/8 drop
-  filter delete no-ssh
-  filter flush                         all of them
+  greyhound filter                               rules in order, and how many packets met each
+  greyhound filter add no-ssh in en1 proto tcp dport 22 reject log
+  greyhound filter add web in en1 to 10.0.0.80/32 proto tcp dport 80-443 accept before no-ssh
+  greyhound filter add spoofed in en1 from 10.0.0.0/8 drop
+  greyhound filter delete no-ssh
+  greyhound filter flush                         all of them
 
 A packet meets the rules of where it arrived (port, VLAN or tunnel), in order; the
 first that fits decides, and without one it goes on. `log` writes samples to the log.";

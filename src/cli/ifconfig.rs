@@ -16,8 +16,8 @@ use crate::ids::Family;
 use crate::model::api::Call;
 use crate::model::op::{GreKeys, InterfaceChange, Op};
 use crate::model::spec::{
-    Dscp, EcnMode, EncapLimit, MssClamp, OuterDf, PERIOD, ProbeSpec, Remote, ReversePath, Timing,
-    UdpSpec,
+    AdvertiseSpec, Dscp, EcnMode, EncapLimit, MssClamp, OuterDf, PERIOD, ProbeSpec, Remote,
+    ReversePath, Timing, UdpSpec,
 };
 use crate::model::view::{
     AddressView, CheckView, FarView, InterfaceView, LivenessView, OuterPathView, PathCounts,
@@ -84,6 +84,8 @@ Words:
   encaplimit N|off                     limit on nesting, over IPv6
   sequence   -sequence                 send GRE sequence numbers
   allow NET ...   -allow               inner sources that a tunnel lets out
+  advertise [interval S] [lifetime S] [valid S] [preferred S]   -advertise
+                                       router advertisements (IPv6), ports and VLANs
   rpf strict|loose|off                 sources have to be reached by the
                                        interface, or by any
   port IF   -port                      where a tunnel's packets have to arrive
@@ -181,6 +183,8 @@ struct Change {
     /// `-udp` is `Some(None)`.
     udp: Option<Option<UdpSpec>>,
     door: Door,
+    /// `-advertise` is `Some(None)`.
+    advertise: Option<Option<AdvertiseSpec>>,
 }
 
 /// What the words say of packets that come in.
@@ -282,6 +286,8 @@ impl Change {
             "-checksum" => self.gre.checksum = Some(false),
             "sequence" => self.gre.sequence = Some(true),
             "-sequence" => self.gre.sequence = Some(false),
+            "advertise" => self.advertise = Some(Some(advertise(words)?)),
+            "-advertise" => self.advertise = Some(None),
             "rpf" => self.door.rpf = Some(rpf(words.after(word, RPF)?)?),
             "allow" => self.door.allow = Some(networks(words)?),
             "-allow" => self.door.allow = Some(Vec::new()),
@@ -381,6 +387,7 @@ impl Change {
         ops.extend(self.probe.map(|probe| Op::SetProbe { name: of(), probe }));
         ops.extend(self.udp.map(|udp| Op::SetUdp { name: of(), udp }));
         ops.extend(self.door(name));
+        ops.extend(self.advertise.map(|advertise| Op::SetAdvertise { name: of(), advertise }));
         ops.extend(self.numbers(name));
         if self.destroy {
             if !ops.is_empty() {
@@ -442,6 +449,22 @@ const LIMIT: &str = "`off` or a number from 0 to 255";
 const PORT: &str = "a port from 1 to 65535";
 const RPF: &str = "`strict`, `loose` or `off`";
 const KEY: &str = "a key: a number of 32 bits, such as 42 or 0x2a";
+
+/// Router advertisements: what follows of their four numbers.
+fn advertise(words: &mut Words<'_>) -> Result<AdvertiseSpec, Usage> {
+    let mut spec = AdvertiseSpec::default();
+    while let Some(word @ ("interval" | "lifetime" | "valid" | "preferred")) = words.peek() {
+        words.next();
+        let expected = "a number of seconds";
+        match word {
+            "interval" => spec.interval = words.number(word, expected)?,
+            "lifetime" => spec.lifetime = words.number(word, expected)?,
+            "valid" => spec.valid = words.number(word, expected)?,
+            _ => spec.preferred = words.number(word, expected)?,
+        }
+    }
+    Ok(spec)
+}
 
 fn prefix_len(words: &mut Words<'_>) -> Result<u8, Usage> {
     let expected = "a prefix length from 0 to 32, or to 128 for IPv6";
@@ -594,6 +617,9 @@ fn render(view: &InterfaceView) -> String {
     }
     if let Some(tunnel) = &view.tunnel {
         render_tunnel(&mut out, tunnel);
+    }
+    if let Some(advertise) = view.advertise {
+        line(&mut out, format_args!("advertise {advertise}"));
     }
     if view.rpf != "off" {
         line(&mut out, format_args!("rpf {}", view.rpf));

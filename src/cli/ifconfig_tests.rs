@@ -50,6 +50,20 @@ macro_rules! set {
 }
 
 #[test]
+fn router_advertisements_take_what_follows_of_their_numbers() {
+    let set = |advertise| Op::SetAdvertise { name: "en0".into(), advertise };
+    let usual = AdvertiseSpec::default();
+    assert_eq!(ops("en0 advertise"), [set(Some(usual))]);
+    let all = AdvertiseSpec { interval: 30, lifetime: 0, valid: 600, preferred: 300 };
+    assert_eq!(ops(&format!("en0 advertise {all}")), [set(Some(all))], "as printed");
+    assert_eq!(ops("en0 -advertise"), [set(None)]);
+    let both = ops("en0 advertise lifetime 0 up");
+    assert_eq!(both[0], set(Some(AdvertiseSpec { lifetime: 0, ..usual })));
+    assert_eq!(both.len(), 2);
+    assert!(parse(&words("en0 advertise interval")).is_err());
+}
+
+#[test]
 fn doors_are_one_op_and_networks_are_all_that_follow() {
     let door = |rpf, allow: Option<&[&str]>, port: Option<&str>| Op::SetDoor {
         name: "gre0".into(),
@@ -341,6 +355,7 @@ fn a_port_prints_as_in_netbsd() {
             peer: None,
             broadcast: Some("10.255.255.255".parse().unwrap()),
         }],
+        advertise: None,
         rpf: "off".into(),
         tunnel: None,
         traffic: Default::default(),

@@ -171,6 +171,7 @@ mod tests {
                 peer: None,
                 broadcast: None,
             }],
+            advertise: None,
             rpf: "off".into(),
             tunnel: None,
             traffic: Traffic {

@@ -178,7 +178,6 @@ fn lines_that_make_no_sense_say_why() {
         ("add 2001:db8:: -prefixlen 129 2001:db8::2", "129"),
         ("add 10 -prefixlen 33 10.1", "33"),
         ("add -host 2001:db8::1 -prefixlen 64 2001:db8::2", "no mask"),
-        ("add default fe80::1%en0", "IPv6"),
         ("add -net 10 10.1 -interface gre0", "one way"),
         ("add -net 10 10.1 -blackhole", "one way"),
         ("add -net 10 10.1 255.0.0.0 more", "more"),

@@ -19,6 +19,7 @@ fn gre0(underlay: Option<UnderlayView>, reason: Option<&str>) -> InterfaceView {
             peer: Some("12.0.0.2".parse().unwrap()),
             broadcast: None,
         }],
+        advertise: None,
         rpf: "off".into(),
         tunnel: Some(TunnelView {
             options: String::new(),

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use smol_str::{SmolStr, format_smolstr};
 
 use crate::model::op::{InterfaceChange, Located, Op};
-use crate::model::spec::{FilterSpec, ReversePath, State};
+use crate::model::spec::{AdvertiseSpec, FilterSpec, ReversePath, State};
 
 /// The changes, in an order in which each finds what it needs, and where each is
 /// written (`port[0].address[1]`). The ports themselves exist: a start opens
@@ -17,6 +17,9 @@ pub fn ops(state: &State) -> Vec<Located> {
         push(format_smolstr!("port[{number}]"), interface(&port.name, port.mtu, port.up));
         if port.rpf != ReversePath::Off {
             push(format_smolstr!("port[{number}]"), door(&port.name, port.rpf));
+        }
+        if port.advertise.is_some() {
+            push(format!("port[{number}]"), advertise(&port.name, port.advertise));
         }
         for (place, net) in port.address.iter().enumerate() {
             push(format_smolstr!("port[{number}].address[{place}]"), address(&port.name, *net));
@@ -58,6 +61,11 @@ fn interface(name: &str, mtu: u16, up: bool) -> Op {
 /// A rule behind those that are there.
 pub(crate) fn add_filter(filter: &FilterSpec) -> Op {
     Op::AddFilter { filter: Box::new(filter.clone()), before: None }
+}
+
+/// How a port is advertised.
+pub(crate) fn advertise(name: &str, advertise: Option<AdvertiseSpec>) -> Op {
+    Op::SetAdvertise { name: name.to_owned(), advertise }
 }
 
 /// What a port asks of sources.

@@ -17,8 +17,9 @@ pub const KEYS: &[(&str, &[&str])] = &[
         &["workers", "memory", "hugepages", "idle", "spread", "buffers", "descriptors", "worker"],
     ),
     ("dpdk.worker", &["worker", "queues"]),
-    ("port", &["name", "device", "address", "mtu", "mac", "rx_queues", "rpf", "up"]),
-    ("vlan", &["name", "address", "mtu", "rpf", "up"]),
+    ("port", &["name", "device", "address", "mtu", "mac", "rx_queues", "rpf", "advertise", "up"]),
+    ("vlan", &["name", "address", "mtu", "rpf", "advertise", "up"]),
+    ("port.advertise", &["interval", "lifetime", "valid", "preferred"]),
     (
         "tunnel",
         &[
@@ -304,6 +305,11 @@ impl Fields<'_> {
             }
         }
         list
+    }
+
+    /// A field, which stays.
+    pub fn peek(&self, key: &str) -> Option<&Value> {
+        self.table.get(key)
     }
 
     /// A field that is a string or something else: the caller looks.

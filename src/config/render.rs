@@ -11,9 +11,9 @@ use super::sections::{DEFAULT_DESCRIPTORS, DEFAULT_METRICS, DEFAULT_MTU, DEFAULT
 use crate::ids::Family;
 use crate::model::ip;
 use crate::model::spec::{
-    DEFAULT_RESOLVE, DpdkSettings, Dscp, EcnMode, EncapLimit, FilterSpec, GreOptions, Hugepages,
-    IcmpSpec, Idle, MssClamp, OuterDf, PathSpec, PathWay, PortSpec, ProbeSpec, ReversePath,
-    RouteSpec, RouteTarget, Spread, State, Timing, TunnelSpec, UdpSpec,
+    AdvertiseSpec, DEFAULT_RESOLVE, DpdkSettings, Dscp, EcnMode, EncapLimit, FilterSpec,
+    GreOptions, Hugepages, IcmpSpec, Idle, MssClamp, OuterDf, PathSpec, PathWay, PortSpec,
+    ProbeSpec, ReversePath, RouteSpec, RouteTarget, Spread, State, Timing, TunnelSpec, UdpSpec,
 };
 
 /// A file that reproduces the configuration.
@@ -112,6 +112,7 @@ impl Page {
             self.texts("address", &vlan.address);
             self.bare_if("mtu", vlan.mtu);
             self.text_if("rpf", unless(vlan.rpf, ReversePath::Off));
+            self.advertise(vlan.advertise);
             self.bare_if("up", unless(vlan.up, true));
         }
         for tunnel in &state.tunnels {
@@ -139,6 +140,23 @@ impl Page {
         self.icmp(&state.icmp);
     }
 
+    fn advertise(&mut self, spec: Option<AdvertiseSpec>) {
+        let usual = AdvertiseSpec::default();
+        let Some(spec) = spec else { return };
+        if spec == usual {
+            return self.bare("advertise", true);
+        }
+        let key = |name: &str, value: u32| format!("{name} = {value}");
+        let keys = [
+            unless(spec.interval, usual.interval).map(|n| key("interval", n.into())),
+            unless(spec.lifetime, usual.lifetime).map(|n| key("lifetime", n.into())),
+            unless(spec.valid, usual.valid).map(|n| key("valid", n)),
+            unless(spec.preferred, usual.preferred).map(|n| key("preferred", n)),
+        ];
+        let keys: Vec<String> = keys.into_iter().flatten().collect();
+        self.bare("advertise", inline(&keys));
+    }
+
     fn filter(&mut self, filter: &FilterSpec) {
         self.head("[[filter]]");
         self.text("name", &filter.name);
@@ -161,6 +179,7 @@ impl Page {
         self.text_if("mac", port.mac);
         self.bare_if("rx_queues", port.rx_queues);
         self.text_if("rpf", unless(port.rpf, ReversePath::Off));
+        self.advertise(port.advertise);
         self.bare_if("up", unless(port.up, true));
     }
 

@@ -17,12 +17,12 @@ use crate::model::api::DEFAULT_SOCKET;
 use crate::model::filter::{PORTS, PROTOCOL};
 use crate::model::ip;
 use crate::model::spec::{
-    DEFAULT_RESOLVE, DEFAULT_RESYNC, DpdkSettings, Dscp, EcnMode, EncapLimit, FilterAction,
-    FilterSpec, GRE_IN_UDP, GreOptions, HostName, Hugepages, IcmpSpec, Idle, MAX_RESYNC,
-    MOST_ALLOWED, MOST_PATHS, MSS_RANGE, MssClamp, NeighbourSpec, OuterDf, PERIOD, PathSpec,
-    PathWay, Period, PortSpec, ProbeSpec, PublishSpec, QueueSettings, RESOLVE_RANGE, Remote,
-    ReversePath, RouteSpec, RouteTarget, Settings, Spread, Timing, TunnelKind, TunnelSpec, UdpSpec,
-    VlanSpec,
+    AdvertiseSpec, DEFAULT_RESOLVE, DEFAULT_RESYNC, DpdkSettings, Dscp, EcnMode, EncapLimit,
+    FilterAction, FilterSpec, GRE_IN_UDP, GreOptions, HostName, Hugepages, IcmpSpec, Idle,
+    MAX_RESYNC, MOST_ALLOWED, MOST_PATHS, MSS_RANGE, MssClamp, NeighbourSpec, OuterDf, PERIOD,
+    PathSpec, PathWay, Period, PortSpec, ProbeSpec, PublishSpec, QueueSettings, RESOLVE_RANGE,
+    Remote, ReversePath, RouteSpec, RouteTarget, Settings, Spread, Timing, TunnelKind, TunnelSpec,
+    UdpSpec, VlanSpec,
 };
 
 /// Where metrics are served unless the file says otherwise.
@@ -141,6 +141,7 @@ pub fn port(fields: &mut Fields) -> Option<PortSpec> {
         mac: mac(fields),
         rx_queues: fields.number("rx_queues", 1..=256),
         rpf: rpf(fields),
+        advertise: advertise(fields),
         up: fields.flag("up", true),
         name: name?,
         // Empty: missing or wrong, and said so already.
@@ -312,6 +313,7 @@ pub fn vlan(fields: &mut Fields) -> Option<VlanSpec> {
         address: addresses(fields),
         mtu: fields.number("mtu", MTU_RANGE),
         rpf: rpf(fields),
+        advertise: advertise(fields),
         up: fields.flag("up", true),
         name: name?,
     })
@@ -413,6 +415,25 @@ fn nbma(fields: &mut Fields) -> BTreeMap<IpAddr, IpAddr> {
         }
     }
     nbma
+}
+
+/// `advertise = true`, or `advertise = { interval = 600 }`.
+fn advertise(fields: &mut Fields) -> Option<AdvertiseSpec> {
+    match fields.peek("advertise") {
+        Some(Value::Boolean(_)) => fields.flag("advertise", false).then(AdvertiseSpec::default),
+        _ => fields.table("advertise", "port.advertise", |fields| {
+            let usual = AdvertiseSpec::default();
+            let seconds = 0..=i64::from(u32::MAX);
+            let spec = AdvertiseSpec {
+                interval: fields.number("interval", 0..=65535).unwrap_or(usual.interval),
+                lifetime: fields.number("lifetime", 0..=65535).unwrap_or(usual.lifetime),
+                valid: fields.number("valid", seconds.clone()).unwrap_or(usual.valid),
+                preferred: fields.number("preferred", seconds).unwrap_or(usual.preferred),
+            };
+            spec.check().map_err(|(field, message)| fields.problem(field, message)).ok()?;
+            Some(spec)
+        }),
+    }
 }
 
 /// `rpf = "strict"`.

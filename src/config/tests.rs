@@ -583,6 +583,29 @@ fn metrics_can_be_off_and_stay_off() {
 }
 
 #[test]
+fn router_advertisements_are_a_word_or_a_table() {
+    let file = |advertise: &str| {
+        format!("[[port]]\nname = \"en0\"\ndevice = \"net_null0\"\n{advertise}\n")
+    };
+    let of = |advertise: &str| parse(&file(advertise)).unwrap().state.ports[0].advertise;
+    let usual = AdvertiseSpec::default();
+    assert_eq!(of(""), None);
+    assert_eq!(of("advertise = false"), None);
+    assert_eq!(of("advertise = true"), Some(usual));
+    assert_eq!(of("advertise = { lifetime = 0 }"), Some(AdvertiseSpec { lifetime: 0, ..usual }));
+    for (bad, at) in [
+        ("advertise = \"yes\"", "port[0].advertise"),
+        ("advertise = { interval = 3 }", "port[0].advertise.interval"),
+        ("advertise = { lifetime = 9 }", "port[0].advertise.lifetime"),
+        ("advertise = { valid = 9 }", "port[0].advertise.preferred"),
+        ("advertise = { prefix = 9 }", "port[0].advertise.prefix"),
+    ] {
+        let problems = parse(&file(bad)).unwrap_err();
+        assert_eq!((problems.len(), problems[0].at.as_str()), (1, at), "{problems:?}");
+    }
+}
+
+#[test]
 fn a_link_local_gateway_is_read_with_its_link() {
     let file = |via: &str| format!("{PORTS}\n[[route]]\nto = \"default\"\nvia = \"{via}\"\n");
     let config = parse(&file("fe80::1%en1")).unwrap();

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::advertise::Advertiser;
 use super::door::DoorLog;
 use super::far_ends::{FarEnds, Found, InUse};
 use super::icmp::Icmp;
@@ -81,6 +82,7 @@ struct Engines {
     far_ends: FarEnds,
     names: Names,
     door: DoorLog,
+    advertiser: Advertiser,
 }
 
 /// What an engine is given: the resolved state, and hands to act with.
@@ -113,6 +115,7 @@ impl Control {
             far_ends: FarEnds::new(Arc::clone(&counters)),
             names: Names::default(),
             door: DoorLog::new(),
+            advertiser: Advertiser::new(Arc::clone(&counters)),
         };
         let port_names = ports.iter().map(|port| port.spec.name.clone()).collect();
         let net = Net::new(tables, ports);
@@ -151,6 +154,8 @@ impl Control {
             }
             self.engines.neighbours.on_event(&mut hands, now, event);
         }
+        let advertised = hands.net.advertised();
+        self.engines.advertiser.follow(&mut hands, now, advertised);
         self.net.housekeeping();
         Ok(outcome)
     }
@@ -246,7 +251,8 @@ impl Control {
 
     fn timers(&mut self, now: Duration) {
         let mut hands = Hands { net: &mut self.net, ends: &mut self.ends };
-        let Engines { neighbours, icmp, liveness, tunnels, .. } = &mut self.engines;
+        let Engines { neighbours, icmp, liveness, tunnels, advertiser, .. } = &mut self.engines;
+        advertiser.tick(&mut hands, now);
         if liveness.tick(&mut hands, now) {
             neighbours.on_event(&mut hands, now, &Event::RoutesChanged);
         }
@@ -370,6 +376,9 @@ impl Engines {
         let bytes = slot.bytes.get();
         match slot.cause {
             Cause::Punt(PuntReason::Arp) => self.neighbours.on_arp(hands, now, slot.in_if, bytes),
+            Cause::Punt(PuntReason::Nd) if self.advertiser.is_asked(slot.in_if, bytes) => {
+                self.advertiser.on_solicit(now, slot.in_if, bytes);
+            }
             Cause::Punt(PuntReason::Nd) => self.neighbours.on_nd(hands, now, slot.in_if, bytes),
             Cause::Punt(PuntReason::LocalIcmp) => {
                 self.icmp.on_local(hands, now, bytes, &mut self.ping, &mut self.tunnels);

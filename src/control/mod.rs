@@ -1,5 +1,6 @@
 //! Beside the path: desired state, planning, protocols, and who asks.
 
+pub mod advertise;
 pub mod api;
 pub mod core;
 mod door;

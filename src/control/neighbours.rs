@@ -36,7 +36,7 @@ use crate::model::view::NeighbourView;
 use crate::stats::counters::ControlCounters;
 
 mod claim;
-mod frame;
+pub(super) mod frame;
 mod held;
 mod nd;
 mod published;

@@ -35,7 +35,7 @@ use crate::control::topology::Event;
 use crate::ids::{IfId, Mac, PortId};
 use crate::model::api::ApiError;
 use crate::model::op::{Located, Outcome};
-use crate::model::spec::{PortSpec, ReversePath};
+use crate::model::spec::PortSpec;
 use crate::tables::Tables;
 use crate::tables::tunnel::Tunnel;
 
@@ -123,10 +123,7 @@ fn names(ports: &[PortFacts]) -> Names {
 /// A port before anything is configured on it.
 fn bare(facts: &PortFacts) -> Item {
     let (mtu, up) = (Some(facts.spec.mtu), facts.spec.up);
-    Item::Link(
-        Key::Port(facts.id),
-        Some(LinkConfig { address: Vec::new(), mtu, rpf: ReversePath::Off, up }),
-    )
+    Item::Link(Key::Port(facts.id), Some(LinkConfig { mtu, up, ..LinkConfig::created() }))
 }
 
 /// What a gateway with these ports would refuse of a configuration: the very
@@ -236,16 +233,18 @@ impl Net {
         let touched = edit.touched();
         checks::check(&mut edit, &touched);
         let verdict = edit.verdict().and_then(|()| {
-            let reserved = reserve::reserve(
-                edit.desired,
-                &touched,
-                &mut self.links,
-                &mut self.hops,
-                &self.installed,
-                &self.tables,
-            );
-            let reserved =
-                reserved.and_then(|()| self.filter_numbers.reserve(edit.desired, &self.tables));
+            // The first takes nothing.
+            let reserved = self.filter_numbers.reserve(edit.desired, &self.tables);
+            let reserved = reserved.and_then(|()| {
+                reserve::reserve(
+                    edit.desired,
+                    &touched,
+                    &mut self.links,
+                    &mut self.hops,
+                    &self.installed,
+                    &self.tables,
+                )
+            });
             reserved.or_else(|refusal| {
                 edit.problem(String::new(), &refusal);
                 edit.verdict()

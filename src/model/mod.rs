@@ -5,6 +5,7 @@
 //! Config file, verbs and API all speak these types, so one validation and one
 //! transaction serve them all.
 
+pub mod advertise;
 pub mod api;
 pub mod filter;
 pub mod ip;

@@ -8,8 +8,8 @@ use smol_str::SmolStr;
 
 use super::filter::FilterSpec;
 use super::spec::{
-    Dscp, EcnMode, EncapLimit, IcmpSpec, MssClamp, NeighbourSpec, OuterDf, ProbeSpec, PublishSpec,
-    Remote, ReversePath, RouteSpec, Timing, TunnelSpec, UdpSpec, VlanSpec,
+    AdvertiseSpec, Dscp, EcnMode, EncapLimit, IcmpSpec, MssClamp, NeighbourSpec, OuterDf,
+    ProbeSpec, PublishSpec, Remote, ReversePath, RouteSpec, Timing, TunnelSpec, UdpSpec, VlanSpec,
 };
 use crate::ids::Family;
 
@@ -160,6 +160,14 @@ pub enum Op {
         /// How often, whom, and what follows; absent: none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         probe: Option<ProbeSpec>,
+    },
+    /// `advertise`, `-advertise`: router advertisements of a port or VLAN.
+    SetAdvertise {
+        /// The interface.
+        name: String,
+        /// What is said and how often; absent: nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        advertise: Option<AdvertiseSpec>,
     },
     /// Which packets an interface lets in; what is absent stays.
     SetDoor {

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+pub use super::advertise::AdvertiseSpec;
 pub use super::filter::{FilterAction, FilterSpec, MOST_FILTERS, PortRange, Protocol};
 pub use super::liveness::{PERIOD, Period, ProbeSpec, Timing};
 pub use super::remote::{HostName, Remote};
@@ -36,6 +37,9 @@ pub struct PortSpec {
     /// Whether sources have to be reached by this port.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rpf: ReversePath,
+    /// Router advertisements, if it sends any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<AdvertiseSpec>,
     /// Administratively up.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub up: bool,
@@ -56,6 +60,9 @@ pub struct VlanSpec {
     /// Whether sources have to be reached by this interface.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rpf: ReversePath,
+    /// Router advertisements, if it sends any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<AdvertiseSpec>,
     /// Administratively up.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub up: bool,

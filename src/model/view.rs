@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::liveness::Period;
-use super::spec::FilterSpec;
+use super::spec::{AdvertiseSpec, FilterSpec};
 use crate::ids::Mac;
 
 /// Traffic of an interface, all workers together.
@@ -267,6 +267,9 @@ pub struct InterfaceView {
     pub mac: Option<Mac>,
     /// Addresses.
     pub addresses: Vec<AddressView>,
+    /// Router advertisements, if it sends any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<AdvertiseSpec>,
     /// Reverse-path check: `off`, `loose` or `strict`.
     #[serde(default = "off")]
     pub rpf: String,

@@ -4,7 +4,8 @@ T5's pair on one LAN, with both families: Greyhound is A, Linux is B.
 """
 
 from greyhound import af_packet, ports_config
-from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, IPv6
+from lab import wait_for
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA, IPv6
 from support import finish, neighbours, start
 from topology import Neighbours
 from transfer import expect_file, expect_ping, ping
@@ -68,6 +69,35 @@ def smoke_ipv6_on_the_wire():
         a.note("ndp -c")
         out = a.note_result(f"ping -c 1 -W 6 {B6}", timeout=30).out
         assert "Unreachable" in out or "timeout" in out, out
+        finish(a)
+
+
+def smoke_router_advertisements():
+    """a host makes an address and a default route of what Greyhound advertises; gateways by link-local address"""
+    with neighbours() as stage:
+        b = stage.lan.linux("b", B4, A4, B_IN, A_IN, B_MAC)
+        b.sh("ip link del gre0; cd /proc/sys/net/ipv6/conf; echo 0 >all/forwarding; echo 1 >eth0/accept_ra; "
+             "echo 1 >eth0/autoconf; ip addr add 2001:db8:6::1/128 dev lo nodad")
+        a = start(stage.lab, stage.lan.port("a"), ports_config(en0=af_packet("en0")), "a")
+        wire = stage.lab.capture(stage.lan.wire, "to-a", "icmp6")
+        a.notes(["ifconfig en0 10.25", f"ifconfig en0 inet6 {A6} prefixlen 64",
+                 "ifconfig en0 advertise interval 4 lifetime 60"])
+        made, gateway = "2001:db8:5::ff:fe00:63", "fe80::ff:fe00:63"
+        wait_for(f"{made} on b", lambda: made in b.sh("ip -6 addr show dev eth0 scope global -tentative"))
+        route = b.sh("ip -6 route show default")
+        assert "via fe80::" in route and "dev eth0 proto ra" in route, route
+        expect_ping(b, A6)
+        # The other way by the host's link-local address; and what it answers to comes by its
+        # own default route.
+        told = a.note(f"route add -inet6 2001:db8:6::/48 {gateway}%en0")
+        assert f"gateway {gateway}%en0" in told, told
+        out = a.note("ping -c 3 -i 0.2 2001:db8:6::1", timeout=30)
+        assert " 0.0% packet loss" in out, out
+        a.note("ifconfig en0 -advertise")
+        wait_for("no default route on b", lambda: not b.sh("ip -6 route show default").strip())
+        told = [f for f in wire.packets() if ICMPv6ND_RA in f]
+        assert told and all(f[IPv6].hlim == 255 and f[IPv6].src.startswith("fe80::") for f in told), told
+        assert [f[ICMPv6ND_RA].routerlifetime for f in told][-1] == 0, told
         finish(a)
 
 

@@ -9,7 +9,11 @@ prop_compose! {
     fn any_port(number: u8)(
         prefix_len in 16u8..=30, aliases in 0u32..3, aliases6 in 0u32..3, mtu in 68u16.., mac in any::<[u8; 5]>(),
         has_mac: bool, rx_queues in proptest::option::of(1u16..=16), rpf in any_rpf(), up: bool, args in "[ -~]{0,12}",
+        advertise in prop::option::of((4u16..=1800, 0u16..=7200, any::<u32>(), any::<u32>())),
     ) -> PortSpec {
+        let advertise = advertise.map(|(interval, more, a, b)| AdvertiseSpec {
+            interval, lifetime: if more == 0 { 0 } else { interval + more }, valid: a.max(b), preferred: a.min(b),
+        });
         let args = args.replace(' ', "_");
         let address = (0..aliases).map(|alias| {
             let host = std::net::Ipv4Addr::from(((u32::from(number) + 1) << 24) | (alias + 1));
@@ -19,6 +23,7 @@ prop_compose! {
         let address6 = (1..=aliases6).map(|alias| IpNet::new(host6(alias.into()).into(), 64).unwrap());
         PortSpec {
             name: format!("en{number}"),
+            advertise,
             device: format!("net_null{number},{args}"),
             address: address.chain(address6).collect(),
             mtu,
@@ -201,6 +206,7 @@ prop_compose! {
                 address: vec![IpNet::new_assert([192, 168, id as u8, 1].into(), 24)],
                 mtu: vlan_mtu.then_some(ports[0].mtu),
                 rpf: if id % 2 == 0 { ReversePath::Strict } else { ReversePath::Off },
+                advertise: (id % 2 == 0).then(AdvertiseSpec::default),
                 up: id % 2 == 0,
             }).collect(),
             neighbours: (0..entries).map(|last| NeighbourSpec { address: address(last), port: port.clone(), mac: mac(last) }).collect(),

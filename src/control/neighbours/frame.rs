@@ -10,7 +10,7 @@ use crate::wire::icmp6::nd::{NdPacket, PACKET_ROOM};
 use crate::wire::{ETHERTYPE_ARP, ETHERTYPE_IPV6};
 
 /// A frame with either.
-pub(super) type Frame = ArrayVec<u8, { ETHER_LEN + VLAN_LEN + PACKET_ROOM }>;
+pub(in crate::control) type Frame = ArrayVec<u8, { ETHER_LEN + VLAN_LEN + PACKET_ROOM }>;
 
 /// The frame that carries `arp` from us to `to` on `link`.
 pub(super) fn arp(link: &Link, to: Mac, arp: &ArpRepr) -> Frame {
@@ -21,7 +21,7 @@ pub(super) fn arp(link: &Link, to: Mac, arp: &ArpRepr) -> Frame {
 }
 
 /// The frame that carries a neighbour discovery datagram from us to `to`.
-pub(super) fn nd(link: &Link, to: Mac, datagram: &NdPacket) -> Frame {
+pub(in crate::control) fn nd(link: &Link, to: Mac, datagram: &NdPacket) -> Frame {
     frame(link, to, ETHERTYPE_IPV6, datagram)
 }
 

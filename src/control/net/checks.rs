@@ -18,6 +18,7 @@ use crate::ids::Family;
 use crate::model::ip;
 use crate::model::spec::{ReversePath, TunnelKind};
 use crate::tables::interfaces::UDP_PORTS;
+use crate::wire::icmp6::nd::MOST_PREFIXES;
 
 /// Checks all that was touched and notes what is wrong.
 pub(super) fn check(edit: &mut Edit<'_>, touched: &Touched) {
@@ -181,6 +182,11 @@ fn link(desired: &Desired, key: Key, faults: &mut Vec<Fault>) {
         subnet(desired, key, net.trunc(), "address", faults);
     }
     room_for_ipv6(desired, key, faults);
+    let prefixes = config.prefixes().count();
+    if config.advertise.is_some() && prefixes > MOST_PREFIXES {
+        let name = desired.names.name(key);
+        faults.push(Refusal::TooManyPrefixes(name, prefixes).on("advertise"));
+    }
     if let Key::Port(port) = key {
         let vlans = desired.links.range(Key::Vlan(port, 0)..=Key::Vlan(port, u16::MAX));
         vlans.for_each(|(vlan, _)| room_for_ipv6(desired, *vlan, faults));

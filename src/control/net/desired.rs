@@ -15,8 +15,8 @@ use super::paths::{MOST_PATHS, Path, SetId, Sets};
 use crate::ids::{Family, Mac, PortId, TableId};
 use crate::model::ip;
 use crate::model::spec::{
-    DEFAULT_RESOLVE, Dscp, EcnMode, EncapLimit, FilterSpec, GreOptions, HostName, IcmpSpec,
-    MssClamp, OuterDf, ProbeSpec, Remote, ReversePath, Timing, TunnelKind, UdpSpec,
+    AdvertiseSpec, DEFAULT_RESOLVE, Dscp, EcnMode, EncapLimit, FilterSpec, GreOptions, HostName,
+    IcmpSpec, MssClamp, OuterDf, ProbeSpec, Remote, ReversePath, Timing, TunnelKind, UdpSpec,
 };
 use crate::tables::door::Door;
 use crate::tables::tunnel::Received;
@@ -31,6 +31,8 @@ pub(super) struct LinkConfig {
     pub(super) mtu: Option<u16>,
     /// Whether sources have to be reached by it.
     pub(super) rpf: ReversePath,
+    /// Router advertisements.
+    pub(super) advertise: Option<AdvertiseSpec>,
     /// Administratively up.
     pub(super) up: bool,
 }
@@ -38,7 +40,22 @@ pub(super) struct LinkConfig {
 impl LinkConfig {
     /// As `ifconfig en0.20 create` leaves it.
     pub(super) fn created() -> LinkConfig {
-        LinkConfig { address: Vec::new(), mtu: None, rpf: ReversePath::Off, up: true }
+        LinkConfig {
+            address: Vec::new(),
+            mtu: None,
+            rpf: ReversePath::Off,
+            advertise: None,
+            up: true,
+        }
+    }
+
+    /// Its IPv6 networks, each once.
+    pub(super) fn prefixes(&self) -> impl Iterator<Item = Ipv6Net> {
+        let nets = self.address.iter().filter_map(|net| match net {
+            IpNet::V6(net) => Some(net.trunc()),
+            IpNet::V4(_) => None,
+        });
+        nets.collect::<BTreeSet<Ipv6Net>>().into_iter()
     }
 
     /// The link-local address it has when it is up with this link address.

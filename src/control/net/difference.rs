@@ -11,7 +11,7 @@ use super::desired::{Object, Target};
 use super::edit::pointing_at;
 use super::key::Key;
 use super::refusal::{Refusal, place};
-use crate::config::ops::{add_filter, door};
+use crate::config::ops::{add_filter, advertise, door};
 use crate::model::api::{ApiError, ErrorCode};
 use crate::model::op::{InterfaceChange, Located, Op, Problem};
 use crate::model::spec::{NeighbourSpec, PortSpec, PublishSpec, State};
@@ -237,6 +237,9 @@ fn port(have: &PortSpec, want: &PortSpec, at: &str, ops: &mut Ops) {
     }
     if have.rpf != want.rpf {
         ops.add(at, door(name, want.rpf));
+    }
+    if have.advertise != want.advertise {
+        ops.add(at, advertise(name, want.advertise));
     }
     let change = InterfaceChange {
         up: (have.up != want.up).then_some(want.up),

@@ -277,6 +277,7 @@ impl<'a> Edit<'a> {
             }
             Op::SetProbe { name, probe } => self.set_liveness(name, |config| config.probe = *probe),
             Op::SetUdp { name, udp } => self.set_udp(name, *udp),
+            Op::SetAdvertise { name, advertise } => self.set_advertise(name, *advertise),
             Op::SetDoor { name, rpf, allow, port } => {
                 self.set_door(name, *rpf, allow.as_deref(), port.as_deref())
             }
@@ -586,6 +587,7 @@ fn subject(op: &Op) -> Vec<&str> {
         | Op::SetGre { name, .. }
         | Op::SetKeepalive { name, .. }
         | Op::SetProbe { name, .. }
+        | Op::SetAdvertise { name, .. }
         | Op::SetUdp { name, .. } => vec![name],
         Op::SetDoor { name, port, .. } => {
             std::iter::once(name).chain(port).map(String::as_str).collect()

@@ -14,8 +14,8 @@ use crate::ids::Family;
 use crate::model::ip;
 use crate::model::op::{InterfaceChange, Op};
 use crate::model::spec::{
-    Dscp, MAX_RESYNC, MOST_ALLOWED, MSS_RANGE, MssClamp, RESOLVE_RANGE, Remote, ReversePath,
-    TunnelKind, TunnelSpec, UdpSpec, VlanSpec,
+    AdvertiseSpec, Dscp, MAX_RESYNC, MOST_ALLOWED, MSS_RANGE, MssClamp, RESOLVE_RANGE, Remote,
+    ReversePath, TunnelKind, TunnelSpec, UdpSpec, VlanSpec,
 };
 
 impl Edit<'_> {
@@ -143,6 +143,18 @@ impl Edit<'_> {
         Ok(())
     }
 
+    pub(super) fn set_advertise(&mut self, name: &str, advertise: Option<AdvertiseSpec>) -> Done {
+        let key = self.existing(name).map_err(|r| r.on("name"))?;
+        if !key.is_link() {
+            let (name, is, expected) = (name.to_owned(), "a tunnel", "a port or VLAN interface");
+            return Err(Refusal::WrongKind { name, is, expected }.on("advertise"));
+        }
+        check_advertise(name, advertise)?;
+        let config = self.link_config(key);
+        self.put_link(key, Some(LinkConfig { advertise, ..config }));
+        Ok(())
+    }
+
     pub(super) fn put_vlan_spec(&mut self, spec: &VlanSpec) -> Done {
         let key = self.desired.names.key(&spec.name).filter(|k| matches!(k, Key::Vlan(..)));
         let key = key.ok_or_else(|| Refusal::NotCreatable(spec.name.clone()).on("name"))?;
@@ -150,8 +162,9 @@ impl Edit<'_> {
         if let Some(mtu) = spec.mtu {
             self.check_link_mtu(key, &spec.name, mtu)?;
         }
-        let (address, mtu, rpf, up) = (spec.address.clone(), spec.mtu, spec.rpf, spec.up);
-        self.put_link(key, Some(LinkConfig { address, mtu, rpf, up }));
+        check_advertise(&spec.name, spec.advertise)?;
+        let VlanSpec { address, mtu, rpf, advertise, up, .. } = spec.clone();
+        self.put_link(key, Some(LinkConfig { address, mtu, rpf, advertise, up }));
         Ok(())
     }
 
@@ -802,4 +815,9 @@ fn check_mtu(name: &str, got: u16, most: u16) -> Done {
         return Ok(());
     }
     Err(Refusal::Mtu { name: name.to_owned(), got, least: LEAST_MTU, most }.on("mtu"))
+}
+
+fn check_advertise(name: &str, advertise: Option<AdvertiseSpec>) -> Done {
+    let checked = advertise.map_or(Ok(()), |spec| spec.check());
+    checked.map_err(|(_, why)| Refusal::Advertise(name.to_owned(), why).on("advertise"))
 }

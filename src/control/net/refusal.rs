@@ -13,6 +13,7 @@ use crate::tables::decap::DecapFull;
 use crate::tables::fib4::FibFull;
 use crate::tables::fib6::Fib6Full;
 use crate::tables::interfaces::UDP_PORTS;
+use crate::wire::icmp6::nd::MOST_PREFIXES;
 
 /// One reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -150,6 +151,10 @@ pub(super) enum Refusal {
     TooManyAllowed(String, usize),
     #[error("{link} cannot go: packets of {tunnel} have to arrive on it (`port`)")]
     IsArrival { link: String, tunnel: String },
+    #[error("{0}: router advertisements with {1}")]
+    Advertise(String, String),
+    #[error("{0} has {1} IPv6 networks: expected {MOST_PREFIXES} at most where it advertises them")]
+    TooManyPrefixes(String, usize),
     #[error("filter {0}: {1}")]
     Filter(String, String),
     #[error("there is a filter `{0}` already: expected another name")]

@@ -8,11 +8,12 @@ use ipnet::{IpNet, Ipv6Net};
 use super::desired::{Target, TunnelConfig};
 use super::hops::Hop;
 use super::key::Key;
-use super::links::host;
+use super::links::{LinkState, host};
 use super::paths::{Path, SetId};
 use super::plan::Station;
 use super::rib::Candidate;
 use super::{Net, Reason, Soft, Underlay, plan};
+use crate::control::advertise::Advertised;
 use crate::ids::{Family, IfId};
 use crate::model::ip;
 use crate::model::spec::{
@@ -23,8 +24,21 @@ use crate::model::view::{
     AddressView, FarView, InterfaceView, OuterPathView, PathCounts, PathView, RouteView,
     TablesView, Traffic, TunnelView, UnderlayView,
 };
+use crate::wire::icmp6::nd::MOST_PREFIXES;
 
 impl Net {
+    /// The links whose hosts are told of us, as they are now.
+    pub fn advertised(&self) -> Vec<Advertised> {
+        let told = |(id, state): (&IfId, &LinkState)| {
+            let config = self.desired.links.get(&self.links.record(*id)?.key)?;
+            let (spec, source) = config.advertise.zip(state.link_local)?;
+            let prefixes = config.prefixes().map(|net| (net.network(), net.prefix_len()));
+            let prefixes = prefixes.take(MOST_PREFIXES).collect();
+            Some(Advertised { link: state.link, source, spec, prefixes })
+        };
+        self.links.states.iter().filter_map(told).collect()
+    }
+
     /// The running state as a configuration; reproduces itself.
     pub fn state(&self) -> State {
         let desired = &self.desired;
@@ -35,7 +49,8 @@ impl Net {
             let mtu = config.and_then(|c| c.mtu).unwrap_or(facts.spec.mtu);
             let up = config.map_or(facts.spec.up, |c| c.up);
             let rpf = config.map_or(ReversePath::Off, |c| c.rpf);
-            PortSpec { address, mtu, rpf, up, ..facts.spec.clone() }
+            let advertise = config.and_then(|c| c.advertise);
+            PortSpec { address, mtu, rpf, advertise, up, ..facts.spec.clone() }
         });
         let vlans = desired.links.iter().filter(|(key, _)| matches!(key, Key::Vlan(..)));
         let vlans = vlans.map(|(key, config)| VlanSpec {
@@ -43,6 +58,7 @@ impl Net {
             address: config.address.clone(),
             mtu: config.mtu,
             rpf: config.rpf,
+            advertise: config.advertise,
             up: config.up,
         });
         State {
@@ -185,6 +201,7 @@ impl Net {
                 addresses: own
                     .map(|net| AddressView { broadcast: broadcast(&net), ..address_view(net) })
                     .collect(),
+                advertise: self.desired.links.get(&key)?.advertise,
                 rpf: self.desired.links.get(&key)?.rpf.to_string(),
                 tunnel: None,
                 traffic: Traffic::default(),
@@ -214,6 +231,7 @@ impl Net {
             mtu: plan::tunnel_mtu(kind, config, main_family(config), below),
             mac: None,
             addresses: tunnel_addresses(self.desired.addressed(key)?),
+            advertise: None,
             rpf: config.rpf.to_string(),
             tunnel: Some(TunnelView {
                 kind: kind.prefix().to_owned(),

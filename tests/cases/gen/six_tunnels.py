@@ -7,7 +7,11 @@ from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
     ICMPv6ND_NA,
     ICMPv6ND_NS,
+    ICMPv6ND_RA,
+    ICMPv6ND_RS,
     ICMPv6NDOptDstLLAddr,
+    ICMPv6NDOptMTU,
+    ICMPv6NDOptPrefixInfo,
     ICMPv6NDOptSrcLLAddr,
     ICMPv6PacketTooBig,
     ICMPv6TimeExceeded,
@@ -319,3 +323,38 @@ via = "fe80::fe%en1"
     message = IPv6(raw(IPv6(src=C16, dst=NET6, hlim=64) / ICMPv6TimeExceeded() / Raw(raw(lost))))
     c.inject(message)
     c.tx("en1", net6(message), "control", 0.4)
+
+
+def router_advert(c, lifetime, at):
+    """C tells the LAN of itself."""
+    message = ICMPv6ND_RA(chlim=64, routerlifetime=lifetime, prf=0) / ICMPv6NDOptSrcLLAddr(lladdr=M0)
+    message /= ICMPv6NDOptMTU(mtu=1500)
+    for prefix, length in (("2001:db8::", 64), ("2001:db8:5::", 80)):
+        message /= ICMPv6NDOptPrefixInfo(prefix=prefix, prefixlen=length, L=1, A=int(length == 64),
+                                         validlifetime=2592000, preferredlifetime=604800)
+    packet = discovery(message, "fe80::ff:fe00:1", "ff02::1")
+    frame = Ether(src=M0, dst="33:33:00:00:00:01", type=0x86DD) / packet
+    c.inject(frame)
+    c.tx("en0", frame, "control", at)
+
+
+@case("advertise: hosts that solicit are told of router, prefixes and MTU, once in 3 s, and of the end (RFC 4861 6.2)", until=9.0)
+def router_advertisements(c):
+    c.config = changed(LINKS6, f'"{C06}/64"]\n', f'"{C06}/64", "2001:db8:5::1/80"]\nadvertise = true\n')
+    ask = discovery(ICMPv6ND_RS() / ICMPv6NDOptSrcLLAddr(lladdr=HM), "fe80::a3", "ff02::2")
+    # The second and third share an answer.
+    for at in (1.0, 2.0, 2.1):
+        c.rx("en0", lan6(ask, dst="33:33:00:00:00:02"), at)
+        c.punt("en0", "nd")
+        c.consumed()
+    router_advert(c, 1800, 1.5)
+    router_advert(c, 1800, 5.0)
+    # Not from this link, and asked where nothing is advertised.
+    c.rx("en0", lan6(discovery(ICMPv6ND_RS(), "fe80::a3", "ff02::2", hlim=64), dst="33:33:00:00:00:02"), 6.0)
+    c.punt("en0", "nd")
+    c.control_drop("nd_invalid")
+    c.rx("en1", Ether(src=RM, dst="33:33:00:00:00:02", type=0x86DD) / ask, 6.0)
+    c.punt("en1", "nd")
+    c.control_drop("nd_router")
+    c.verb(8.0, {"op": "set-advertise", "name": "en0"})
+    router_advert(c, 0, 8.0)

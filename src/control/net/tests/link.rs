@@ -165,3 +165,39 @@ fn v6_04_no_tunnel_leads_to_itself() {
     m.ok(endpoints("gre0", "2001:db8:ff::1", "2001:db8:aa::2"));
     m.refused(address("en0", "2001:db8:aa::2/64"), &["tunnel destination of gre0"]);
 }
+
+#[test]
+fn hosts_are_told_of_the_prefixes_of_links_that_are_up_and_ask_for_it() {
+    let mut m = Machine::new();
+    let advertise = |name: &str, advertise| Op::SetAdvertise { name: name.into(), advertise };
+    let usual = AdvertiseSpec::default();
+    m.ok(advertise("en0", Some(usual)));
+    assert_eq!(m.net.advertised(), [], "no IPv6, nothing to tell");
+    m.all(&[address("en0", "2001:db8::1/64"), alias("en0", "2001:db8::2/64")]);
+    m.ok(alias("en0", "2001:db8:1::1/80"));
+    let all = m.net.advertised();
+    assert_eq!((all.len(), all[0].link.id, all[0].spec), (1, EN0, usual));
+    assert_eq!(IpAddr::V6(all[0].source), m.net.source(EN0, ip("fe80::9")).unwrap());
+    let told: Vec<String> =
+        all[0].prefixes.iter().map(|(net, len)| format!("{net}/{len}")).collect();
+    assert_eq!(told, ["2001:db8::/64", "2001:db8:1::/80"]);
+    assert_eq!(m.net.state().ports[0].advertise, Some(usual));
+    assert_eq!(m.view("en0").advertise, Some(usual));
+    m.ok(set("en0", |f| f.up = Some(false)));
+    assert_eq!(m.net.advertised(), []);
+    let state = m.net.state();
+    assert_eq!(Machine::from_state(&state, &[]).net.state(), state);
+    m.all(&[create("gre0"), create("en0.20")]);
+    m.refused(advertise("gre0", Some(usual)), &["gre0 is a tunnel"]);
+    let short = AdvertiseSpec { interval: 3, ..usual };
+    m.refused(advertise("en0.20", Some(short)), &["en0.20", "3 seconds"]);
+    m.ok(advertise("en0.20", Some(usual)));
+    m.ok(advertise("en0", None));
+    assert_eq!(m.net.state().ports[0].advertise, None);
+    for n in 2..4 {
+        m.ok(alias("en0.20", &format!("2001:db8:{n}::1/64")));
+    }
+    m.ok(alias("en0.20", "2001:db8:4::1/64"));
+    m.ok(alias("en0.20", "2001:db8:5::1/64"));
+    m.refused(alias("en0.20", "2001:db8:6::1/64"), &["en0.20 has 5 IPv6 networks"]);
+}

@@ -74,6 +74,7 @@ pub(super) fn port(n: u8) -> PortFacts {
         mac: None,
         rx_queues: None,
         rpf: ReversePath::Off,
+        advertise: None,
         up: true,
     };
     PortFacts { spec, id: PortId(n), mac: Mac([2, 0, 0, 0, 0, n]), max_mtu: 9000 }
