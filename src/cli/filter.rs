@@ -68,17 +68,8 @@ fn unknown(word: &str, expected: &'static str) -> Usage {
 
 /// `NAME [in IF] [from NET] … accept|drop|reject [log] [before NAME]`.
 fn add(words: &mut Words<'_>) -> Result<Op, Usage> {
-    let mut filter = FilterSpec {
-        name: words.after("add", "a name for the rule")?.to_owned(),
-        interface: None,
-        from: None,
-        to: None,
-        protocol: None,
-        sport: None,
-        dport: None,
-        action: FilterAction::Accept,
-        log: false,
-    };
+    let name = words.after("add", "a name for the rule")?;
+    let mut filter = FilterSpec::new(name, FilterAction::Accept);
     let (mut action, mut before) = (None, None);
     while let Some(word) = words.next() {
         match word {

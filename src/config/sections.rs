@@ -710,15 +710,14 @@ pub fn filter(fields: &mut Fields) -> Option<FilterSpec> {
     }
     let action = fields.word("action", &actions);
     let rest = FilterSpec {
-        name: String::new(),
         interface: fields.text("in", "an interface's name"),
         from: net(fields, "from"),
         to: net(fields, "to"),
         protocol: word_or_number(fields, "protocol", PROTOCOL),
         sport: word_or_number(fields, "sport", PORTS),
         dport: word_or_number(fields, "dport", PORTS),
-        action: FilterAction::Accept,
         log: fields.flag("log", false),
+        ..FilterSpec::new("", FilterAction::Accept)
     };
     Some(FilterSpec { name: name?, action: action?, ..rest })
 }

@@ -177,7 +177,7 @@ impl Advertiser {
     fn draw(&mut self, least: Duration, most: Duration) -> Duration {
         self.random = splitmix(self.random);
         let span = most.saturating_sub(least).as_nanos();
-        least + Duration::from_nanos((span * u128::from(self.random) >> 64) as u64)
+        least + Duration::from_nanos(((span * u128::from(self.random)) >> 64) as u64)
     }
 
     fn say(&self, world: &mut impl World, told: &Advertised, lifetime: u16) {

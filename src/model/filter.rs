@@ -184,6 +184,21 @@ pub struct FilterSpec {
 }
 
 impl FilterSpec {
+    /// A rule about every packet.
+    pub fn new(name: &str, action: FilterAction) -> FilterSpec {
+        FilterSpec {
+            name: name.to_owned(),
+            interface: None,
+            from: None,
+            to: None,
+            protocol: None,
+            sport: None,
+            dport: None,
+            action,
+            log: false,
+        }
+    }
+
     /// What is wrong with it by itself: field and sentence.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use crate::model::spec::PortSpec;
 use crate::tables::TablesConfig;
 use crate::wire::ETHERTYPE_ARP;
 use crate::wire::arp::{ARP_LEN, ArpRepr};
+use crate::wire::ipv4::Ipv4Repr;
 
 const EN0: IfId = IfId(0);
 const OWN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
@@ -113,4 +114,57 @@ fn a_turn_ends_when_its_punts_have_changed_enough() {
     assert!((PLANNED_PER_TURN..PLANNED_PER_TURN + 2 * u64::from(TUNNELS)).contains(&planned));
     assert_eq!(control.turn(Duration::ZERO), 1, "the rest comes next");
     assert_eq!(control.turn(Duration::ZERO), 0);
+}
+
+/// Identifications of the IPv4 datagrams that control has handed to a worker.
+fn sent_ids(worker: &mut WorkerEnd) -> Vec<u16> {
+    let mut ids = Vec::new();
+    while let Some(id) = worker.take(|slot| match (slot.kind, slot.bytes.get()) {
+        (InjectKind::Originate, [0x45, _, _, _, a, b, ..]) => Some(u16::from_be_bytes([*a, *b])),
+        _ => None,
+    }) {
+        ids.extend(id);
+    }
+    ids
+}
+
+#[test]
+fn v4_04_errors_and_pings_count_through_controls_own_share() {
+    let (mut control, mut workers) = control(3);
+    let host = Ipv4Addr::new(203, 0, 113, 9);
+    let lost = Ipv4Repr {
+        src: host,
+        dst: Ipv4Addr::new(198, 51, 100, 1),
+        protocol: 17,
+        ttl: 1,
+        tos: 0,
+        id: 7,
+        df: false,
+        payload_len: 8,
+    };
+    let mut bytes = [0; 28];
+    lost.emit(&mut bytes).unwrap();
+    for _ in 0..2 {
+        assert!(workers[1].punt(|slot| {
+            slot.cause = Cause::Notice(DropReason::TtlExpired);
+            slot.in_if = EN0;
+            slot.bytes.fill(&bytes)
+        }));
+    }
+    control.turn(Duration::from_secs(1));
+    let request = PingRequest {
+        to: host.into(),
+        from: None,
+        ident: 1,
+        sequence: 1,
+        size: 0,
+        ttl: 64,
+        dont_fragment: false,
+        timeout: Duration::from_secs(1),
+    };
+    control.ping(request, Duration::from_secs(1)).unwrap();
+    // The fourth of four shares, and its second half.
+    assert_eq!(sent_ids(&mut workers[0]), [49_153, 49_154, 57_344]);
+    let last = first_identification(2, 3);
+    assert!(last < 49_152 - 16_000, "the workers' shares end before: {last}");
 }

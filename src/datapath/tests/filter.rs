@@ -22,17 +22,7 @@ use crate::tables::filter::Filters;
 
 /// A rule in the words of the model.
 pub fn rule(words: &str, action: FilterAction) -> FilterSpec {
-    let mut rule = FilterSpec {
-        name: words.to_owned(),
-        interface: None,
-        from: None,
-        to: None,
-        protocol: None,
-        sport: None,
-        dport: None,
-        action,
-        log: false,
-    };
+    let mut rule = FilterSpec::new(words, action);
     let mut words = words.split_whitespace();
     while let (Some(word), Some(value)) = (words.next(), words.next()) {
         match word {

@@ -14,17 +14,7 @@ fn machine() -> Machine {
 }
 
 fn rule(name: &str, interface: Option<&str>, action: FilterAction) -> FilterSpec {
-    FilterSpec {
-        name: name.into(),
-        interface: interface.map(str::to_owned),
-        from: None,
-        to: None,
-        protocol: None,
-        sport: None,
-        dport: None,
-        action,
-        log: false,
-    }
+    FilterSpec { interface: interface.map(str::to_owned), ..FilterSpec::new(name, action) }
 }
 
 fn add_rule(filter: FilterSpec, before: Option<&str>) -> Op {
