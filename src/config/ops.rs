@@ -19,7 +19,7 @@ pub fn ops(state: &State) -> Vec<Located> {
             push(format_smolstr!("port[{number}]"), door(&port.name, port.rpf));
         }
         if port.advertise.is_some() {
-            push(format!("port[{number}]"), advertise(&port.name, port.advertise));
+            push(format_smolstr!("port[{number}]"), advertise(&port.name, port.advertise));
         }
         for (place, net) in port.address.iter().enumerate() {
             push(format_smolstr!("port[{number}].address[{place}]"), address(&port.name, *net));

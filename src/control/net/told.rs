@@ -107,7 +107,7 @@ impl Net {
                  answered with host unreachable"
             )),
             Target::Near(port, vlan, _) => {
-                let link = self.desired.names.name(Key::link(*port, *vlan));
+                let link = self.desired.names.name(Key::link(port, vlan));
                 Some(format!("{link} is down: {to} is unreachable"))
             }
             Target::Interface(key) => {
