@@ -75,7 +75,9 @@ pub(super) fn reserve(
 fn next_hops(desired: &Desired, links: &Links, touched: &Touched) -> (usize, usize) {
     // A tunnel is a next hop for each family.
     let target = |change: &RouteChange| Some((ip::family(&change.to), change.new?));
-    let targets: BTreeSet<(Family, Target)> = touched.routes.iter().filter_map(target).collect();
+    let mut targets = BTreeSet::<(Family, Target)>::new();
+    // One by one: collecting would sort a million to find a few.
+    touched.routes.iter().filter_map(target).for_each(|target| _ = targets.insert(target));
     let mut others = 0;
     for object in touched.others.keys() {
         match object {
