@@ -13,8 +13,8 @@
 
 use super::burst::{Packets, Slot};
 use super::ecn;
-use super::ending::Ending;
-use super::forward::{Family, sender};
+use super::ending::{Ending, unusual};
+use super::forward::Family;
 use super::headers::{Headers, words};
 use super::rewrite::TAGGED_LEN;
 use super::verdict::Turn;
@@ -163,27 +163,10 @@ pub(crate) fn apply<F: Family, B: PacketBuf>(
     match [adjacency.l2_len, adjacency.rewrite_len] {
         [ETHER, GRE] => fill(buf, l3, GRE.into(), ETHER_LEN, inner, adjacency, most, turn.id),
         [ETHER, IPIP] => fill(buf, l3, IPIP.into(), ETHER_LEN, inner, adjacency, most, turn.id),
-        _ => unusual(packets, turn, slot, inner, adjacency),
+        _ => unusual(packets, turn, slot, adjacency, |buf, l3, most, turn| {
+            headers(buf, l3, inner, adjacency, most, turn.id, turn.tables)
+        }),
     }
-}
-
-/// [`apply`] for VLAN tags, options of GRE, UDP.
-#[inline(never)]
-fn unusual<C: Carried, B: PacketBuf>(
-    packets: &mut Packets<B>,
-    turn: &mut Turn<'_>,
-    slot: Slot,
-    inner: C,
-    adjacency: &Adjacency,
-) -> bool {
-    if sender(packets, turn, slot, adjacency).is_some() {
-        return false;
-    }
-    let l3 = usize::from(packets.l3[slot.at()]);
-    let most = usize::from(adjacency.underlay_mtu);
-    let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
-    let ending = headers(buf, l3, inner, adjacency, most, turn.id, turn.tables);
-    ending.map(|ending| packets.end(slot, ending, &turn.tables.sequences)).is_some()
 }
 
 /// Puts the tunnel's headers before the datagram that starts at `l3`, whatever its

@@ -12,8 +12,8 @@
 
 use super::burst::{Packets, Slot};
 use super::encap::{Carried, front_of};
-use super::ending::Ending;
-use super::forward::{Family, sender};
+use super::ending::{Ending, unusual};
+use super::forward::Family;
 use super::rewrite::TAGGED_LEN;
 use super::verdict::Turn;
 use super::{ecn, lookup};
@@ -32,7 +32,7 @@ use crate::wire::ipv6::{
 #[inline(always)]
 pub(crate) fn apply<F: Family, B: PacketBuf>(
     packets: &mut Packets<B>,
-    turn: &Turn<'_>,
+    turn: &mut Turn<'_>,
     slot: Slot,
     adjacency: &Adjacency,
 ) -> bool {
@@ -47,7 +47,9 @@ pub(crate) fn apply<F: Family, B: PacketBuf>(
     // The lengths of the usual stacks are constants, and so is the copy.
     match usize::from(adjacency.rewrite_len) {
         _ if usize::from(adjacency.l2_len) != ETHER_LEN || has_ending(adjacency) => {
-            unusual(packets, turn, slot, inner, flow, adjacency)
+            unusual(packets, turn, slot, adjacency, |buf, l3, most, _| {
+                headers(buf, l3, inner, flow, adjacency, most)
+            })
         }
         IP => fill(buf, IP, ETHER_LEN),
         LIMITED => fill(buf, LIMITED, ETHER_LEN),
@@ -55,26 +57,6 @@ pub(crate) fn apply<F: Family, B: PacketBuf>(
         ahead if ahead == LIMITED + GRE_LEN => fill(buf, LIMITED + GRE_LEN, ETHER_LEN),
         ahead => fill(buf, ahead.min(REWRITE_ROOM), ETHER_LEN),
     }
-}
-
-/// [`apply`] for VLAN tags, options of GRE, UDP.
-#[inline(never)]
-fn unusual<C: Carried, B: PacketBuf>(
-    packets: &mut Packets<B>,
-    turn: &Turn<'_>,
-    slot: Slot,
-    inner: C,
-    flow: u32,
-    adjacency: &Adjacency,
-) -> bool {
-    if sender(packets, turn, slot, adjacency).is_some() {
-        return false;
-    }
-    let l3 = usize::from(packets.l3[slot.at()]);
-    let most = usize::from(adjacency.underlay_mtu);
-    let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
-    let ending = headers(buf, l3, inner, flow, adjacency, most);
-    ending.map(|ending| packets.end(slot, ending, &turn.tables.sequences)).is_some()
 }
 
 /// Something is filled in when the outer header is there.

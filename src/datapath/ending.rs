@@ -12,6 +12,8 @@
 //! numbers would not be in order. Sums cover the number, so they wait with it.
 
 use super::burst::{Packets, Slot};
+use super::forward::sender;
+use super::verdict::Turn;
 use super::{gre, udp};
 use crate::buf::PacketBuf;
 use crate::ids::IfId;
@@ -75,9 +77,30 @@ impl Ending {
     }
 }
 
+/// Finishes a packet with VLAN tags, options of GRE, or UDP: `headers` puts them
+/// before the datagram that starts there, as far as that many bytes allow. False if
+/// they do not, or if another worker is to do it.
+#[inline(never)]
+pub(crate) fn unusual<B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'_>,
+    slot: Slot,
+    adjacency: &Adjacency,
+    headers: impl FnOnce(&mut B, usize, usize, &mut Turn<'_>) -> Option<Ending>,
+) -> bool {
+    if sender(packets, turn, slot, adjacency).is_some() {
+        return false;
+    }
+    let l3 = usize::from(packets.l3[slot.at()]);
+    let most = usize::from(adjacency.underlay_mtu);
+    let Some(buf) = packets.burst.get_mut(slot.at()) else { return false };
+    let ending = headers(buf, l3, most, turn);
+    ending.map(|ending| packets.end(slot, ending, &turn.tables.sequences)).is_some()
+}
+
 impl<B: PacketBuf> Packets<B> {
     /// Ends a packet now, or, if it gets a number, as it leaves.
-    pub(crate) fn end(&mut self, slot: Slot, ending: Ending, sequences: &Sequences) {
+    fn end(&mut self, slot: Slot, ending: Ending, sequences: &Sequences) {
         if ending.gre & flags::GRE_SEQUENCE != 0 {
             self.unended.insert(slot);
             self.endings[slot.at()] = ending;
