@@ -11,7 +11,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from support import finish, neighbours, start
 from topology import Neighbours
-from transfer import expect_file, expect_ping, ping
+from transfer import expect_file, expect_ping, iperf, ping
 
 A4, B4 = Neighbours.A, Neighbours.B
 A6, B6 = "2001:db8:5::25", "2001:db8:5::163"
@@ -102,6 +102,9 @@ def one(stage, a, b, lan, ends, kind):
             expect_ping(lan, far, count=2, size=size)
     expect_file(lan, b, B_IN4 if 4 in families else f"[{B_IN6}]", megabytes=1)
     expect_outer(wire, ends, int(port), words)
+    for back in (False, True):
+        seen = iperf(lan, b, B_IN4 if 4 in families else B_IN6, seconds=1, reverse=back)["sum_received"]
+        assert seen["bits_per_second"] > 100_000, f"iperf3{' back' if back else ''}: {seen}"
     a.note(f"ifconfig {ours}0 destroy")
     b.sh(f"ip link del t0; ip fou del port {port}{' -6' if '-6' in carries else ''}")
 
