@@ -13,7 +13,7 @@
 
 use super::burst::{Packets, Slot};
 use super::ecn;
-use super::ending::{Ending, unusual};
+use super::ending::{Ending, has_ending, unusual};
 use super::forward::Family;
 use super::headers::{Headers, words};
 use super::rewrite::TAGGED_LEN;
@@ -163,6 +163,9 @@ pub(crate) fn apply<F: Family, B: PacketBuf>(
     match [adjacency.l2_len, adjacency.rewrite_len] {
         [ETHER, GRE] => fill(buf, l3, GRE.into(), ETHER_LEN, inner, adjacency, most, turn.id),
         [ETHER, IPIP] => fill(buf, l3, IPIP.into(), ETHER_LEN, inner, adjacency, most, turn.id),
+        [ETHER, KEYED] if !has_ending(adjacency) => {
+            fill(buf, l3, KEYED.into(), ETHER_LEN, inner, adjacency, most, turn.id)
+        }
         _ => unusual(packets, turn, slot, adjacency, |buf, l3, most, turn| {
             headers(buf, l3, inner, adjacency, most, turn.id, turn.tables)
         }),
@@ -187,6 +190,7 @@ pub(crate) fn put<C: Carried, B: PacketBuf>(
 const ETHER: u8 = ETHER_LEN as u8;
 const IPIP: u8 = (ETHER_LEN + IPV4_LEN) as u8;
 const GRE: u8 = (ETHER_LEN + IPV4_LEN + GRE_LEN) as u8;
+const KEYED: u8 = GRE + 4;
 
 /// The headers of any stack, and what is left to fill in.
 fn headers<C: Carried, B: PacketBuf>(

@@ -12,7 +12,7 @@
 
 use super::burst::{Packets, Slot};
 use super::encap::{Carried, front_of};
-use super::ending::{Ending, unusual};
+use super::ending::{Ending, has_ending, unusual};
 use super::forward::Family;
 use super::rewrite::TAGGED_LEN;
 use super::verdict::Turn;
@@ -57,12 +57,6 @@ pub(crate) fn apply<F: Family, B: PacketBuf>(
         ahead if ahead == LIMITED + GRE_LEN => fill(buf, LIMITED + GRE_LEN, ETHER_LEN),
         ahead => fill(buf, ahead.min(REWRITE_ROOM), ETHER_LEN),
     }
-}
-
-/// Something is filled in when the outer header is there.
-#[inline(always)]
-fn has_ending(adjacency: &Adjacency) -> bool {
-    adjacency.flags & (flags::GRE_CHECKSUM | flags::GRE_SEQUENCE) != 0 || adjacency.encap.in_udp()
 }
 
 /// Puts the tunnel's headers before the datagram that starts at `l3`, whatever its

@@ -77,6 +77,12 @@ impl Ending {
     }
 }
 
+/// Something is filled in when the headers are in front.
+#[inline(always)]
+pub(crate) fn has_ending(adjacency: &Adjacency) -> bool {
+    adjacency.flags & (flags::GRE_CHECKSUM | flags::GRE_SEQUENCE) != 0 || adjacency.encap.in_udp()
+}
+
 /// Finishes a packet with VLAN tags, options of GRE, or UDP: `headers` puts them
 /// before the datagram that starts there, as far as that many bytes allow. False if
 /// they do not, or if another worker is to do it.

@@ -21,8 +21,9 @@ use crate::buf::PacketBuf;
 use crate::tables::adjacency::Adjacency;
 use crate::wire::IPPROTO_MINIMAL;
 use crate::wire::checksum::{update16, update32};
+use crate::wire::ether::ETHER_LEN;
 use crate::wire::ipv4::{IPV4_LEN, IPV4_MAX_TOTAL, Ipv4Header};
-use crate::wire::minimal::{Minimal, MinimalError};
+use crate::wire::minimal::{MINIMAL_LEN, Minimal, MinimalError};
 
 /// Finishes a packet for a [`Minimal`](crate::tables::adjacency::AdjacencyKind)
 /// adjacency. False if there is no room for the headers.
@@ -74,8 +75,11 @@ fn put<B: PacketBuf>(packets: &mut Packets<B>, slot: Slot, adjacency: &Adjacency
     let l3 = usize::from(packets.l3[slot.at()]);
     let ahead = l2 + minimal.len();
     let frame = packets.burst.get_mut(slot.at())?.reframe(l3, ahead, total)?;
-    frame.copy_within(ahead..ahead + header_len, l2);
-    frame[..l2].copy_from_slice(&adjacency.rewrite[..l2]);
+    // Lengths that are constants are copied in registers.
+    match [l2, header_len] {
+        [ETHER_LEN, IPV4_LEN] => front(frame, ETHER_LEN, IPV4_LEN, ahead, adjacency),
+        _ => front(frame, l2, header_len, ahead, adjacency),
+    }
     let header = Ipv4Header::mut_from(&mut frame[l2..])?;
     header.total_length.set(new_total as u16);
     header.ttl = ttl;
@@ -83,9 +87,20 @@ fn put<B: PacketBuf>(packets: &mut Packets<B>, slot: Slot, adjacency: &Adjacency
     header.checksum.set(sum);
     header.source.set(local);
     header.destination.set(remote);
-    let behind = frame.get_mut(l2 + header_len..)?;
-    behind[..minimal.len()].copy_from_slice(&minimal.bytes()[..minimal.len()]);
-    Some(())
+    let (behind, bytes) = (frame.get_mut(l2 + header_len..)?, minimal.bytes());
+    match minimal.source {
+        Some(_) => behind.first_chunk_mut().map(|behind| *behind = bytes),
+        None => {
+            behind.first_chunk_mut::<MINIMAL_LEN>().zip(bytes.first_chunk()).map(|(b, a)| *b = *a)
+        }
+    }
+}
+
+/// The link header, and the IP header from `ahead` right behind it.
+#[inline(always)]
+fn front(frame: &mut [u8], l2: usize, header_len: usize, ahead: usize, adjacency: &Adjacency) {
+    frame.copy_within(ahead..ahead + header_len, l2);
+    frame[..l2].copy_from_slice(&adjacency.rewrite[..l2]);
 }
 
 /// Puts the header of the datagram inside a packet together, in place: it ends
@@ -104,7 +119,10 @@ pub(crate) fn open<B: PacketBuf>(
         MinimalError::Truncated => DropReason::MinimalTruncated,
         MinimalError::BadChecksum => DropReason::MinimalBadChecksum,
     })?;
-    datagram.copy_within(..header_len, minimal.len());
+    match header_len {
+        IPV4_LEN => datagram.copy_within(..IPV4_LEN, minimal.len()),
+        _ => datagram.copy_within(..header_len, minimal.len()),
+    }
     let header = Ipv4Header::mut_from(&mut datagram[minimal.len()..]);
     let header = header.ok_or(DropReason::MinimalTruncated)?;
     restore(header, &minimal, total - minimal.len());

@@ -76,11 +76,18 @@ impl Minimal {
             destination: u32::from_be_bytes([a, b, c, d]),
             source: source.map(word),
         };
-        if checksum::verify(&bytes[..header.len()]) {
-            Ok(header)
-        } else {
-            Err(MinimalError::BadChecksum)
-        }
+        // The reserved bits and the checksum itself are in the sum, too.
+        let [_, _, c0, c1, ..] = *base;
+        let first = u32::from(u16::from_be_bytes([protocol, flags]));
+        let sum = header.sum_of(first) + u32::from(u16::from_be_bytes([c0, c1]));
+        if checksum::finish(sum) == 0 { Ok(header) } else { Err(MinimalError::BadChecksum) }
+    }
+
+    /// The sum of the header's words, not folded: `first` and both addresses.
+    #[inline]
+    fn sum_of(&self, first: u32) -> u32 {
+        let halves = |word: u32| (word >> 16) + (word & 0xffff);
+        first + halves(self.destination) + halves(self.source.unwrap_or(0))
     }
 
     /// The header's bytes, of which [`Minimal::len`] count.
@@ -94,9 +101,8 @@ impl Minimal {
             bytes[1] = FLAG_SOURCE;
             bytes[8..].copy_from_slice(&source.to_be_bytes());
         }
-        // What does not count is zero and adds nothing.
-        let sum = checksum::checksum(&bytes);
-        bytes[2..4].copy_from_slice(&sum.to_be_bytes());
+        let sum = self.sum_of(u32::from(u16::from_be_bytes([bytes[0], bytes[1]])));
+        bytes[2..4].copy_from_slice(&checksum::finish(sum).to_be_bytes());
         bytes
     }
 }
