@@ -16,6 +16,7 @@ use super::burst::{Packets, Slot};
 use super::drop::DropReason;
 use super::encap;
 use super::forward::V4;
+use super::headers::words;
 use super::verdict::Turn;
 use crate::buf::PacketBuf;
 use crate::tables::adjacency::Adjacency;
@@ -119,29 +120,32 @@ pub(crate) fn open<B: PacketBuf>(
         MinimalError::Truncated => DropReason::MinimalTruncated,
         MinimalError::BadChecksum => DropReason::MinimalBadChecksum,
     })?;
-    match header_len {
-        IPV4_LEN => datagram.copy_within(..IPV4_LEN, minimal.len()),
-        _ => datagram.copy_within(..header_len, minimal.len()),
+    let truncated = DropReason::MinimalTruncated;
+    let front: [u8; IPV4_LEN] = *datagram.first_chunk().ok_or(truncated)?;
+    if header_len > IPV4_LEN {
+        datagram.copy_within(IPV4_LEN..header_len, IPV4_LEN + minimal.len());
     }
-    let header = Ipv4Header::mut_from(&mut datagram[minimal.len()..]);
-    let header = header.ok_or(DropReason::MinimalTruncated)?;
-    restore(header, &minimal, total - minimal.len());
+    let behind = datagram.get_mut(minimal.len()..).unwrap_or_default();
+    let header: &mut [u8; IPV4_LEN] = behind.first_chunk_mut().ok_or(truncated)?;
+    restore(header, &front, &minimal, total - minimal.len());
     Ok(minimal.len())
 }
 
-/// The header as it was before encapsulation.
-fn restore(header: &mut Ipv4Header, minimal: &Minimal, total: usize) {
-    let (local, remote) = (header.source.get(), header.destination.get());
+/// The header as it was before encapsulation: `front` with what `minimal` keeps of
+/// it. Written in two pieces, since it is read back at once.
+fn restore(header: &mut [u8; IPV4_LEN], front: &[u8; IPV4_LEN], minimal: &Minimal, total: usize) {
+    let [w0, w1, w2, local, remote] = words(front);
     let source = minimal.source.unwrap_or(local);
-    let word = |protocol| u16::from_be_bytes([header.ttl, protocol]);
-    let sum = update16(header.checksum.get(), header.total_length.get(), total as u16);
-    let sum = update16(sum, word(header.protocol), word(minimal.protocol));
-    let sum = update32(sum, local, source);
-    header.checksum.set(update32(sum, remote, minimal.destination));
-    header.total_length.set(total as u16);
-    header.protocol = minimal.protocol;
-    header.source.set(source);
-    header.destination.set(minimal.destination);
+    let [ttl, protocol, sum @ ..] = w2.to_be_bytes();
+    let word = |protocol| u16::from_be_bytes([ttl, protocol]);
+    let sum = update16(u16::from_be_bytes(sum), w0 as u16, total as u16);
+    let sum = update16(sum, word(protocol), word(minimal.protocol));
+    let sum = update32(update32(sum, local, source), remote, minimal.destination);
+    let w0 = w0 & !0xffff | total as u32;
+    let w2 = u32::from(word(minimal.protocol)) << 16 | u32::from(sum);
+    let first = [w0, w1, w2, source].iter().fold(0, |all, word| all << 32 | u128::from(*word));
+    header[..16].copy_from_slice(&first.to_be_bytes());
+    header[16..].copy_from_slice(&minimal.destination.to_be_bytes());
 }
 
 const _: () = assert!(crate::wire::minimal::MINIMAL_MAX_LEN < IPV4_LEN);

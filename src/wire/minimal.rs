@@ -94,15 +94,14 @@ impl Minimal {
     #[inline]
     #[must_use]
     pub fn bytes(&self) -> [u8; MINIMAL_MAX_LEN] {
+        let flags = if self.source.is_some() { FLAG_SOURCE } else { 0 };
+        let first = u16::from_be_bytes([self.protocol, flags]);
+        let sum = checksum::finish(self.sum_of(first.into()));
+        // Whole words: who reads narrow writes back at once waits for them.
+        let base = u64::from(first) << 48 | u64::from(sum) << 32 | u64::from(self.destination);
         let mut bytes = [0; MINIMAL_MAX_LEN];
-        bytes[0] = self.protocol;
-        bytes[4..8].copy_from_slice(&self.destination.to_be_bytes());
-        if let Some(source) = self.source {
-            bytes[1] = FLAG_SOURCE;
-            bytes[8..].copy_from_slice(&source.to_be_bytes());
-        }
-        let sum = self.sum_of(u32::from(u16::from_be_bytes([bytes[0], bytes[1]])));
-        bytes[2..4].copy_from_slice(&checksum::finish(sum).to_be_bytes());
+        bytes[..MINIMAL_LEN].copy_from_slice(&base.to_be_bytes());
+        bytes[MINIMAL_LEN..].copy_from_slice(&self.source.unwrap_or(0).to_be_bytes());
         bytes
     }
 }
