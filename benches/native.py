@@ -18,7 +18,7 @@ FIB_IDS = (("ours", ""), ("scalar", "-scalar"), ("AVX-512", "-avx512"), ("change
            ("lookups without changes", "-lookups"), ("writer idle before", "-loss"),
            ("writer busy elsewhere before", "-loss-beside"), ("reading routes_file", "-read"),
            ("one transaction", "-transaction"), ("file to forwarding", ""), ("memory of it", "-memory-control"),
-           ("the table alone", "-alone"), ("memory of both tables", "-memory"))
+           ("the table alone", "-alone"), ("memory that both tables", "-memory"))
 FIB_BARS = {"ratio": "ratio at most", "none": None}
 
 

@@ -2,7 +2,7 @@
 //! bears, subnets that overlap. What depends on resolved state (does a route lead
 //! anywhere, does a tunnel run) is control's.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::net::IpAddr;
 
@@ -60,7 +60,7 @@ impl Draft {
     }
 
     /// All our own addresses, inner ones of tunnels too.
-    fn own(&self) -> HashSet<IpAddr> {
+    fn own(&self) -> BTreeSet<IpAddr> {
         let links = self.link_addresses().into_iter().chain(self.tunnel_addresses());
         let pairs = self.tunnels.iter().filter_map(|(_, tunnel)| tunnel.address);
         links.map(|(.., net)| net.addr()).chain(pairs.map(IpAddr::V4)).collect()
@@ -375,7 +375,7 @@ impl Checker<'_> {
         }
     }
 
-    fn path(&mut self, own: &HashSet<IpAddr>, path: &PathSpec, at: impl Fn(&str) -> String) {
+    fn path(&mut self, own: &BTreeSet<IpAddr>, path: &PathSpec, at: impl Fn(&str) -> String) {
         match &path.way {
             PathWay::Via(gateway) => self.not_own(own, *gateway, at("via"), "another router's"),
             PathWay::Interface(name) => {
@@ -413,7 +413,7 @@ impl Checker<'_> {
     }
 
     /// An address that must be somebody else's.
-    fn not_own(&mut self, own: &HashSet<IpAddr>, address: IpAddr, at: String, expected: &str) {
+    fn not_own(&mut self, own: &BTreeSet<IpAddr>, address: IpAddr, at: String, expected: &str) {
         if own.contains(&address) {
             self.problem(at, format!("`{address}` is our own address: expected {expected}"));
         }
@@ -481,7 +481,7 @@ fn duplicates<'a, T: Hash + Eq + 'a>(
 }
 
 /// What is wrong with one tunnel: field and message.
-fn tunnel_problems(tunnel: &TunnelSpec, own: &HashSet<IpAddr>) -> Vec<(&'static str, String)> {
+fn tunnel_problems(tunnel: &TunnelSpec, own: &BTreeSet<IpAddr>) -> Vec<(&'static str, String)> {
     let mut problems = Vec::new();
     let ipip = tunnel.kind == TunnelKind::Ipip;
     let remote = tunnel.remote.as_ref().and_then(Remote::address);

@@ -42,9 +42,23 @@ impl Touched {
         // Stable: of several with one prefix the first stays.
         touched.routes.sort_by_key(|change| change.to);
         touched.routes.dedup_by_key(|change| change.to);
-        for change in &mut touched.routes {
-            change.new = desired.routes.get(&change.to).copied();
-        }
+        touched.look_up(desired);
         touched
+    }
+
+    /// Where the routes lead now. A full table is read through, in order as they
+    /// are; looking up each of a million takes longer.
+    fn look_up(&mut self, desired: &Desired) {
+        const FEW: usize = 16;
+        let mut all = desired.routes.iter().peekable();
+        let many = self.routes.len() >= desired.routes.len() / FEW;
+        for change in &mut self.routes {
+            change.new = if many {
+                while all.next_if(|(to, _)| **to < change.to).is_some() {}
+                all.next_if(|(to, _)| **to == change.to).map(|(_, target)| *target)
+            } else {
+                desired.routes.get(&change.to).copied()
+            };
+        }
     }
 }
