@@ -103,7 +103,8 @@ class Source:
     """Sends rounds of frames, as fast as the gateway takes them in."""
 
     def __init__(self, space, link):
-        self.link, self.sockets = link, {port: raw_socket(space, port) for port in ("en0", "en1")}
+        self.space, self.link = space, link
+        self.sockets = {port: raw_socket(space, port) for port in ("en0", "en1")}
         self.sent, self.expected = collections.Counter(), collections.Counter()
         self.order, self.began = random.Random(4), None
         flows = soak_flows.all_flows()
@@ -148,8 +149,16 @@ class Source:
         """Until all that was sent has come in. What never comes is lost, which is said."""
         deadline = time.monotonic() + 10
         while (seen := received(self.link)) != self.sent:
-            assert time.monotonic() < deadline, f"sent {dict(self.sent)}, but only {dict(seen)} came in"
+            if time.monotonic() > deadline:
+                raise AssertionError(f"sent {dict(self.sent)}, but only {dict(seen)} came in; {whereabouts(self.space, self.link)}")
             time.sleep(0.0005)
+
+
+def whereabouts(space, link):
+    """Who may have lost a frame on its way in: the kernel's end of a tap, or the device."""
+    kernel = {port: json.loads(space.ip(f"-j -s link show {port}"))[0]["stats64"]["tx"] for port in ("en0", "en1")}
+    ports = {port["name"]: (port["rx_missed"], port["rx_errors"]) for port in link.call("show-ports")}
+    return f"the kernel sent {kernel}; the ports missed, and refused: {ports}"
 
 
 def received(link):
