@@ -157,8 +157,8 @@ class Source:
 def whereabouts(space, link):
     """Who may have lost a frame on its way in: the kernel's end of a tap, or the device."""
     kernel = {port: json.loads(space.ip(f"-j -s link show {port}"))[0]["stats64"]["tx"] for port in ("en0", "en1")}
-    ports = {port["name"]: (port["rx_missed"], port["rx_errors"]) for port in link.call("show-ports")}
-    return f"the kernel sent {kernel}; the ports missed, and refused: {ports}"
+    ports = {port["name"]: (port["rx_missed"], port["rx_errors"], port["rx_no_buffer"]) for port in link.call("show-ports")}
+    return f"the kernel sent {kernel}; the ports missed, refused, had no buffer for: {ports}"
 
 
 def received(link):
