@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::affinity::{allowed_cpus, confine, control_cpus, worker_cores};
 use super::device::Device;
-use super::{Errno, c_text, log};
+use super::{Errno, c_text, log, wakes};
 use crate::model::spec::{DpdkSettings, Hugepages};
 
 /// How to start.
@@ -62,6 +62,9 @@ pub enum EalError {
         /// Pages of 2 MiB that would do.
         pages: u32,
     },
+    /// No thread for the wake-ups of taps.
+    #[error("cannot start the thread that takes real-time signals: {0}")]
+    Wakes(std::io::Error),
     /// Control's CPUs are not there to use.
     #[error("cannot run control on CPUs {cpus:?}: {source}")]
     ControlCpus {
@@ -129,6 +132,7 @@ impl Eal {
                 source,
             })?;
         }
+        wakes::one_thread().map_err(EalError::Wakes)?;
         let devices: Vec<Device> = config.devices.iter().map(|text| Device::parse(text)).collect();
         let arguments = arguments(config, memory, &devices);
         let messages = start(&arguments)?;

@@ -22,6 +22,7 @@ mod log;
 pub mod mbuf;
 pub mod mempool;
 pub mod port;
+mod wakes;
 
 pub use affinity::{WorkerError, start_worker};
 pub use eal::{Eal, EalConfig, EalError};
