@@ -78,14 +78,27 @@ pub(crate) fn outer<B: PacketBuf>(packets: &mut Packets<B>, turn: &mut Turn<'_>,
 
 /// Those whose sources are where they came from.
 fn reached<B: PacketBuf>(packets: &mut Packets<B>, turn: &mut Turn<'_>, all: Set) -> Set {
+    let_in(packets, turn, all, |packets, turn, slot| {
+        let check = turn.interfaces.reverse_path(packets.in_if[slot.at()]);
+        match is_reached(packets, turn, slot, check) {
+            true => Ok(()),
+            false => refuse(packets, turn, slot, DropReason::ReversePath),
+        }
+    })
+}
+
+/// Asks `judge` of each packet that arrived, and drops those that it refuses; gives
+/// the others.
+pub(super) fn let_in<'t, B: PacketBuf>(
+    packets: &mut Packets<B>,
+    turn: &mut Turn<'t>,
+    all: Set,
+    mut judge: impl FnMut(&mut Packets<B>, &mut Turn<'t>, Slot) -> Result<(), DropReason>,
+) -> Set {
     let mut good = all;
     for slot in (all & !packets.headers.originated).slots() {
-        let check = turn.interfaces.reverse_path(packets.in_if[slot.at()]);
-        if is_reached(packets, turn, slot, check) {
-            continue;
-        }
-        good.remove(slot);
-        if let Err(reason) = refuse(packets, turn, slot, DropReason::ReversePath) {
+        if let Err(reason) = judge(packets, turn, slot) {
+            good.remove(slot);
             packets.drop(turn, slot, reason);
         }
     }

@@ -8,6 +8,7 @@
 //! (RFC 7112 §5).
 
 use super::burst::{Packets, Set, Slot};
+use super::door;
 use super::drop::DropReason;
 use super::verdict::Turn;
 use crate::buf::PacketBuf;
@@ -26,23 +27,15 @@ pub(crate) fn apply<B: PacketBuf>(
     filters: &Filters,
     all: Set,
 ) -> Set {
-    let mut good = all;
     // Most of a burst arrived by one interface.
     let (mut by, mut rules) = (IfId::NONE, filters.of(IfId::NONE));
-    for slot in (all & !packets.headers.originated).slots() {
+    door::let_in(packets, turn, all, |packets, turn, slot| {
         let arrived = packets.in_if[slot.at()];
         if arrived != by {
             (by, rules) = (arrived, filters.of(arrived));
         }
-        if rules.is_empty() {
-            continue;
-        }
-        if let Err(reason) = judge(packets, turn, slot, rules) {
-            good.remove(slot);
-            packets.drop(turn, slot, reason);
-        }
-    }
-    good
+        if rules.is_empty() { Ok(()) } else { judge(packets, turn, slot, rules) }
+    })
 }
 
 fn judge<B: PacketBuf>(

@@ -1,5 +1,5 @@
 //! Packets whose outer header is no tunnel's: those with the key of one that
-//! learns its far end move it, if control agrees (`src/control/learning.rs`).
+//! learns its far end move it, if control agrees (`src/control/far_ends.rs`).
 //!
 //! Here ends a packet that would have been dropped anyway, so the way of the
 //! others costs nothing. It has to be one that the tunnel would let in: its

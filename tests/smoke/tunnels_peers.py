@@ -31,6 +31,18 @@ def silent(machine, address):
     assert loss == 100, out
 
 
+def expect_learned(machine, address):
+    """No more is lost than the packet that teaches."""
+    loss, out = ping(machine, address)
+    assert loss <= 20, f"more than the packet that teaches was lost\n{out}"
+
+
+def expect_answers(gateway, address):
+    """The gateway's own pings are all answered."""
+    out = gateway.note(f"ping -c 3 -i 0.2 {address}")
+    assert " 0.0% packet loss" in out, out
+
+
 def smoke_far_end_learned():
     """learn: Linux changes its outer address and traffic goes on, both ways; without the key nothing moves"""
     with neighbours() as stage:
@@ -47,19 +59,15 @@ def smoke_far_end_learned():
         shown = a.note("ifconfig gre0")
         assert "--> any" in shown and "nobody has sent it a packet" in shown, shown
         outer(B, 7)
-        loss, out = ping(b, A_IN)
-        assert loss <= 20, f"more than the packet that teaches was lost\n{out}"
+        expect_learned(b, A_IN)
         expect_ping(b, A_IN)
         assert far(a) == (B, {"found": True, "moves": 1, "refused": 0}), far(a)
-        out = a.note(f"ping -c 3 -i 0.2 {B_IN}")
-        assert " 0.0% packet loss" in out, out
+        expect_answers(a, B_IN)
 
         outer(ELSEWHERE, 7)
-        loss, out = ping(b, A_IN)
-        assert loss <= 20, out
+        expect_learned(b, A_IN)
         expect_ping(b, A_IN, size=4000)
-        out = a.note(f"ping -c 3 -i 0.2 {B_IN}")
-        assert " 0.0% packet loss" in out, out
+        expect_answers(a, B_IN)
         assert far(a)[0] == ELSEWHERE and far(a)[1]["moves"] == 2, far(a)
         assert "the far end moved" in a.log(), a.log()
         assert a.metric("greyhound_tunnel_far_end_moves_total", tunnel="gre0") == 2
@@ -172,8 +180,7 @@ def smoke_multipoint_gre():
         for machine in (b, c):
             expect_ping(machine, A_IN, size=4000)
         for peer in ("12.0.0.2", "12.0.0.3"):
-            out = a.note(f"ping -c 3 -i 0.2 {peer}")
-            assert " 0.0% packet loss" in out, out
+            expect_answers(a, peer)
         expect_ping(b, "12.0.0.3")
         traffic = {t["name"]: t["traffic"] for t in a.show("tunnels")}
         for outer in (B, C):
@@ -199,11 +206,9 @@ def smoke_multipoint_learned():
         a.note(f"ifconfig gre0 create tunnel {A} any nbma 12.2 {B} {A_IN} link1 key 9 learn allow 12.0.0.0/30")
         for local in (C, ELSEWHERE):
             outer(local)
-            loss, out = ping(c, A_IN)
-            assert loss <= 20, f"more than the packet that teaches was lost\n{out}"
+            expect_learned(c, A_IN)
             expect_ping(c, A_IN, size=4000)
-            out = a.note("ping -c 3 -i 0.2 12.0.0.3")
-            assert " 0.0% packet loss" in out, out
+            expect_answers(a, "12.0.0.3")
             names = [t["name"] for t in a.show("tunnels")]
             assert sorted(names) == sorted(["gre0", f"gre0:{B}", f"gre0:{local}"]), names
         assert C not in a.verb("show", "config").check().out, "what is learned is not configured"
