@@ -152,10 +152,11 @@ impl Control {
             if let Event::Sought { tunnel, sought } = event {
                 self.engines.names.seek(now, *tunnel, sought.clone());
             }
+            if let Event::Advertised(all) = event {
+                self.engines.advertiser.follow(&mut hands, now, all.clone());
+            }
             self.engines.neighbours.on_event(&mut hands, now, event);
         }
-        let advertised = hands.net.advertised();
-        self.engines.advertiser.follow(&mut hands, now, advertised);
         self.net.housekeeping();
         Ok(outcome)
     }

@@ -186,7 +186,10 @@ impl Neighbours {
                 }
                 self.review_published(world);
             }
-            Event::Icmp(_) | Event::Watched { .. } | Event::Sought { .. } => {}
+            Event::Icmp(_)
+            | Event::Watched { .. }
+            | Event::Sought { .. }
+            | Event::Advertised(_) => {}
         }
     }
 

@@ -71,7 +71,7 @@ mod withdraw;
 #[cfg(test)]
 mod tests;
 
-use desired::{Desired, Item, LinkConfig};
+use desired::{Desired, Item, LinkConfig, Object};
 use edit::Edit;
 use gateways::Gateways;
 use groups::Groups;
@@ -234,7 +234,11 @@ impl Net {
         checks::check(&mut edit, &touched);
         let verdict = edit.verdict().and_then(|()| {
             // The first takes nothing.
-            let reserved = self.filter_numbers.reserve(edit.desired, &self.tables);
+            let filters = touched.others.contains_key(&Object::Filters);
+            let reserved = match filters {
+                true => self.filter_numbers.reserve(edit.desired, &self.tables),
+                false => Ok(()),
+            };
             let reserved = reserved.and_then(|()| {
                 reserve::reserve(
                     edit.desired,

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use super::advertise::Advertised;
 use super::liveness::GreEnds;
 use super::names::Sought;
 use super::net::Soft;
@@ -233,6 +234,8 @@ pub enum Event {
         /// How.
         watch: Option<Watch>,
     },
+    /// Links changed: these are advertised from now on, and no others.
+    Advertised(Vec<Advertised>),
     /// ICMP behaviour changed.
     Icmp(crate::model::spec::IcmpSpec),
 }

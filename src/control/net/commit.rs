@@ -52,9 +52,11 @@ pub(super) struct Work {
     pub(super) unkeyed: Vec<Received>,
     /// Interfaces that are gone.
     pub(super) gone: Vec<Key>,
-    /// Ports, VLANs or ICMP changed.
+    /// Ports, VLANs, filters or ICMP changed.
     pub(super) snapshot: bool,
     /// What is told about it.
+    /// Filters, or the interfaces whose packets meet them.
+    pub(super) filters: bool,
     pub(super) done: Done,
 }
 
@@ -86,11 +88,14 @@ impl Net {
                 Item::Link(key, _) => self.link_family(*key, &mut seen, &mut says, &mut work),
                 Item::Tunnel(key, old) => {
                     self.tunnel_changed(*key, old.as_deref().cloned(), &mut says, &mut work)
+                    // A rule for a multipoint tunnel is one for each of its parts.
+                    work.filters |= key.whole().is_some();
                 }
                 Item::Neighbour(address, old) => {
                     self.fixed_changed(*address, *old, &mut work);
                 }
-                Item::Icmp(_) | Item::Filters(_) => work.snapshot = true,
+                Item::Icmp(_) => work.snapshot = true,
+                Item::Filters(_) => (work.snapshot, work.filters) = (true, true),
                 Item::Published(..) | Item::Route(..) => {}
             }
         }

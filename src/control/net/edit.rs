@@ -175,12 +175,13 @@ impl<'a> Edit<'a> {
     }
 
     /// A tunnel, and what it consists of.
+        let has = config.as_ref().map(|config| config.parts(key)).unwrap_or_default();
     pub(super) fn put_tunnel(&mut self, key: Key, config: Option<TunnelConfig>) {
         if let Some(config) = &config {
+            has.iter().for_each(|(part, config)| self.make_way_outside(*part, config));
             self.make_way(key, config);
         }
         let had = self.desired.tunnels.get(&key).map(|config| config.parts(key));
-        let has = config.as_ref().map(|config| config.parts(key)).unwrap_or_default();
         for part in had.unwrap_or_default().into_keys().filter(|part| !has.contains_key(part)) {
             self.put(Item::Tunnel(part, None));
         }
@@ -200,14 +201,16 @@ impl<'a> Edit<'a> {
                 self.forget_learned(whole, |inner, _| *inner == peer);
             }
         }
-        let itself = std::iter::once((key, config.clone()));
-        for (key, config) in itself.chain(config.parts(key)) {
-            let Some(kind) = key.tunnel_kind().filter(|_| !config.is_found()) else { continue };
-            for received in config.received_as(kind) {
-                let others = self.desired.index.received_as(received);
-                for other in others.filter(|other| *other != key).collect::<Vec<_>>() {
-                    self.forget_found(other);
-                }
+        self.make_way_outside(key, config);
+    }
+
+    /// The same of outer addresses, for one tunnel or part of one.
+    fn make_way_outside(&mut self, key: Key, config: &TunnelConfig) {
+        let Some(kind) = key.tunnel_kind().filter(|_| !config.is_found()) else { return };
+        for received in config.received_as(kind) {
+            let others = self.desired.index.received_as(received);
+            for other in others.filter(|other| *other != key).collect::<Vec<_>>() {
+                self.forget_found(other);
             }
         }
     }

@@ -34,7 +34,7 @@ impl Net {
             fib_remove(&self.tables, &prefix);
             unused.extend(self.installed.remove(&prefix));
         }
-        self.publish_snapshot(work.snapshot, &guard);
+        self.publish_snapshot(&work, &guard);
         for id in &work.renumbered {
             self.tables.sequences.get(id.index()).reset();
         }
@@ -174,8 +174,9 @@ impl Net {
     }
 
     /// Publishes ports and own addresses anew if anything in them changed.
-    fn publish_snapshot(&mut self, changed: bool, guard: &Guard) {
-        let filters = self.filters_now();
+    fn publish_snapshot(&mut self, work: &Work, guard: &Guard) {
+        let changed = work.snapshot;
+        let compiled = work.filters.then(|| self.filters_now());
         let (own, own_complete) = self.own_fast(Family::V4, |address| match address {
             IpAddr::V4(address) => Some(address.to_bits()),
             IpAddr::V6(_) => None,
@@ -185,6 +186,7 @@ impl Net {
             IpAddr::V4(_) => None,
         });
         let current = self.tables.interfaces.load(guard);
+        let filters = compiled.unwrap_or_else(|| current.filters.clone());
         let same = own == current.own && own_complete == current.own_complete;
         let same6 = own6 == current.own6 && own6_complete == current.own6_complete;
         let ports = self.desired.index.udp.keys().copied();

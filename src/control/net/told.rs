@@ -198,7 +198,23 @@ impl Net {
         if done.routes {
             events.push(Event::RoutesChanged);
         }
+        if self.readvertises(before) {
+            events.push(Event::Advertised(self.advertised()));
+        }
         events
+    }
+
+    /// True if links were touched, and there are or were any that are advertised.
+    fn readvertises(&self, before: &BTreeMap<Object, Item>) -> bool {
+        let is = |config: &LinkConfig| config.advertise.is_some();
+        let mut touched = before.values().filter_map(|old| match old {
+            Item::Link(_, old) => Some(old.as_ref().is_some_and(is)),
+            _ => None,
+        });
+        match touched.next() {
+            Some(was) => was || self.desired.links.values().any(is) || touched.any(|was| was),
+            None => false,
+        }
     }
 
     /// How a tunnel's far end is sought, if it has a name.
