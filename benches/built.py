@@ -76,6 +76,7 @@ def _release_libraries():
 
 
 def _sources(main):
-    """The file, or all of its folder if it is a main.rs."""
-    folder = os.path.dirname(main)
-    return [os.path.join(folder, file) for file in os.listdir(folder)] if main.endswith("main.rs") else [main]
+    """The file, and all of its folder: the one it is main.rs of, or the one of its name."""
+    folder = os.path.dirname(main) if main.endswith("main.rs") else main.removesuffix(".rs")
+    beside = os.listdir(folder) if os.path.isdir(folder) else []
+    return [main, *(os.path.join(folder, file) for file in beside)]

@@ -1,8 +1,10 @@
 //! Lines and what they mean; views and how they print.
 #![allow(clippy::unwrap_used)]
 
+use super::print::*;
 use super::*;
 use crate::cli::words::line as words;
+use crate::model::view::*;
 
 fn ops(text: &str) -> Vec<Op> {
     match parse(&words(text)).unwrap_or_else(|e| panic!("{text}: {e}")) {

@@ -19,6 +19,7 @@ mod routes_file;
 mod sections;
 #[cfg(test)]
 mod tests;
+mod tunnels;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -93,7 +94,7 @@ pub fn parse_in(text: &str, folder: Option<&Path>) -> Result<Config, Vec<Problem
     let icmp = document.one("icmp", sections::icmp);
     let ports = document.each("port", sections::port);
     let vlans = document.each("vlan", sections::vlan);
-    let tunnels = document.each("tunnel", sections::tunnel);
+    let tunnels = document.each("tunnel", tunnels::tunnel);
     // Nothing names what comes after these.
     let unread = document.unread;
     let files = document.each("routes_file", |fields| routes_file::section(fields, folder));

@@ -12,5 +12,6 @@ pub mod ip;
 pub mod liveness;
 pub mod op;
 pub mod remote;
+pub mod route;
 pub mod spec;
 pub mod view;

@@ -7,12 +7,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::desired::{Desired, Object, Target, TunnelConfig, with_address};
+use super::desired::{Desired, Object, Target, with_address};
 use super::edit::Edit;
-use super::edit_interfaces::half_outer;
+use super::edit_far_ends::half_outer;
 use super::key::Key;
 use super::refusal::{Fault, Refusal};
 use super::touched::{RouteChange, Touched};
+use super::tunnel_config::TunnelConfig;
 use super::values;
 use crate::ids::Family;
 use crate::model::ip;

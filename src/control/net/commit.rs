@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::desired::{Item, LinkConfig, Target, TunnelConfig};
+use super::desired::{Item, LinkConfig, Target};
 use super::hops::{Hop, into_tunnel, to_far_end};
 use super::key::Key;
 use super::links::{self, LinkState, host};
@@ -15,6 +15,7 @@ use super::paths::SetId;
 use super::resolve::{Reason, Resolver};
 use super::rib::{Candidate, Change};
 use super::touched::{RouteChange, Touched};
+use super::tunnel_config::TunnelConfig;
 use super::watch::{Dependent, Met};
 use super::{Neighbour, Net, TunnelState, plan, reserve};
 use crate::control::topology::Link;
@@ -54,9 +55,9 @@ pub(super) struct Work {
     pub(super) gone: Vec<Key>,
     /// Ports, VLANs, filters or ICMP changed.
     pub(super) snapshot: bool,
-    /// What is told about it.
     /// Filters, or the interfaces whose packets meet them.
     pub(super) filters: bool,
+    /// What is told about it.
     pub(super) done: Done,
 }
 
@@ -87,9 +88,9 @@ impl Net {
             match old {
                 Item::Link(key, _) => self.link_family(*key, &mut seen, &mut says, &mut work),
                 Item::Tunnel(key, old) => {
-                    self.tunnel_changed(*key, old.as_deref().cloned(), &mut says, &mut work)
                     // A rule for a multipoint tunnel is one for each of its parts.
                     work.filters |= key.whole().is_some();
+                    self.tunnel_changed(*key, old.as_deref().cloned(), &mut says, &mut work)
                 }
                 Item::Neighbour(address, old) => {
                     self.fixed_changed(*address, *old, &mut work);

@@ -8,13 +8,12 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::desired::{
-    Desired, FilterConfig, Item, LinkConfig, Object, Target, TunnelConfig, with_address,
-};
+use super::desired::{Desired, FilterConfig, Item, LinkConfig, Object, Target, with_address};
 use super::key::{Key, Named};
 use super::paths::{MOST_PATHS, Path};
 use super::refusal::{Fault, Refusal, place};
 use super::touched::Touched;
+use super::tunnel_config::TunnelConfig;
 use super::{PortFacts, values};
 use crate::control::topology::Event;
 use crate::ids::Family;
@@ -175,11 +174,11 @@ impl<'a> Edit<'a> {
     }
 
     /// A tunnel, and what it consists of.
-        let has = config.as_ref().map(|config| config.parts(key)).unwrap_or_default();
     pub(super) fn put_tunnel(&mut self, key: Key, config: Option<TunnelConfig>) {
+        let has = config.as_ref().map(|config| config.parts(key)).unwrap_or_default();
         if let Some(config) = &config {
-            has.iter().for_each(|(part, config)| self.make_way_outside(*part, config));
             self.make_way(key, config);
+            has.iter().for_each(|(part, config)| self.make_way_outside(*part, config));
         }
         let had = self.desired.tunnels.get(&key).map(|config| config.parts(key));
         for part in had.unwrap_or_default().into_keys().filter(|part| !has.contains_key(part)) {

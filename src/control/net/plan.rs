@@ -35,7 +35,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::desired::TunnelConfig;
+use super::tunnel_config::TunnelConfig;
 use crate::control::topology::Link;
 use crate::flow::splitmix;
 use crate::ids::{Family, IfId, Mac};

@@ -7,12 +7,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::commit::{each_once, says_of};
-use super::desired::{Desired, Item, Object, Target, TunnelConfig};
+use super::desired::{Desired, Item, Object, Target};
 use super::hops::{Hop, Hops};
 use super::key::Key;
 use super::links::{self, Links};
 use super::refusal::Refusal;
 use super::touched::{RouteChange, Touched};
+use super::tunnel_config::TunnelConfig;
 use crate::ids::{Family, IfId, Mac, TableId};
 use crate::model::ip;
 use crate::model::spec::Dscp;

@@ -22,13 +22,14 @@ use arrayvec::ArrayVec;
 use ipnet::IpNet;
 
 use super::Net;
-use super::desired::{Target, TunnelConfig};
+use super::desired::Target;
 use super::groups::Groups;
 use super::hops::Hop;
 use super::key::Key;
 use super::links::Links;
 use super::paths::{self, SetId, Sets};
 use super::rib::{Candidate, Rib};
+use super::tunnel_config::TunnelConfig;
 use super::watch::Met;
 use crate::ids::{Family, IfId};
 use crate::model::ip;

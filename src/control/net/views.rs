@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 
-use super::desired::{Target, TunnelConfig};
+use super::desired::Target;
 use super::hops::Hop;
 use super::key::Key;
 use super::links::{LinkState, host};
 use super::paths::{Path, SetId};
 use super::plan::Station;
 use super::rib::Candidate;
+use super::tunnel_config::TunnelConfig;
 use super::{Net, Reason, Soft, Underlay, plan};
 use crate::control::advertise::Advertised;
 use crate::ids::{Family, IfId};
